@@ -1,0 +1,128 @@
+"""Database access on AWS: the same call to connect in dev, mirror and prod.
+
+The root holds the errors, the config models and the names of environments and roles. It loads no driver, no AWS
+library, and pydantic only when a config model is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from soa_db._version import __version__
+
+if TYPE_CHECKING:
+    from soa_db.config import (
+        Dial,
+        IamAuth,
+        NoAuth,
+        PasswordAuth,
+        PoolConfig,
+        PostgresConfig,
+        SecretAuth,
+        SessionConfig,
+        TlsConfig,
+    )
+    from soa_db.errors import (
+        AccessDenied,
+        AuthenticationFailed,
+        ConfigurationError,
+        ConnectionFailed,
+        CredentialError,
+        MissingExtra,
+        NotConnectedError,
+        ParameterNotFound,
+        PlanConflict,
+        PoolTimeout,
+        ProvisionError,
+        SecretMalformed,
+        SecretNotFound,
+        ServerUnavailable,
+        SoaDbError,
+        SpecError,
+        TlsVerificationFailed,
+    )
+    from soa_db.names import Env, Role
+
+_LAZY = {
+    "errors": (
+        "AccessDenied",
+        "AuthenticationFailed",
+        "ConfigurationError",
+        "ConnectionFailed",
+        "CredentialError",
+        "MissingExtra",
+        "NotConnectedError",
+        "ParameterNotFound",
+        "PlanConflict",
+        "PoolTimeout",
+        "ProvisionError",
+        "SecretMalformed",
+        "SecretNotFound",
+        "ServerUnavailable",
+        "SoaDbError",
+        "SpecError",
+        "TlsVerificationFailed",
+    ),
+    "names": ("Env", "Role"),
+    "config": (
+        "Dial",
+        "IamAuth",
+        "NoAuth",
+        "PasswordAuth",
+        "PoolConfig",
+        "PostgresConfig",
+        "SecretAuth",
+        "SessionConfig",
+        "TlsConfig",
+    ),
+}
+_HOME = {name: module for module, names in _LAZY.items() for name in names}
+
+__all__ = [
+    "AccessDenied",
+    "AuthenticationFailed",
+    "ConfigurationError",
+    "ConnectionFailed",
+    "CredentialError",
+    "Dial",
+    "Env",
+    "IamAuth",
+    "MissingExtra",
+    "NoAuth",
+    "NotConnectedError",
+    "ParameterNotFound",
+    "PasswordAuth",
+    "PlanConflict",
+    "PoolConfig",
+    "PoolTimeout",
+    "PostgresConfig",
+    "ProvisionError",
+    "Role",
+    "SecretAuth",
+    "SecretMalformed",
+    "SecretNotFound",
+    "ServerUnavailable",
+    "SessionConfig",
+    "SoaDbError",
+    "SpecError",
+    "TlsConfig",
+    "TlsVerificationFailed",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import the module that holds a public name when the name is first used."""
+    module = _HOME.get(name)
+    if module is None:
+        raise AttributeError(f"module 'soa_db' has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"soa_db.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted(__all__)

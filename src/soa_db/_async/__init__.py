@@ -1,0 +1,1 @@
+"""The hand-written asynchronous shells; ``_sync`` is generated from them by ``tools/generate_sync.py``."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: loader, credentials at connect time, provider."""

@@ -1,0 +1,1 @@
+"""Roles in code: ``db-access.yaml`` → plan → provision → verify → rotate."""

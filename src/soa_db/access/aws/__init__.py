@@ -1,0 +1,1 @@
+"""What provisioning keeps in AWS: secrets with their stages, and policies."""

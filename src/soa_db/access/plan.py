@@ -1,0 +1,1 @@
+"""Specs and what a server has → a plan: changes as sentences, pure."""

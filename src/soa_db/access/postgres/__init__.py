@@ -1,0 +1,1 @@
+"""Roles in code on PostgreSQL: inspect, diff, render, probe."""

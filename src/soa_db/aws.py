@@ -1,0 +1,1 @@
+"""AWS clients shared by loaders and providers."""

@@ -1,0 +1,236 @@
+"""Frozen configuration models: pure data, no callable, no client, nothing that opens a socket.
+
+Times are seconds (float). ``repr`` and ``model_dump`` mask secrets.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from soa_db.errors import ConfigurationError
+from soa_db.names import POSTGRES_PORT, check_identifier
+
+__all__ = [
+    "Auth",
+    "AwsTarget",
+    "Dial",
+    "IamAuth",
+    "NoAuth",
+    "PasswordAuth",
+    "PoolConfig",
+    "PostgresConfig",
+    "SecretAuth",
+    "SessionConfig",
+    "TlsConfig",
+]
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    def __init__(self, **data: object) -> None:
+        # pydantic's own error would do, but for its text: it can quote input, and input can be a secret.
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            faults = "; ".join(
+                f"{'.'.join(str(part) for part in fault['loc']) or type(self).__name__}: {fault['msg']}"
+                for fault in error.errors(include_input=False, include_context=False, include_url=False)
+            )
+            raise ConfigurationError(f"invalid {type(self).__name__}: {faults}") from None
+
+
+class AwsTarget(_Model):
+    """Where and as whom AWS is asked; every field left out follows the configuration of the process.
+
+    Attributes:
+        region: AWS region.
+        profile: profile of the shared AWS configuration.
+        role_arn: role to assume.
+        external_id: external id that the role's trust policy may demand.
+        endpoint_url: another endpoint for every service (the local environment, VPC endpoints).
+    """
+
+    region: str | None = None
+    profile: str | None = None
+    role_arn: str | None = None
+    external_id: str | None = None
+    endpoint_url: str | None = None
+
+
+class PasswordAuth(_Model):
+    """A password known to the configuration."""
+
+    kind: Literal["password"] = "password"
+    password: SecretStr
+
+
+class SecretAuth(_Model):
+    """A password read from Secrets Manager at connect time, and re-read when the server refuses it.
+
+    Attributes:
+        secret_id: name or ARN of the secret; its payload holds ``password`` and may hold ``username``.
+        aws: where and as whom to read it.
+    """
+
+    kind: Literal["secret"] = "secret"
+    secret_id: str = Field(min_length=1)
+    aws: AwsTarget = AwsTarget()
+
+
+class IamAuth(_Model):
+    """An RDS IAM token, minted at every physical connect and signed for the config's host and port.
+
+    Attributes:
+        region: the region the database lives in; part of the signature.
+        aws: as whom to sign.
+    """
+
+    kind: Literal["iam"] = "iam"
+    region: str = Field(min_length=1)
+    aws: AwsTarget = AwsTarget()
+
+
+class NoAuth(_Model):
+    """No credentials of ours: trust, peer or a client certificate."""
+
+    kind: Literal["none"] = "none"
+
+
+Auth = Annotated[PasswordAuth | SecretAuth | IamAuth | NoAuth, Field(discriminator="kind")]
+
+
+class TlsConfig(_Model):
+    """TLS, verified.
+
+    Attributes:
+        ca_pem: trusted roots as PEM text.
+        ca_file: trusted roots as a file; with neither, the bundled RDS roots and certifi's.
+        cert: file of a client certificate.
+        key: file of its private key.
+        verify: ``full`` checks chain and host name, ``ca`` the chain only, ``none`` nothing.
+    """
+
+    ca_pem: str | None = Field(default=None, repr=False)
+    ca_file: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    verify: Literal["full", "ca", "none"] = "full"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TlsConfig:
+        if self.ca_pem is not None and self.ca_file is not None:
+            raise ValueError("give ca_pem or ca_file, not both")
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("a client certificate needs both cert and key")
+        return self
+
+
+class Dial(_Model):
+    """The host and port really dialled when a tunnel stands in front; ``host`` is still verified and signed."""
+
+    host: str = Field(min_length=1)
+    port: Port
+
+
+class PoolConfig(_Model):
+    """The pool of a provider.
+
+    Attributes:
+        min_size: connections kept open.
+        max_size: connections at most.
+        timeout: seconds a caller waits for a connection.
+        connect_timeout: seconds one physical connect may take.
+        max_idle: seconds after which an unused connection above ``min_size`` is closed.
+        max_lifetime: seconds after which a connection is replaced.
+    """
+
+    min_size: Annotated[int, Field(ge=0)] = 0
+    max_size: Annotated[int, Field(ge=1)] = 10
+    timeout: Seconds = 30.0
+    connect_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    max_idle: Seconds = 30.0
+    max_lifetime: Seconds = 3600.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PoolConfig:
+        if self.min_size > self.max_size:
+            raise ValueError("min_size is greater than max_size")
+        return self
+
+
+class SessionConfig(_Model):
+    """What every session is started with.
+
+    Attributes:
+        statement_timeout: seconds, 0 for none, None for the server's own.
+        lock_timeout: likewise.
+        idle_in_transaction_timeout: likewise; 30 s unless given.
+        application_name: shown in pg_stat_activity; the instance name unless given.
+        proxy: PgBouncer or RDS Proxy stands in front: timeouts are SET after connect instead of riding in the
+            startup packet, and server-side prepared statements are off.
+    """
+
+    statement_timeout: Seconds | None = None
+    lock_timeout: Seconds | None = None
+    idle_in_transaction_timeout: Seconds | None = 30.0
+    application_name: str | None = None
+    proxy: bool = False
+
+
+class PostgresConfig(_Model):
+    """How to reach one PostgreSQL database as one user.
+
+    Attributes:
+        instance_name: what logs and statistics call it.
+        host: the real host: verified by TLS and signed into IAM tokens.
+        port: the real port.
+        database: database name.
+        user: user name; None lets a secret's ``username`` decide.
+        auth: how to authenticate, a tagged field.
+        tls: None for plain text.
+        pool: the provider's pool.
+        session: what every session is started with.
+        dial: what is really dialled when a tunnel or CNAME stands in front.
+    """
+
+    instance_name: str = Field(min_length=1)
+    host: str = Field(min_length=1)
+    port: Port = POSTGRES_PORT
+    database: str
+    user: str | None = None
+    auth: Auth = NoAuth()
+    tls: TlsConfig | None = TlsConfig()
+    pool: PoolConfig = PoolConfig()
+    session: SessionConfig = SessionConfig()
+    dial: Dial | None = None
+
+    @field_validator("host")
+    @classmethod
+    def _plain_host(cls, host: str) -> str:
+        if any(char.isspace() or ord(char) < 32 for char in host) or "," in host:
+            raise ValueError("a host is one name or address, without spaces or commas")
+        return host
+
+    @field_validator("database")
+    @classmethod
+    def _plain_database(cls, database: str) -> str:
+        return check_identifier(database, "database")
+
+    @field_validator("user")
+    @classmethod
+    def _plain_user(cls, user: str | None) -> str | None:
+        return None if user is None else check_identifier(user, "user")

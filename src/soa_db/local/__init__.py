@@ -1,0 +1,1 @@
+"""The embedded environment: real servers, emulated AWS and the RDS IAM gate."""

@@ -1,0 +1,204 @@
+"""The naming contract with the TypeScript packages: users, databases, secrets, parameters. Pure functions.
+
+Nothing else in this package spells one of these names. The source is DESIGN section 2; ``tests/unit/test_names.py``
+holds it as a table. Service ids are lower case letters, digits and ``-`` (``chat-api``); ``snake`` is the id with
+``-`` replaced by ``_``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, get_args
+
+from soa_db.errors import ConfigurationError
+
+__all__ = [
+    "DEFAULT_REGION",
+    "ENVS",
+    "POSTGRES_PORT",
+    "ROLES",
+    "Env",
+    "Role",
+    "check_env",
+    "check_identifier",
+    "check_role",
+    "check_service",
+    "dev_secret_name",
+    "iam_host_ssm_path",
+    "iam_port_ssm_path",
+    "normal_db_id",
+    "password_secret_name",
+    "postgres_admin_endpoint_ssm_path",
+    "postgres_admin_port_ssm_path",
+    "postgres_admin_secret_ssm_path",
+    "postgres_database",
+    "postgres_user",
+    "rds_db_user_arn",
+    "secret_arn_pattern",
+    "snake",
+    "ssm_parameter_arn",
+]
+
+Env = Literal["dev", "mirror", "prod"]
+Role = Literal["owner", "app", "ro"]
+ENVS: tuple[Env, ...] = get_args(Env)
+ROLES: tuple[Role, ...] = get_args(Role)
+DEFAULT_REGION = "us-west-2"
+POSTGRES_PORT = 5432
+
+_SERVICE = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
+_DB_ID = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
+
+
+def check_env(env: str) -> Env:
+    """Return ``env`` typed, or raise ConfigurationError."""
+    for known in ENVS:
+        if env == known:
+            return known
+    raise ConfigurationError(f"unknown environment {env!r}", hint=f"use one of {', '.join(ENVS)}")
+
+
+def check_role(role: str) -> Role:
+    """Return ``role`` typed, or raise ConfigurationError."""
+    for known in ROLES:
+        if role == known:
+            return known
+    raise ConfigurationError(f"unknown role {role!r}", hint=f"use one of {', '.join(ROLES)}")
+
+
+def check_service(service: str) -> str:
+    """Return a service id, or raise ConfigurationError: it becomes part of users, secrets and paths."""
+    if not _SERVICE.fullmatch(service) or len(service) > 57:
+        raise ConfigurationError(
+            f"{service!r} is not a service id",
+            hint="use lower case letters, digits and single hyphens, starting with a letter, 57 characters at most",
+        )
+    return service
+
+
+def check_identifier(name: str, what: str = "identifier") -> str:
+    """Return a PostgreSQL identifier, or raise ConfigurationError.
+
+    PostgreSQL silently truncates identifiers over 63 bytes (NAMEDATALEN - 1) and accepts no NUL; control
+    characters are refused because they would forge log lines and plans.
+    """
+    if not name:
+        raise ConfigurationError(f"the {what} is empty")
+    if any(ord(char) < 32 or ord(char) == 127 for char in name):
+        raise ConfigurationError(f"the {what} {name!r} holds a control character")
+    try:
+        size = len(name.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(f"the {what} {name!r} is not valid Unicode") from error
+    if size > 63:
+        raise ConfigurationError(
+            f"the {what} {name!r} is {size} bytes long; PostgreSQL keeps 63", hint="choose a shorter name"
+        )
+    return name
+
+
+def normal_db_id(db_id: str | None) -> str | None:
+    """Return None for the default database (None and ``"main"`` are the same), else the checked id."""
+    if db_id is None or db_id == "main":
+        return None
+    if not _DB_ID.fullmatch(db_id):
+        raise ConfigurationError(
+            f"{db_id!r} is not a database id", hint="use lower case letters, digits and single - or _"
+        )
+    return db_id
+
+
+def snake(service: str) -> str:
+    """``chat-api`` → ``chat_api``."""
+    return check_service(service).replace("-", "_")
+
+
+def postgres_user(service: str, role: Role = "app") -> str:
+    """``chat_api_app``. It does not depend on the database id: ``rds-db:connect`` is per user."""
+    return check_identifier(f"{snake(service)}_{check_role(role)}", "user")
+
+
+def postgres_database(service: str, db_id: str | None = None) -> str:
+    """``chat_api``, or ``iam_api_pii_db`` for a database with an id."""
+    normal = normal_db_id(db_id)
+    if normal is None:
+        return check_identifier(snake(service), "database")
+    return check_identifier(f"{snake(service)}_{normal.replace('-', '_')}_db", "database")
+
+
+def dev_secret_name(service: str, role: Role = "app", db_id: str | None = None) -> str:
+    """The parity secret of one identity in dev: ``dev/postgres-shared/{service}[/{db_id}]/{role}``."""
+    normal = normal_db_id(db_id)
+    middle = f"{check_service(service)}/{normal}" if normal else check_service(service)
+    return f"dev/postgres-shared/{middle}/{check_role(role)}"
+
+
+def password_secret_name(env: Env, service: str, db_id: str | None = None) -> str:
+    """The secret of a service not yet on IAM (``auth="password"``), in mirror or prod."""
+    normal = normal_db_id(db_id)
+    name = f"{check_service(service)}-{normal}" if normal else check_service(service)
+    match env:
+        case "mirror":
+            return f"/mirror/current/{name}-postgres-password"
+        case "prod":
+            return f"prod/postgres-shared/{name}"
+        case _:
+            raise ConfigurationError(
+                "auth='password' is for mirror and prod",
+                hint="in dev the parity secret is used anyway",
+                env=env,
+            )
+
+
+def _rds_prefix(env: Env) -> str:
+    match env:
+        case "mirror":
+            return "/mirror/current/postgres-rds"
+        case "prod":
+            return "/prod/postgres-rds"
+        case _:
+            raise ConfigurationError("there are no RDS coordinates in dev", env=env)
+
+
+def iam_host_ssm_path(env: Env) -> str:
+    """The SSM parameter that holds the RDS host, in mirror and prod."""
+    return f"{_rds_prefix(env)}/endpoint"
+
+
+def iam_port_ssm_path(env: Env) -> str:
+    """The SSM parameter that holds the RDS port, in mirror and prod."""
+    return f"{_rds_prefix(env)}/port"
+
+
+def _admin_prefix(env: Env) -> str:
+    return "/dev/postgres-shared" if env == "dev" else _rds_prefix(env)
+
+
+def postgres_admin_endpoint_ssm_path(env: Env) -> str:
+    """The SSM parameter that holds the host provisioning connects to."""
+    return f"{_admin_prefix(env)}/endpoint"
+
+
+def postgres_admin_port_ssm_path(env: Env) -> str:
+    """The SSM parameter that holds the port provisioning connects to."""
+    return f"{_admin_prefix(env)}/port"
+
+
+def postgres_admin_secret_ssm_path(env: Env) -> str:
+    """The SSM parameter that holds the name or ARN of the administrator's secret."""
+    return f"{_admin_prefix(env)}/master-secret-arn"
+
+
+def rds_db_user_arn(*, region: str, account: str, user: str, resource_id: str = "*", partition: str = "aws") -> str:
+    """The resource of ``rds-db:connect``: the exact DbiResourceId in prod, ``*`` in mirror (its id changes daily)."""
+    return f"arn:{partition}:rds-db:{region}:{account}:dbuser:{resource_id}/{user}"
+
+
+def ssm_parameter_arn(name: str, *, region: str, account: str, partition: str = "aws") -> str:
+    """The ARN of a parameter; the leading slash of a path is not doubled."""
+    return f"arn:{partition}:ssm:{region}:{account}:parameter/{name.removeprefix('/')}"
+
+
+def secret_arn_pattern(name: str, *, region: str, account: str, partition: str = "aws") -> str:
+    """The ARN of a secret by its name, for policies: Secrets Manager appends a hyphen and six random characters."""
+    return f"arn:{partition}:secretsmanager:{region}:{account}:secret:{name}-??????"

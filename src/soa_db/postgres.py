@@ -1,0 +1,1 @@
+"""PostgreSQL: providers, loaders and single connections."""
