@@ -1,0 +1,32 @@
+"""``soa-db``: the group of all commands."""
+
+from __future__ import annotations
+
+import click
+
+from soa_db._version import __version__
+from soa_db.cli.options import debug_option
+
+__all__ = ["command"]
+
+EPILOG = """\b
+Exit codes:
+  0  done, or nothing to do      3  changes are pending (plan --check)
+  1  failed                      4  a check was violated (verify)
+  2  wrong usage                 5  a check was inconclusive (verify)
+
+\b
+Completion for your shell (bash, zsh, fish):
+  eval "$(_SOA_DB_COMPLETE=bash_source soa-db)"
+"""
+
+
+@click.group("soa-db", epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="soa-db")
+@debug_option
+def command() -> None:
+    """Database access on AWS in three environments, dev, mirror and prod.
+
+    A service says in db-access.yaml who may touch which database. `plan` shows what a server lacks, `provision`
+    makes it so, `verify` logs in as everyone and proves it.
+    """
