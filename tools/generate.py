@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Each entry returns {path relative to the repository: content}, and the folders it owns entirely: files there
-# that it does not return are orphans.
-Generator = Callable[[Path], tuple[dict[str, str], tuple[str, ...]]]
-GENERATORS: list[Generator] = []
+# Modules with a function `generate(root)` that returns {path relative to the repository: content}, and the folders
+# it owns entirely: files there that it does not return are orphans.
+GENERATORS = ("tools.generate_sync",)
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], root: Path = ROOT) -> int:
     """Write the generated files, or report what is missing, stale or orphaned; 0 when all is well."""
     check = arguments == ["--check"]
     faults = 0
+    sys.path[:0] = [str(ROOT), str(ROOT / "src")]
     for generator in GENERATORS:
-        files, owned = generator(ROOT)
+        files, owned = import_module(generator).generate(root)
         for name, content in files.items():
-            path = ROOT / name
+            path = root / name
             if path.exists() and path.read_text("utf-8") == content:
                 continue
             faults += 1
@@ -30,10 +30,10 @@ def main(arguments: list[str]) -> int:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(content, "utf-8")
         for folder in owned:
-            for path in sorted((ROOT / folder).rglob("*.py")):
-                if path.relative_to(ROOT).as_posix() not in files:
+            for path in sorted((root / folder).rglob("*.py")):
+                if path.relative_to(root).as_posix() not in files:
                     faults += 1
-                    print(f"{'orphaned' if check else 'removed'}: {path.relative_to(ROOT)}")
+                    print(f"{'orphaned' if check else 'removed'}: {path.relative_to(root)}")
                     if not check:
                         path.unlink()
     if check and faults:

@@ -1,0 +1,127 @@
+"""The runtime of the asynchronous shells, on asyncio. Its twin is ``_sync``."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from concurrent.futures import Future
+from typing import Generic, TypeAlias, TypeVar
+
+from soa_db._runtime import thread
+
+__all__ = ["Awaited", "Event", "Lock", "SingleFlight", "Task", "gather", "sleep", "spawn", "to_thread"]
+
+T = TypeVar("T")
+
+# What a callback of the user's returns: awaitable here, the value itself in the twin.
+Awaited: TypeAlias = Awaitable[T]
+
+Lock = asyncio.Lock
+
+
+class Event:
+    """A flag to wait for, with a timeout."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def is_set(self) -> bool:
+        """Whether the flag is up."""
+        return self._event.is_set()
+
+    def set(self) -> None:
+        """Raise the flag and wake those who wait."""
+        self._event.set()
+
+    def clear(self) -> None:
+        """Lower the flag."""
+        self._event.clear()
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the flag is up, ``timeout`` seconds at most; return whether it is."""
+        try:
+            await asyncio.wait_for(self._event.wait(), timeout)
+        except TimeoutError:
+            return self._event.is_set()
+        return True
+
+
+class Task:
+    """Something running on its own."""
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+
+    def done(self) -> bool:
+        """Whether it has ended, however it ended."""
+        return self._task.done()
+
+    def cancel(self) -> None:
+        """Ask it to stop at its next wait. In the twin this does nothing: there, an Event must be looked at."""
+        self._task.cancel()
+
+    async def join(self, timeout: float | None = None) -> bool:
+        """Wait for its end, ``timeout`` seconds at most; return whether it has ended. Raises nothing of its own."""
+        await asyncio.wait((self._task,), timeout=timeout)
+        return self._task.done()
+
+
+async def sleep(seconds: float) -> None:
+    """Wait ``seconds``."""
+    await asyncio.sleep(seconds)
+
+
+async def to_thread(call: Callable[[], T]) -> T:
+    """Run a blocking call off the event loop; plainly in the twin.
+
+    The thread is the call's own: the loop's default executor also resolves host names, and a few slow AWS calls
+    would fill it. A cancelled caller leaves the call to end by itself.
+    """
+    return await asyncio.shield(asyncio.wrap_future(thread.start(call, name="soa-db call")))
+
+
+async def gather(*calls: Callable[[], Coroutine[object, object, T]]) -> list[T]:
+    """Run all at once and return their results in order; the first error ends the others and is raised bare."""
+    tasks = [asyncio.ensure_future(call()) for call in calls]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        # Nothing may outlive the call, and no second error go unseen by asyncio.
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+def spawn(call: Callable[[], Coroutine[object, object, None]], *, name: str) -> Task:
+    """Start ``call`` on its own."""
+    return Task(asyncio.create_task(call(), name=name))
+
+
+class SingleFlight(Generic[T]):
+    """At most one blocking call per key at a time; all who ask meanwhile share its result or its error.
+
+    A caller who is cancelled stops waiting and disturbs nobody: the call belongs to no caller. Nothing is bound to
+    an event loop, so one object may serve several, one after the other or in several threads.
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._flights: dict[Hashable, Future[T]] = {}
+
+    async def run(self, key: Hashable, call: Callable[[], T]) -> T:
+        """Return what ``call`` returns, run off the event loop, or what one already under way for ``key`` does."""
+        with self._guard:
+            flight = self._flights.get(key)
+            if flight is None:
+
+                def fly() -> T:
+                    try:
+                        return call()
+                    finally:
+                        with self._guard:
+                            del self._flights[key]
+
+                flight = self._flights[key] = thread.start(fly, name="soa-db call")
+        return await asyncio.shield(asyncio.wrap_future(flight))
