@@ -1,0 +1,155 @@
+"""The options commands share: paths after --specs, defaults, the administrator's URL, asking before prod."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from soa_db.cli.consent import ask_before_prod
+from soa_db.cli.options import (
+    SpecsCommand,
+    admin_url_option,
+    common_options,
+    env_option,
+    json_option,
+    settings_option,
+    specs_option,
+    yes_option,
+)
+
+
+@click.command(cls=SpecsCommand)
+@click.argument("plan_file", required=False)
+@env_option
+@specs_option
+@settings_option
+@admin_url_option
+@yes_option
+@json_option
+@common_options
+def probe(
+    *,
+    plan_file: str | None,
+    env: str,
+    spec_paths: tuple[Path, ...],
+    settings_file: Path | None,
+    admin_url: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Print what was parsed."""
+    click.echo(f"{plan_file} {env} {[path.name for path in spec_paths]} {settings_file} {admin_url} {as_json}")
+    ask_before_prod(env, "go on?", yes=yes)
+    click.echo("went on")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with three specs and no settings of the process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SOA_DB_ADMIN_URL", raising=False)
+    for name in ("a.yaml", "b.yaml", "db-access.yaml"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("arguments", "parsed"),
+    [
+        (["--env", "dev"], "None dev ['db-access.yaml'] None None False"),
+        (["--specs", "a.yaml", "b.yaml", "--env", "dev"], "None dev ['a.yaml', 'b.yaml'] None None False"),
+        (["--specs", "a.yaml", "--specs", "b.yaml", "--env", "dev"], "None dev ['a.yaml', 'b.yaml'] None None False"),
+        (["--env", "dev", "--specs=a.yaml", "p.json"], "p.json dev ['a.yaml'] None None False"),
+        (["--env", "dev", "--specs", "a.yaml", "b.yaml", "p.json"], "p.json dev ['a.yaml', 'b.yaml'] None None False"),
+        (["p.json", "--env", "dev", "--specs", "a.yaml", "--json"], "p.json dev ['a.yaml'] None None True"),
+    ],
+)
+def test_specs_takes_what_a_shell_pattern_gives(arguments: list[str], parsed: str) -> None:
+    """Every path up to the next option is a spec, a saved plan is not, and db-access.yaml here is the default."""
+    result = CliRunner().invoke(probe, arguments)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{parsed}\nwent on\n"
+
+
+def test_no_spec_at_all_is_wrong_usage(folder: Path) -> None:
+    """Without --specs and without db-access.yaml the message says both ways out."""
+    (folder / "db-access.yaml").unlink()
+    result = CliRunner().invoke(probe, ["--env", "dev"])
+    assert result.exit_code == 2
+    assert "there is no db-access.yaml here" in result.stderr
+    assert "--specs PATH" in result.stderr
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("arguments", [["--env", "staging"], [], ["--env", "dev", "--specs", "missing.yaml"]])
+def test_unknown_environment_or_missing_path_is_wrong_usage(arguments: list[str]) -> None:
+    """An environment that is none and a path that is not there end with 2 before anything is done."""
+    assert CliRunner().invoke(probe, arguments).exit_code == 2
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("url", ["postgresql://m:c4nary@db/x", "host=db password=c4nary", "postgresql://[c4nary"])
+def test_password_in_an_argument_is_warned_about_and_not_repeated(url: str) -> None:
+    """Other users can read a process's arguments: the variable is recommended; the warning repeats no secret."""
+    result = CliRunner().invoke(probe, ["--env", "dev", "--admin-url", url])
+    assert "SOA_DB_ADMIN_URL" in result.stderr
+    assert "c4nary" not in result.stderr
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("arguments", "variable"),
+    [(["--admin-url", "postgresql://m@db/x"], None), ([], "postgresql://m:c4nary@db/x")],
+)
+def test_no_warning_without_a_password_or_from_the_variable(arguments: list[str], variable: str | None) -> None:
+    """A URL without a password, or one in the environment, is as it should be."""
+    result = CliRunner().invoke(probe, ["--env", "dev", *arguments], env={"SOA_DB_ADMIN_URL": variable})
+    assert result.exit_code == 0
+    assert "postgresql://" in result.stdout
+    assert result.stderr == ""
+
+
+@pytest.mark.usefixtures("folder")
+def test_prod_without_anybody_to_ask_is_wrong_usage() -> None:
+    """In a pipeline changing prod needs --yes, and the message says so."""
+    result = CliRunner().invoke(probe, ["--env", "prod"])
+    assert result.exit_code == 2
+    assert "--yes" in result.stderr
+    assert "went on" not in result.stdout
+
+
+@pytest.mark.usefixtures("folder")
+def test_yes_changes_prod_without_asking() -> None:
+    """--yes is the answer."""
+    assert CliRunner().invoke(probe, ["--env", "prod", "--yes"]).stdout.endswith("went on\n")
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1), ("\n", 1)])
+def test_prod_asks_and_no_is_the_default(answer: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a terminal only an explicit yes changes prod."""
+    monkeypatch.setattr("soa_db.cli.consent._can_answer", lambda: True)
+    result = CliRunner().invoke(probe, ["--env", "prod"], input=answer)
+    assert result.exit_code == code
+    assert "go on?" in result.stderr
+    assert ("went on" in result.stdout) is (code == 0)
+    assert ("nothing was changed" in result.stderr) is (code == 1)
+
+
+@pytest.mark.usefixtures("folder")
+def test_verbose_logs_to_stderr_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """-v attaches a handler to the package's logger, nothing is added to stdout."""
+    import logging
+
+    logger = logging.getLogger("soa_db")
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "level", logger.level)
+    result = CliRunner().invoke(probe, ["--env", "dev", "-v"])
+    assert result.exit_code == 0
+    assert len(logger.handlers) == 1
+    assert logger.isEnabledFor(logging.INFO)
+    assert not logger.isEnabledFor(logging.DEBUG)
