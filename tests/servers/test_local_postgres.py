@@ -1,0 +1,210 @@
+"""Our own PostgreSQL servers: what they give, and how they live and die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+from tests.conftest import MASTER_PASSWORD, ServerFactory
+
+from soa_db.errors import ServerUnavailable
+from soa_db.local import processes
+from soa_db.local.postgres import PostgresServer
+
+
+def test_the_server_is_of_the_version_asked_for_and_master_is_what_rds_gives(
+    pg: PostgresServer, unique_name: str
+) -> None:
+    """A non-superuser that may create roles and databases and grant rds_iam."""
+    with psycopg.connect(pg.master_conninfo, autocommit=True) as connection:
+        assert connection.info.server_version // 10_000 == pg.version
+        row = connection.execute(
+            "select rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls from pg_roles"
+            " where rolname = current_user"
+        ).fetchone()
+        assert row == (False, True, True, False, False)
+        connection.execute(f"create role {unique_name} login")
+        connection.execute(f"grant rds_iam to {unique_name}")
+        connection.execute(f"drop role {unique_name}")
+
+
+def test_a_wrong_password_is_refused(pg: PostgresServer) -> None:
+    """TCP is SCRAM, never trust."""
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(pg.conninfo("master", "wrong"))
+
+
+def test_the_master_password_is_not_in_the_log(pg_server_factory: ServerFactory) -> None:
+    """Not even when every statement is logged: the verifier is computed on our side."""
+    server = pg_server_factory(settings={"log_statement": "all"})
+    log = server.log_file.read_text("utf-8")
+    assert "CREATE ROLE" in log
+    assert MASTER_PASSWORD not in log
+
+
+def test_restart_keeps_port_and_data(pg_server_factory: ServerFactory) -> None:
+    """Clients find the same server again."""
+    server = pg_server_factory()
+    port = server.port
+    with psycopg.connect(server.superuser_conninfo, autocommit=True) as connection:
+        connection.execute("create table kept as select 1 as a")
+    server.restart()
+    assert server.port == port
+    with psycopg.connect(server.superuser_conninfo) as connection:
+        assert connection.execute("select a from kept").fetchone() == (1,)
+
+
+def test_kill_ends_every_process_and_keeps_acknowledged_writes(pg_server_factory: ServerFactory) -> None:
+    """kill -9 of the whole tree, then recovery."""
+    server = pg_server_factory()
+    with psycopg.connect(server.superuser_conninfo, autocommit=True) as connection:
+        connection.execute("create table kept as select 1 as a")
+        assert server.pid is not None
+        family = (server.pid, *processes.tree(server.pid))
+        assert connection.info.backend_pid in family
+        server.kill()
+        assert not [pid for pid in family if processes.find(pid)]
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("select 1")
+    assert not server.is_running
+    server.start()
+    with psycopg.connect(server.superuser_conninfo) as connection:
+        assert connection.execute("select a from kept").fetchone() == (1,)
+
+
+def test_a_paused_server_answers_nothing_until_resumed(pg_server_factory: ServerFactory) -> None:
+    """The connection stays open and the answer comes late."""
+    server = pg_server_factory()
+    with psycopg.connect(server.superuser_conninfo, autocommit=True) as connection:
+        server.pause()
+        connection.pgconn.send_query(b"select 1")
+        connection.pgconn.flush()
+        time.sleep(0.2)
+        connection.pgconn.consume_input()
+        assert connection.pgconn.is_busy()
+        server.resume()
+        result = connection.pgconn.get_result()
+        assert result is not None
+        assert result.get_value(0, 0) == b"1"
+        assert connection.pgconn.get_result() is None
+
+
+def test_a_paused_server_can_be_stopped(pg_server_factory: ServerFactory) -> None:
+    """Clearing up after a test that failed half-way."""
+    server = pg_server_factory()
+    server.pause()
+    server.stop()
+    assert not server.is_running
+
+
+def test_a_taken_port_is_left_for_another(pg_servers: Callable[[int], PostgresServer], server_folder: Path) -> None:
+    """Two that look for a port at once can find the same; the loser takes the next."""
+    other = pg_servers(17)
+    server = PostgresServer(server_folder / "taken", version=17, master_password=MASTER_PASSWORD)
+    server._port = other.port
+    try:
+        server.start()
+        assert server.port != other.port
+    finally:
+        server.remove()
+
+
+def test_a_fixed_port_that_is_taken_is_an_error(
+    pg_servers: Callable[[int], PostgresServer], server_folder: Path
+) -> None:
+    """Whoever asked for a port gets that one or none."""
+    server = PostgresServer(
+        server_folder / "fixed", version=17, master_password=MASTER_PASSWORD, port=pg_servers(17).port
+    )
+    try:
+        with pytest.raises(ServerUnavailable, match="is taken"):
+            server.start()
+        assert not server.is_running
+    finally:
+        server.remove()
+
+
+def test_a_server_that_does_not_start_says_why(server_folder: Path) -> None:
+    """The last lines of its log are in the error."""
+    server = PostgresServer(
+        server_folder / "broken", version=17, master_password=MASTER_PASSWORD, settings={"shared_buffers": "lots"}
+    )
+    try:
+        with pytest.raises(ServerUnavailable, match="shared_buffers"):
+            server.start()
+    finally:
+        server.remove()
+
+
+def test_the_server_dies_with_its_parent_and_the_next_start_takes_over(server_folder: Path) -> None:
+    """kill -9 of whoever runs it: PostgreSQL shuts down, the data stays, the folder is usable at once."""
+    folder = server_folder / "orphan"
+    script = f"""
+        import time
+        from pathlib import Path
+        from soa_db.local.postgres import PostgresServer
+        server = PostgresServer(Path({str(folder)!r}), version=17, master_password="x")
+        server.start()
+        print(server.pid, flush=True)
+        time.sleep(60)
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, env=environment
+    ) as parent:
+        assert parent.stdout is not None
+        postmaster = int(parent.stdout.readline())
+        assert processes.find(postmaster)
+        parent.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while processes.find(postmaster) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert processes.find(postmaster) is None
+    server = PostgresServer(folder, version=17, master_password="x")
+    try:
+        server.start()
+        with psycopg.connect(server.master_conninfo) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+    finally:
+        server.remove()
+    assert not folder.exists()
+
+
+def test_a_postmaster_left_running_is_replaced(server_folder: Path) -> None:
+    """Where nothing tells a server that its parent died, the next start ends it first."""
+    left = PostgresServer(server_folder / "left", version=17, master_password=MASTER_PASSWORD)
+    left.start()
+    postmaster = left.pid
+    assert postmaster is not None
+    server = PostgresServer(server_folder / "left", version=17, master_password=MASTER_PASSWORD)
+    try:
+        server.start()
+        assert server.pid != postmaster
+        assert processes.find(postmaster) is None
+        with psycopg.connect(server.master_conninfo) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+    finally:
+        left.kill()
+        server.remove()
+
+
+def test_a_data_folder_made_half_way_is_made_anew(server_folder: Path) -> None:
+    """Killed between initdb and the first roles."""
+    server = PostgresServer(server_folder / "half", version=17, master_password=MASTER_PASSWORD)
+    try:
+        server.start()
+        server.kill()
+        (server.home / "bootstrapped").unlink()
+        server.start()
+        with psycopg.connect(server.master_conninfo) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+    finally:
+        server.remove()
