@@ -26,6 +26,8 @@ __all__ = [
     "dev_secret_name",
     "iam_host_ssm_path",
     "iam_port_ssm_path",
+    "mongo_database",
+    "mongo_user",
     "normal_db_id",
     "password_secret_name",
     "postgres_admin_endpoint_ssm_path",
@@ -34,6 +36,7 @@ __all__ = [
     "postgres_database",
     "postgres_user",
     "rds_db_user_arn",
+    "redis_default_pattern",
     "secret_arn_pattern",
     "snake",
     "ssm_parameter_arn",
@@ -124,6 +127,21 @@ def postgres_database(service: str, db_id: str | None = None) -> str:
     if normal is None:
         return check_identifier(snake(service), "database")
     return check_identifier(f"{snake(service)}_{normal.replace('-', '_')}_db", "database")
+
+
+def mongo_database(service: str) -> str:
+    """``chat_api_db``."""
+    return f"{snake(service)}_db"
+
+
+def mongo_user(service: str) -> str:
+    """``chat_api_app``."""
+    return f"{snake(service)}_app"
+
+
+def redis_default_pattern(service: str) -> str:
+    """``chat-api:*``: what the keys and channels of a service look like, as a Redis pattern."""
+    return f"{check_service(service)}:*"
 
 
 def dev_secret_name(service: str, role: Role = "app", db_id: str | None = None) -> str:

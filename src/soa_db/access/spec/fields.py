@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from soa_db.errors import ConfigurationError
 from soa_db.names import check_identifier, check_service
 
-__all__ = ["NOT_EMPTY", "Database", "Identifier", "SchemaName", "ServiceId", "SpecModel", "User"]
+__all__ = ["NOT_EMPTY", "Database", "Identifier", "SchemaName", "ServiceId", "SpecModel", "User", "check_name"]
 
 T = TypeVar("T")
 
@@ -34,16 +34,22 @@ def _service(value: str) -> str:
         raise ValueError(f"{error.message}: {error.hint}") from None
 
 
+def check_name(value: str, what: str) -> str:
+    """Return an identifier as PostgreSQL keeps it; ValueError says why it can't be one."""
+    try:
+        check_identifier(value, what)
+    except ConfigurationError as error:
+        raise ValueError(error.message + (f": {error.hint}" if error.hint else "")) from None
+    # What a terminal or a log would show as something else: C1 controls, line separators, bidirectional marks.
+    for char in value:
+        if unicodedata.category(char) in {"Cc", "Zl", "Zp"} or unicodedata.bidirectional(char) in _DIRECTIONS:
+            raise ValueError(f"the {what} holds the control character U+{ord(char):04X}")
+    return value
+
+
 def _identifier(what: str, refuse: Callable[[str], str | None] | None = None) -> AfterValidator:
     def check(value: str) -> str:
-        try:
-            check_identifier(value, what)
-        except ConfigurationError as error:
-            raise ValueError(error.message + (f": {error.hint}" if error.hint else "")) from None
-        # What a terminal or a log would show as something else: C1 controls, line separators, bidirectional marks.
-        for char in value:
-            if unicodedata.category(char) in {"Cc", "Zl", "Zp"} or unicodedata.bidirectional(char) in _DIRECTIONS:
-                raise ValueError(f"the {what} holds the control character U+{ord(char):04X}")
+        check_name(value, what)
         if refuse and (why := refuse(value)):
             raise ValueError(why)
         return value
@@ -81,7 +87,7 @@ def _not_empty(value: tuple[T, ...]) -> tuple[T, ...]:
 
 # Not pydantic's min_length: that counts only the items that are valid, and complains twice.
 NOT_EMPTY = AfterValidator(_not_empty)
-ServiceId = Annotated[str, AfterValidator(_service), Field(pattern=None, examples=["iam-api"])]
+ServiceId = Annotated[str, AfterValidator(_service), Field(examples=["iam-api"])]
 Identifier = Annotated[str, _identifier("identifier")]
 Database = Annotated[str, _identifier("database", _refuse_database)]
 SchemaName = Annotated[str, _identifier("schema", _refuse_schema)]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from soa_db.access.spec.across import conflicts
 from soa_db.access.spec.document import MAX_BYTES, Document, Position, Problem, parse
 from soa_db.access.spec.messages import problems_of
 from soa_db.access.spec.models import Spec
@@ -59,6 +60,7 @@ def load_specs(paths: Sequence[str | os.PathLike[str]]) -> SpecSet:
         else:
             if not document.problems:
                 read.append((spec, document))
+    problems += [read[index][1].problem(path, text) for index, path, text in conflicts([spec for spec, _ in read])]
     if problems:
         raise SpecError([str(problem) for problem in sorted(set(problems))])
     return SpecSet(tuple(spec for spec, _ in read))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import model_validator
+
+from soa_db.access.spec.faults import refuse
 from soa_db.access.spec.fields import ServiceId, SpecModel
 from soa_db.access.spec.mongo import MongoSpec
 from soa_db.access.spec.postgres import PostgresDatabase, PostgresRead, PostgresSpec
 from soa_db.access.spec.redis import RedisSpec
+from soa_db.access.spec.spec_rules import spec_faults
 from soa_db.errors import ConfigurationError
-from soa_db.names import Role, postgres_database, postgres_user
+from soa_db.names import Role, mongo_database, mongo_user, postgres_database, postgres_user, redis_default_pattern
 
 __all__ = ["VERSIONS", "Spec"]
 
@@ -30,6 +34,11 @@ class Spec(SpecModel):
     """Redis keys and channels."""
     mongo: MongoSpec | None = None
     """The MongoDB database, its roles and reads."""
+
+    @model_validator(mode="after")
+    def _rules(self) -> Spec:
+        refuse(spec_faults(self))
+        return self
 
     def postgres_databases(self) -> tuple[PostgresDatabase, ...]:
         """The declared PostgreSQL databases, none when the service has no ``postgres`` part."""
@@ -75,6 +84,26 @@ class Spec(SpecModel):
             ConfigurationError: the spec declares no such database.
         """
         return self.database_name(self._declared(db_id))
+
+    def redis_keys(self) -> tuple[str, ...]:
+        """The key patterns the service writes, none without a ``redis`` part."""
+        if self.redis is None:
+            return ()
+        return self.redis.keys or (redis_default_pattern(self.service),)
+
+    def redis_channels(self) -> tuple[str, ...]:
+        """The channel patterns of the service, none without a ``redis`` part."""
+        if self.redis is None:
+            return ()
+        return self.redis.channels or (redis_default_pattern(self.service),)
+
+    def mongo_database(self) -> str:
+        """The MongoDB database: ``database`` of the ``mongo`` part, else derived."""
+        return (self.mongo and self.mongo.database) or mongo_database(self.service)
+
+    def mongo_user(self) -> str:
+        """The MongoDB user, always derived."""
+        return mongo_user(self.service)
 
     def _declared(self, db_id: str | None) -> PostgresDatabase:
         found = self.postgres.database(db_id) if self.postgres else None

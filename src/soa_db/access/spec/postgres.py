@@ -6,10 +6,27 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StrictBool
+from pydantic import AfterValidator, Field, StrictBool, model_validator
 
-from soa_db.access.spec.fields import NOT_EMPTY, Database, Identifier, SchemaName, ServiceId, SpecModel, User
+from soa_db.access.spec.faults import refuse
+from soa_db.access.spec.fields import (
+    NOT_EMPTY,
+    Database,
+    Identifier,
+    SchemaName,
+    ServiceId,
+    SpecModel,
+    User,
+    check_name,
+)
 from soa_db.access.spec.pattern import ObjectPattern
+from soa_db.access.spec.postgres_rules import (
+    database_faults,
+    extra_grant_faults,
+    part_faults,
+    repeated,
+    shared_tables_faults,
+)
 from soa_db.errors import ConfigurationError
 from soa_db.names import Role, normal_db_id
 
@@ -47,7 +64,9 @@ def _db_id(value: str) -> str:
 
 
 def _pattern(value: str) -> str:
-    ObjectPattern.parse(value)
+    pattern = ObjectPattern.parse(value)
+    for part in (pattern.schema, *filter(None, pattern.pieces)):
+        check_name(part, "name")
     return value
 
 
@@ -70,6 +89,11 @@ class PostgresDatabase(SpecModel):
     """The user that plays each role, where it is not the derived one; null where nobody does."""
     grants: dict[GrantedRole, tuple[TablePrivilege, ...]] = Field(default_factory=dict)
     """What a role may do on every table, in place of the default (app: select, insert, update, delete; ro: select)."""
+
+    @model_validator(mode="after")
+    def _rules(self) -> PostgresDatabase:
+        refuse(database_faults(self))
+        return self
 
     def table_privileges(self, role: Role) -> tuple[TablePrivilege, ...]:
         """What ``role`` may do on every relation here: ``grants``, else the default."""
@@ -97,6 +121,11 @@ class ExtraGrant(SpecModel):
     columns: tuple[Identifier, ...] = ()
     """The columns `privileges` are limited to; empty for whole tables."""
 
+    @model_validator(mode="after")
+    def _rules(self) -> ExtraGrant:
+        refuse(extra_grant_faults(self))
+        return self
+
     @cached_property
     def pattern(self) -> ObjectPattern:
         """``on``, parsed."""
@@ -115,6 +144,11 @@ class PostgresRead(SpecModel):
     to: Annotated[tuple[Role, ...], NOT_EMPTY] = ("app", "ro")
     """This service's roles that read them."""
 
+    @model_validator(mode="after")
+    def _rules(self) -> PostgresRead:
+        refuse([*shared_tables_faults(self.patterns), *repeated(self.to, ("to",), "the role")])
+        return self
+
     @cached_property
     def patterns(self) -> tuple[ObjectPattern, ...]:
         """``tables``, parsed."""
@@ -132,6 +166,11 @@ class PostgresShare(SpecModel):
     """`schema.table` or `schema.prefix_*`."""
     columns: tuple[Identifier, ...] = ()
     """The columns it may read; empty for whole tables."""
+
+    @model_validator(mode="after")
+    def _rules(self) -> PostgresShare:
+        refuse(shared_tables_faults(self.patterns, self.columns))
+        return self
 
     @cached_property
     def patterns(self) -> tuple[ObjectPattern, ...]:
@@ -161,6 +200,11 @@ class PostgresSpec(SpecModel):
     """What this service lets others read."""
     retire: tuple[RetiredRole, ...] = ()
     """Roles of the past, removed with `--prune`."""
+
+    @model_validator(mode="after")
+    def _rules(self) -> PostgresSpec:
+        refuse(part_faults(self))
+        return self
 
     def database(self, db_id: str | None) -> PostgresDatabase | None:
         """The database with this id (None and ``"main"`` are the same), if it is declared."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from soa_db.access.spec.across import conflicts, covering, shares_of
+from soa_db.errors import SpecError
 from soa_db.names import ROLES, Role
 
 if TYPE_CHECKING:
@@ -60,9 +62,22 @@ class PendingRead:
 
 @dataclass(frozen=True, slots=True)
 class SpecSet:
-    """The specs a command works on, one per service."""
+    """The specs a command works on, one per service.
+
+    Raises:
+        SpecError: they don't fit together.
+    """
 
     specs: tuple[Spec, ...]
+
+    def __post_init__(self) -> None:
+        # For specs made in code; load_specs has found the same faults before, with their lines.
+        faults = [
+            f"{self.specs[index].service}: {'.'.join(map(str, path))}: {text}"
+            for index, path, text in conflicts(self.specs)
+        ]
+        if faults:
+            raise SpecError(faults)
 
     @property
     def by_service(self) -> Mapping[str, Spec]:
@@ -88,11 +103,11 @@ class SpecSet:
                 covered: dict[int, list[ObjectPattern]] = {}
                 for table in read.patterns:
                     shares = covering(target, reader.service, read.db, table)
-                    whole = [share for share in shares if not target_shares(target)[share].columns]
+                    whole = [share for share in shares if not shares_of(target)[share].columns]
                     for share in whole[:1] or shares:
                         covered.setdefault(share, []).append(table)
                 found += [
-                    AgreedRead(reader, read, target, target_shares(target)[share], tuple(tables))
+                    AgreedRead(reader, read, target, shares_of(target)[share], tuple(tables))
                     for share, tables in sorted(covered.items())
                 ]
         return tuple(found)
@@ -106,20 +121,6 @@ class SpecSet:
             for read in (spec.postgres.reads if spec.postgres else ())
             if read.service not in known
         )
-
-
-def target_shares(target: Spec) -> tuple[PostgresShare, ...]:
-    """What a service shares of PostgreSQL."""
-    return target.postgres.shared_with if target.postgres else ()
-
-
-def covering(target: Spec, reader: str, db: str, table: ObjectPattern) -> list[int]:
-    """The positions in ``target``'s ``shared_with`` of the entries that let ``reader`` read all of ``table``."""
-    return [
-        index
-        for index, share in enumerate(target_shares(target))
-        if share.service == reader and share.db == db and any(pattern.covers(table) for pattern in share.patterns)
-    ]
 
 
 def _identities(spec: Spec) -> list[PostgresIdentity]:
