@@ -1,0 +1,23 @@
+"""The seven services of ``examples/`` as specs."""
+
+from pathlib import Path
+
+from soa_db.access.spec import load_specs
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+
+
+def test_the_examples_fit_together_and_agree_on_their_reads() -> None:
+    """Seven services, each read agreed by its other side, personal data reached by its own users only."""
+    specs = load_specs([EXAMPLES])
+    assert sorted(specs.by_service) == ["coach", "iam-api", "janus", "program-hub", "qboard", "saga-dash", "sds-api"]
+    assert not specs.pending_reads()
+    agreed = {(read.reader.service, read.target.service, read.share.columns) for read in specs.agreed_reads()}
+    assert agreed == {
+        ("coach", "saga-dash", ()),
+        ("coach", "iam-api", ("id", "display_name")),
+        ("janus", "saga-dash", ("id", "title")),
+        ("sds-api", "iam-api", ()),
+    }
+    users = [identity.user for identity in specs.postgres_identities() if "iam_pii_db" in identity.databases]
+    assert users == ["iam_pii_owner", "iam_pii_app"]
