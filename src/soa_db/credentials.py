@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["AsyncCredentialProvider", "CredentialProvider", "Credentials"]
+__all__ = ["AsyncCredentialProvider", "AwsCredentials", "CallerIdentity", "CredentialProvider", "Credentials"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,36 @@ class Credentials:
     secret: str = field(repr=False)
     expires_at: float = math.inf
     source: str = "config"
+
+
+@dataclass(frozen=True, slots=True)
+class AwsCredentials:
+    """AWS credentials, resolved.
+
+    Attributes:
+        access_key: the access key id.
+        secret_key: the secret access key; never shown.
+        token: the session token of temporary credentials; never shown.
+        expires_at: wall-clock seconds since the epoch; infinite when they have no known end.
+    """
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+    expires_at: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class CallerIdentity:
+    """Who AWS says is asking.
+
+    Attributes:
+        account: the account id, twelve digits.
+        arn: the user, or the session of the assumed role.
+    """
+
+    account: str
+    arn: str
 
 
 class CredentialProvider(Protocol):

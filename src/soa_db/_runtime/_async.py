@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
-from concurrent.futures import Future
 from typing import Generic, TypeAlias, TypeVar
 
 from soa_db._runtime import thread
@@ -107,21 +105,12 @@ class SingleFlight(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._flights: dict[Hashable, Future[T]] = {}
+        self._flights: thread.Flights[T] = thread.Flights()
 
     async def run(self, key: Hashable, call: Callable[[], T]) -> T:
         """Return what ``call`` returns, run off the event loop, or what one already under way for ``key`` does."""
-        with self._guard:
-            flight = self._flights.get(key)
-            if flight is None:
+        return await asyncio.shield(asyncio.wrap_future(self._flights.start(key, call)))
 
-                def fly() -> T:
-                    try:
-                        return call()
-                    finally:
-                        with self._guard:
-                            del self._flights[key]
-
-                flight = self._flights[key] = thread.start(fly, name="soa-db call")
-        return await asyncio.shield(asyncio.wrap_future(flight))
+    def start(self, key: Hashable, call: Callable[[], T]) -> None:
+        """Start ``call`` in a thread of its own unless one is under way for ``key``; do not wait for it."""
+        self._flights.start(key, call)

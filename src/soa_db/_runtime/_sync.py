@@ -103,32 +103,19 @@ class SingleFlight(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._flights: dict[Hashable, Future[T]] = {}
+        self._flights: thread.Flights[T] = thread.Flights()
 
     def run(self, key: Hashable, call: Callable[[], T]) -> T:
         """Return what ``call`` returns, or what one already under way for ``key`` does."""
         while True:
-            with self._guard:
-                flight = self._flights.get(key)
-                if flight is None:
-                    mine = self._flights[key] = Future()
-                    break
-            error = flight.exception()
-            if error is None:
+            flight, fly = self._flights.board(key, call)
+            if fly is not None:
+                fly()
                 return flight.result()
-            if isinstance(error, Exception):
-                raise error
-        try:
-            result = call()
-        except BaseException as error:
-            self._land(key)
-            mine.set_exception(error)
-            raise
-        self._land(key)
-        mine.set_result(result)
-        return result
+            error = flight.exception()
+            if error is None or isinstance(error, Exception):
+                return flight.result()
 
-    def _land(self, key: Hashable) -> None:
-        with self._guard:
-            del self._flights[key]
+    def start(self, key: Hashable, call: Callable[[], T]) -> None:
+        """Start ``call`` in a thread of its own unless one is under way for ``key``; do not wait for it."""
+        self._flights.start(key, call)

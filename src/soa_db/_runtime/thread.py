@@ -1,32 +1,88 @@
-"""One call in one daemon thread. Daemon, so that a hung call does not keep the interpreter from ending."""
+"""Calls in daemon threads, and calls that many share.
+
+Daemon, so that a hung call does not keep the interpreter from ending; a thread per call, because calls are rare and a
+pool's threads would have to be ended, and be made anew after a fork.
+"""
 
 from __future__ import annotations
 
 import contextvars
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-__all__ = ["start"]
+__all__ = ["Flights", "start"]
 
 T = TypeVar("T")
 
 
-def start(call: Callable[[], T], *, name: str) -> Future[T]:
-    """Run ``call`` in a thread of its own, with the caller's context variables; the future holds how it ended."""
+def _ready(call: Callable[[], T]) -> tuple[Future[T], Callable[[], None]]:
+    """Return a future and the function that makes the call and settles the future."""
     future: Future[T] = Future()
-    context = contextvars.copy_context()
+    # Running from the start: a waiter that is cancelled must not be able to cancel the call for the others.
+    future.set_running_or_notify_cancel()
 
     def run() -> None:
         try:
-            result = context.run(call)
+            result = call()
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the future
             future.set_exception(error)
         else:
             future.set_result(result)
 
-    # Running from the start: a waiter that is cancelled must not be able to cancel the call for the others.
-    future.set_running_or_notify_cancel()
-    threading.Thread(target=run, name=name, daemon=True).start()
+    return future, run
+
+
+def _launch(run: Callable[[], None], name: str) -> None:
+    context = contextvars.copy_context()
+    threading.Thread(target=lambda: context.run(run), name=name, daemon=True).start()
+
+
+def start(call: Callable[[], T], *, name: str) -> Future[T]:
+    """Run ``call`` in a thread of its own, with the caller's context variables; the future holds how it ended."""
+    future, run = _ready(call)
+    _launch(run, name)
     return future
+
+
+class Flights(Generic[T]):
+    """The calls under way, at most one per key; thread-safe, and empty again in a forked child."""
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._pid = os.getpid()
+        self._guard = threading.Lock()
+        self._under_way: dict[Hashable, Future[T]] = {}
+
+    def board(self, key: Hashable, call: Callable[[], T]) -> tuple[Future[T], Callable[[], None] | None]:
+        """Return the future of the call under way for ``key``; if there is none, a new one and the function to run."""
+        # The threads that flew these calls, and the one that held the lock, are not in the child.
+        if self._pid != os.getpid():
+            self._clear()
+        with self._guard:
+            under_way = self._under_way.get(key)
+            if under_way is not None:
+                return under_way, None
+
+            def land_after() -> T:
+                # Landed before the future is settled: who asks after the result is out gets a new flight.
+                try:
+                    return call()
+                finally:
+                    with self._guard:
+                        del self._under_way[key]
+
+            future, run = _ready(land_after)
+            self._under_way[key] = future
+            return future, run
+
+    def start(self, key: Hashable, call: Callable[[], T]) -> Future[T]:
+        """Return the future of the call under way for ``key``, started in a thread of its own if there was none."""
+        future, run = self.board(key, call)
+        if run is not None:
+            _launch(run, "soa-db refresh")
+        return future
