@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
-from botocore.session import get_session
 from moto.server import ThreadedMotoServer
 
 from soa_db.access.aws.secrets import (
@@ -19,7 +18,8 @@ from soa_db.access.aws.secrets import (
     new_password,
     read_passwords,
 )
-from soa_db.errors import AccessDenied, ConfigurationError, CredentialError, ProvisionError, SecretNotFound
+from soa_db.aws import AwsClients
+from soa_db.errors import ConfigurationError, ProvisionError
 from soa_db.local.secret_stages import mend_secret_stages
 
 if TYPE_CHECKING:
@@ -45,27 +45,17 @@ class Aws:
     before: Callable[[str, Mapping[str, object]], None] | None = None
 
     def __post_init__(self) -> None:
-        self.client: Any = get_session().create_client(
-            "secretsmanager",
-            region_name="us-west-2",
-            endpoint_url=self.endpoint,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
+        self.clients = AwsClients(region="us-west-2", endpoint_url=self.endpoint)
+        self.client: Any = self.clients.client("secretsmanager")
 
-    def call(self, service: str, operation: str, **params: object) -> Mapping[str, object]:
-        assert service == "secretsmanager"
+    def call(self, service: str, operation: str, /, **parameters: object) -> Mapping[str, object]:
         if self.before:
-            self.before(operation, params)
+            self.before(operation, parameters)
         self.calls += 1
         fatal = self.calls == self.kill_at
         if fatal and not self.kill_after:
             raise Killed
-        try:
-            answer: Mapping[str, object] = getattr(self.client, operation)(**params)
-        except ClientError as error:
-            kinds = {"ResourceNotFoundException": SecretNotFound, "AccessDeniedException": AccessDenied}
-            raise kinds.get(error.response["Error"]["Code"], CredentialError)(operation) from error
+        answer = self.clients.call(service, operation, **parameters)
         if not operation.startswith(("get", "describe", "batch")):
             self.writes.append(operation)
         if fatal:
@@ -104,8 +94,10 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def aws(endpoint: str) -> Aws:
+def aws(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Aws:
     """A caller of that emulator."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     return Aws(endpoint)
 
 

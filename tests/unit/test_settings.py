@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from soa_db.access.settings import EnvironmentSettings, Settings, load_settings
+from soa_db.config import AwsTarget
 from soa_db.errors import ConfigurationError
 
 
@@ -75,6 +76,15 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         "endpoint_url": "http://localhost:5000",
     }
     assert settings.environment("dev") == EnvironmentSettings()
+
+
+def test_the_clients_ask_where_and_as_whom_the_file_says(tmp_path: Path) -> None:
+    """And an unknown environment has none."""
+    settings = load_settings(write(tmp_path / "any.toml", FULL))
+    assert settings.aws_for("prod").target == settings.environment("prod").target
+    assert settings.aws_for("dev").target == AwsTarget()
+    with pytest.raises(ConfigurationError, match="unknown environment"):
+        settings.aws_for("staging")
 
 
 def test_no_file_is_empty_settings() -> None:

@@ -22,13 +22,16 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from soa_db.config import AwsTarget
 from soa_db.errors import ConfigurationError
 from soa_db.names import Env, check_env
+
+if TYPE_CHECKING:
+    from soa_db.aws import AwsClients
 
 __all__ = ["SETTINGS_FILE", "SETTINGS_VARIABLE", "EnvironmentSettings", "RedisBackend", "Settings", "load_settings"]
 
@@ -102,6 +105,16 @@ class Settings:
             ConfigurationError: there is no such environment.
         """
         return self.environments.get(check_env(env), EnvironmentSettings())
+
+    def aws_for(self, env: str) -> AwsClients:
+        """Return clients for ``env``: where and as whom the file says. Asks nothing yet.
+
+        Raises:
+            ConfigurationError: there is no such environment.
+        """
+        from soa_db.aws import AwsClients
+
+        return AwsClients.from_target(self.environment(env).target)
 
     def check_account(self, aws: _Caller, env: str) -> None:
         """Refuse to go on as somebody of another account than the one expected for ``env``.

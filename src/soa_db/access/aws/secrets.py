@@ -58,7 +58,7 @@ _MAX_CONFLICTS = 5
 class AwsCaller(Protocol):
     """The part of ``AwsClients`` needed here."""
 
-    def call(self, service: str, operation: str, **params: object) -> Mapping[str, object]: ...
+    def call(self, service: str, operation: str, /, **parameters: object) -> Mapping[str, object]: ...
 
 
 @dataclass(frozen=True, slots=True)
