@@ -1,0 +1,213 @@
+"""What the specs say about every user of every declared database, for ``verify``. Pure.
+
+Derived from the specs alone, not from the planner, so that a mistake of the planner's is found and not repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from soa_db.access.spec import ObjectPattern, PostgresDatabase, PostgresIdentity, Spec, SpecSet
+    from soa_db.names import Role
+
+__all__ = ["DML", "DatabaseAccess", "Rule", "ServerAccess", "UserAccess", "Wanted", "expected_access"]
+
+DML = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
+_BASE: Mapping[Role, frozenset[str]] = MappingProxyType(
+    {"owner": frozenset(), "app": DML, "ro": frozenset({"SELECT"})}
+)
+_SEQUENCE = frozenset({"USAGE", "SELECT", "UPDATE"})
+_NOTHING: Mapping[str, frozenset[str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one entry of a spec adds to or takes from a user's rights on the objects it names."""
+
+    pattern: ObjectPattern
+    added: frozenset[str] = frozenset()
+    taken: frozenset[str] = frozenset()
+    columns: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The rights of one user on one object.
+
+    Attributes:
+        must: privileges the user needs.
+        may: privileges that are no violation, ``must`` included.
+        columns: privilege → columns on which alone it is needed.
+    """
+
+    must: frozenset[str] = frozenset()
+    may: frozenset[str] = frozenset()
+    columns: Mapping[str, frozenset[str]] = field(default_factory=lambda: _NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class UserAccess:
+    """One user's part in one database.
+
+    Attributes:
+        user: its name.
+        part: its role there; ``reader`` for a user of another service with an agreed read.
+        base: table privileges in every declared schema.
+        rules: exceptions, in the order of the spec.
+    """
+
+    user: str
+    part: Role | Literal["reader"]
+    base: frozenset[str] = frozenset()
+    rules: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAccess:
+    """One declared database: who may do what in it."""
+
+    service: str
+    db_id: str
+    name: str
+    isolated: bool
+    schemas: tuple[str, ...]
+    users: tuple[UserAccess, ...]
+
+    @property
+    def owner(self) -> str | None:
+        """The user that owns everything in it."""
+        return next((access.user for access in self.users if access.part == "owner"), None)
+
+    def of(self, user: str) -> UserAccess | None:
+        """The part ``user`` has here, None for a stranger."""
+        return next((access for access in self.users if access.user == user), None)
+
+    def on_relation(self, access: UserAccess, schema: str, name: str, kind: str) -> Wanted:
+        """What a user that is not the owner may do with a table, view, … or sequence (``kind`` is its relkind)."""
+        table: set[str] = set(access.base) if schema in self.schemas else set()
+        columns: dict[str, frozenset[str]] = {}
+        if kind == "S":
+            return self._on_sequence(access, schema, name)
+        for rule in access.rules:
+            if rule.pattern.kind != "relation" or not rule.pattern.matches(schema, name):
+                continue
+            table -= rule.taken
+            if rule.columns:
+                for privilege in rule.added:
+                    columns[privilege] = columns.get(privilege, frozenset()) | rule.columns
+            else:
+                table |= rule.added
+        must = frozenset(table)
+        if kind in {"v", "m", "f"}:
+            # Whether a view can be written depends on its shape; that it can be read is what matters.
+            must &= {"SELECT"} | {p for rule in access.rules for p in rule.added}
+        return Wanted(must, frozenset(table), {p: names for p, names in columns.items() if p not in table})
+
+    def _on_sequence(self, access: UserAccess, schema: str, name: str) -> Wanted:
+        must: set[str] = set()
+        may: set[str] = set()
+        if schema in self.schemas and access.base:
+            may |= {"SELECT"}
+            if "INSERT" in access.base:
+                # A serial column's default calls nextval, which needs USAGE (FACTS, Postgres 10).
+                must |= {"USAGE"}
+                may |= _SEQUENCE
+        for rule in access.rules:
+            if rule.pattern.kind == "relation" and rule.pattern.matches(schema, name):
+                must = (must - rule.taken) | (rule.added & _SEQUENCE if rule.pattern.exact else set())
+                may = (may - rule.taken) | (rule.added & _SEQUENCE)
+        return Wanted(frozenset(must), frozenset(may | must))
+
+    def named_routine(self, access: UserAccess, schema: str, name: str) -> bool:
+        """Whether the spec gives this user EXECUTE on a routine by naming it."""
+        return any(
+            rule.pattern.kind == "routine" and "EXECUTE" in rule.added and rule.pattern.matches(schema, name)
+            for rule in access.rules
+        )
+
+    def on_routine(self, access: UserAccess, schema: str, name: str) -> Wanted:
+        """What a user that is not the owner may do with a function or procedure."""
+        must: set[str] = {"EXECUTE"} if access.part == "app" and schema in self.schemas else set()
+        for rule in access.rules:
+            if rule.pattern.kind == "routine" and rule.pattern.matches(schema, name):
+                must = (must - rule.taken) | rule.added
+        return Wanted(frozenset(must), frozenset(must))
+
+    def on_schema(self, access: UserAccess, schema: str) -> Wanted:
+        """What a user that is not the owner may do with a schema."""
+        named = any(rule.pattern.schema == schema and rule.added for rule in access.rules)
+        inside = schema in self.schemas and access.part != "reader"
+        usage = frozenset({"USAGE"}) if named or inside else frozenset()
+        return Wanted(usage, usage)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAccess:
+    """Everything the specs say about one server.
+
+    Attributes:
+        identities: every declared user.
+        databases: every declared database.
+        retired: roles the specs want to be rid of.
+    """
+
+    identities: tuple[PostgresIdentity, ...]
+    databases: tuple[DatabaseAccess, ...]
+    retired: frozenset[str] = frozenset()
+
+    def reachable(self, identity: PostgresIdentity) -> tuple[DatabaseAccess, ...]:
+        """The databases an identity may connect to: its own, and those it reads of others."""
+        return tuple(database for database in self.databases if database.of(identity.user))
+
+    @property
+    def users(self) -> frozenset[str]:
+        """The names of all declared users."""
+        return frozenset(identity.user for identity in self.identities)
+
+
+def expected_access(specs: SpecSet) -> ServerAccess:
+    """Derive what every user must and must not be able to do."""
+    readers: dict[tuple[str, str], dict[str, list[Rule]]] = {}
+    for read in specs.agreed_reads():
+        rules = [
+            Rule(pattern, frozenset({"SELECT"}), columns=frozenset(read.share.columns)) for pattern in read.tables
+        ]
+        for user in read.reader.read_users(read.read):
+            readers.setdefault((read.target.service, read.share.db), {}).setdefault(user, []).extend(rules)
+    databases = tuple(
+        _database(spec, database, readers.get((spec.service, database.id), {}))
+        for spec in specs.specs
+        for database in spec.postgres_databases()
+    )
+    retired = frozenset(
+        retired.role for spec in specs.specs if spec.postgres is not None for retired in spec.postgres.retire
+    )
+    return ServerAccess(specs.postgres_identities(), databases, retired)
+
+
+def _database(spec: Spec, database: PostgresDatabase, readers: Mapping[str, list[Rule]]) -> DatabaseAccess:
+    users = []
+    for role, base in _BASE.items():
+        user = spec.user(database, role)
+        if user is None:
+            continue
+        declared = database.grants.get(role)
+        general = base if declared is None else _upper(declared)
+        rules = [
+            Rule(extra.pattern, _upper(extra.privileges), _upper(extra.revoke), frozenset(extra.columns))
+            for extra in (spec.postgres.extra_grants if spec.postgres else ())
+            if extra.to == role and extra.db == database.id
+        ]
+        users.append(UserAccess(user, role, general, tuple(rules)))
+    users += [UserAccess(user, "reader", rules=tuple(rules)) for user, rules in readers.items()]
+    return DatabaseAccess(
+        spec.service, database.id, spec.database_name(database), database.isolated, database.schemas, tuple(users)
+    )
+
+
+def _upper(privileges: Iterable[str]) -> frozenset[str]:
+    return frozenset(privilege.upper() for privilege in privileges)
