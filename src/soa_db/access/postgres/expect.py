@@ -10,16 +10,14 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from soa_db.names import ROLES, Role
+
 if TYPE_CHECKING:
     from soa_db.access.spec import ObjectPattern, PostgresDatabase, PostgresIdentity, Spec, SpecSet
-    from soa_db.names import Role
 
 __all__ = ["DML", "DatabaseAccess", "Rule", "ServerAccess", "UserAccess", "Wanted", "expected_access"]
 
 DML = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
-_BASE: Mapping[Role, frozenset[str]] = MappingProxyType(
-    {"owner": frozenset(), "app": DML, "ro": frozenset({"SELECT"})}
-)
 _SEQUENCE = frozenset({"USAGE", "SELECT", "UPDATE"})
 _NOTHING: Mapping[str, frozenset[str]] = MappingProxyType({})
 
@@ -191,18 +189,16 @@ def expected_access(specs: SpecSet) -> ServerAccess:
 
 def _database(spec: Spec, database: PostgresDatabase, readers: Mapping[str, list[Rule]]) -> DatabaseAccess:
     users = []
-    for role, base in _BASE.items():
+    for role in ROLES:
         user = spec.user(database, role)
         if user is None:
             continue
-        declared = database.grants.get(role)
-        general = base if declared is None else _upper(declared)
         rules = [
             Rule(extra.pattern, _upper(extra.privileges), _upper(extra.revoke), frozenset(extra.columns))
             for extra in (spec.postgres.extra_grants if spec.postgres else ())
             if extra.to == role and extra.db == database.id
         ]
-        users.append(UserAccess(user, role, general, tuple(rules)))
+        users.append(UserAccess(user, role, _upper(database.table_privileges(role)), tuple(rules)))
     users += [UserAccess(user, "reader", rules=tuple(rules)) for user, rules in readers.items()]
     return DatabaseAccess(
         spec.service, database.id, spec.database_name(database), database.isolated, database.schemas, tuple(users)
