@@ -197,7 +197,9 @@ class VerifyReport:
     def summary(self) -> str:
         """One line of counts."""
         counts = ", ".join(
-            f"{len(found)} {outcome.value}" for outcome in Outcome if (found := self._of(outcome)) or outcome is Outcome.OK
+            f"{len(found)} {outcome.value}"
+            for outcome in Outcome
+            if (found := self._of(outcome)) or outcome is Outcome.OK
         )
         return f"{self.env}: {len(self.checks)} checks of {len(self.home)} identities: {counts}"
 

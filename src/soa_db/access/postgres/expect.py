@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["DML", "DatabaseAccess", "Rule", "ServerAccess", "UserAccess", "Wanted", "expected_access"]
 
 DML = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
+EVERYTHING = DML | {"TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN", "USAGE", "CREATE", "EXECUTE"}
 _SEQUENCE = frozenset({"USAGE", "SELECT", "UPDATE"})
 _NOTHING: Mapping[str, frozenset[str]] = MappingProxyType({})
 
@@ -45,6 +46,16 @@ class Wanted:
     must: frozenset[str] = frozenset()
     may: frozenset[str] = frozenset()
     columns: Mapping[str, frozenset[str]] = field(default_factory=lambda: _NOTHING)
+
+
+_OWNER_NEEDS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {"r": DML, "p": DML, "v": frozenset({"SELECT"}), "m": frozenset({"SELECT"}), "f": frozenset({"SELECT"})}
+)
+
+
+def _owned(declared: bool, needs: frozenset[str]) -> Wanted:
+    # What an owner may do with its own is never a violation; that it owns too little is.
+    return Wanted(needs if declared else frozenset(), EVERYTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +96,13 @@ class DatabaseAccess:
         return next((access for access in self.users if access.user == user), None)
 
     def on_relation(self, access: UserAccess, schema: str, name: str, kind: str) -> Wanted:
-        """What a user that is not the owner may do with a table, view, … or sequence (``kind`` is its relkind)."""
-        table: set[str] = set(access.base) if schema in self.schemas else set()
-        columns: dict[str, frozenset[str]] = {}
+        """What a user may do with a table, view, … or sequence (``kind`` is its relkind)."""
+        if access.part == "owner":
+            return _owned(schema in self.schemas, frozenset({"USAGE"}) if kind == "S" else _OWNER_NEEDS[kind])
         if kind == "S":
             return self._on_sequence(access, schema, name)
+        table: set[str] = set(access.base) if schema in self.schemas else set()
+        columns: dict[str, frozenset[str]] = {}
         for rule in access.rules:
             if rule.pattern.kind != "relation" or not rule.pattern.matches(schema, name):
                 continue
@@ -128,7 +141,9 @@ class DatabaseAccess:
         )
 
     def on_routine(self, access: UserAccess, schema: str, name: str) -> Wanted:
-        """What a user that is not the owner may do with a function or procedure."""
+        """What a user may do with a function or procedure."""
+        if access.part == "owner":
+            return _owned(schema in self.schemas, frozenset({"EXECUTE"}))
         must: set[str] = {"EXECUTE"} if access.part == "app" and schema in self.schemas else set()
         for rule in access.rules:
             if rule.pattern.kind == "routine" and rule.pattern.matches(schema, name):
@@ -136,7 +151,9 @@ class DatabaseAccess:
         return Wanted(frozenset(must), frozenset(must))
 
     def on_schema(self, access: UserAccess, schema: str) -> Wanted:
-        """What a user that is not the owner may do with a schema."""
+        """What a user may do with a schema."""
+        if access.part == "owner":
+            return _owned(schema in self.schemas, frozenset({"USAGE", "CREATE"}))
         named = any(rule.pattern.schema == schema and rule.added for rule in access.rules)
         inside = schema in self.schemas and access.part != "reader"
         usage = frozenset({"USAGE"}) if named or inside else frozenset()
@@ -171,10 +188,11 @@ def expected_access(specs: SpecSet) -> ServerAccess:
     """Derive what every user must and must not be able to do."""
     readers: dict[tuple[str, str], dict[str, list[Rule]]] = {}
     for read in specs.agreed_reads():
-        rules = [
-            Rule(pattern, frozenset({"SELECT"}), columns=frozenset(read.share.columns)) for pattern in read.tables
-        ]
-        for user in read.reader.read_users(read.read):
+        target = read.target.postgres.database(read.share.db) if read.target.postgres else None
+        if target is None or target.isolated:
+            continue
+        rules = [Rule(pattern, frozenset({"SELECT"}), columns=frozenset(read.share.columns)) for pattern in read.tables]
+        for _, user in read.reader.read_users(read.read):
             readers.setdefault((read.target.service, read.share.db), {}).setdefault(user, []).extend(rules)
     databases = tuple(
         _database(spec, database, readers.get((spec.service, database.id), {}))

@@ -1,0 +1,166 @@
+"""Default privileges, proved by objects the owner really makes: in each declared schema and in one of the probe's own.
+
+Everything happens in one transaction of the owner's that is rolled back, so nobody ever sees the objects and a killed
+run leaves nothing behind; the server is asked, inside it, what everybody else could do with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, LiteralString
+
+from psycopg import sql
+
+from soa_db.access.postgres.attempt import probe_name, rows
+from soa_db.access.postgres.probe_session import table_privileges
+from soa_db.access.report import Check, Outcome, Probe
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from soa_db.access.postgres.expect import DatabaseAccess, UserAccess
+
+__all__ = ["probe_later"]
+
+PUBLIC = "PUBLIC"
+# The kinds of object, in an order in which each can rest on those before it.
+_MAKE: tuple[tuple[str, str, LiteralString], ...] = (
+    ("table", "t", "CREATE TABLE {name} (id integer)"),
+    ("partitioned table", "p", "CREATE TABLE {name} (id integer) PARTITION BY RANGE (id)"),
+    ("view", "v", "CREATE VIEW {name} AS SELECT 1 AS id"),
+    ("sequence", "s", "CREATE SEQUENCE {name}"),
+    ("routine", "f", "CREATE FUNCTION {name}() RETURNS integer LANGUAGE sql AS 'SELECT 1'"),
+    ("routine", "c", "CREATE PROCEDURE {name}() LANGUAGE sql AS 'SELECT 1'"),
+    ("type", "e", "CREATE TYPE {name} AS ENUM ('a')"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    kind: str
+    schema: str
+    name: str
+
+
+def probe_later(
+    connection: psycopg.Connection[Any], database: DatabaseAccess, *, others: tuple[str, ...], mend: str
+) -> Iterator[Check]:
+    """Make objects as the owner and ask what the other users, strangers and PUBLIC could do with them.
+
+    Args:
+        connection: logged in as the owner of the database, guarded.
+        database: what the specs say about it.
+        others: declared users of other databases, who must have nothing here.
+        mend: the command that provisions.
+    """
+    import psycopg
+
+    owner = database.owner or ""
+    probe = Probe(owner, database.name, "later", "make objects for others to use", "can", "attempt")
+    prefix = probe_name()
+    users = tuple(access.user for access in database.users if access.user != owner)
+    held: list[Any] = []
+    try:
+        with connection.transaction(force_rollback=True):
+            made = _make(connection, prefix, database.schemas)
+            held = rows(
+                connection,
+                "probe_later",
+                kinds=[one.kind for one in made],
+                names=[one.name for one in made],
+                schemas=[one.schema for one in made],
+                # A user that does not exist would be an error; PUBLIC is spelled "public" here.
+                users=[*_existing(connection, (*users, *others)), "public"],
+                privileges=table_privileges(connection.info.server_version),
+            )
+    except psycopg.Error as error:
+        if connection.closed:
+            raise
+        denied = error.sqlstate == "42501"
+        yield Check(
+            probe,
+            Outcome.VIOLATED if denied else Outcome.INCONCLUSIVE,
+            f"{error.sqlstate} {error.diag.message_primary}",
+            mend if denied else "run verify again; if it persists, look at the error",
+        )
+        return
+    yield Check(probe, Outcome.OK)
+    yield from _judge(held, database, prefix, mend)
+
+
+def _make(connection: psycopg.Connection[Any], prefix: str, schemas: tuple[str, ...]) -> list[_Made]:
+    made: list[_Made] = []
+    connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(prefix)))
+    made.append(_Made("schema", prefix, prefix))
+    for schema in (*schemas, prefix):
+        for kind, suffix, statement in _MAKE:
+            name = sql.Identifier(schema, f"{prefix}_{suffix}")
+            connection.execute(sql.SQL(statement).format(name=name))
+            text = name.as_string(connection)
+            made.append(_Made(kind, schema, f"{text}()" if kind == "routine" else text))
+    return made
+
+
+def _existing(connection: psycopg.Connection[Any], users: tuple[str, ...]) -> list[str]:
+    found = connection.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", [list(users)]).fetchall()
+    return [name for (name,) in found]
+
+
+def _judge(held: list[Any], database: DatabaseAccess, own: str, mend: str) -> Iterator[Check]:
+    """One check for each user, schema and kind of object that says what is missing or too much; one when all is well."""
+    good: dict[str, int] = {}
+    for row in held:
+        access = database.of(row.user)
+        where = "a new schema" if row.schema == own else row.schema
+        must, may = _wanted(database, access, row.kind, row.schema, own)
+        has = frozenset(row.held)
+        user = PUBLIC if row.user == "public" else row.user
+        what = f"{row.kind} the owner makes later in {where}"
+        if lacking := must - has:
+            yield Check(
+                Probe(user, database.name, "later", f"use a {what}", "can", "attempt"),
+                Outcome.VIOLATED,
+                f"lacks {', '.join(sorted(lacking))}",
+                mend,
+            )
+        elif surplus := has - may:
+            yield Check(
+                Probe(user, database.name, "later", f"do more than declared with a {what}", "cannot", "attempt"),
+                Outcome.VIOLATED,
+                f"has {', '.join(sorted(surplus))}",
+                mend,
+            )
+        else:
+            good[user] = good.get(user, 0) + 1
+    for user, count in good.items():
+        yield Check(
+            Probe(user, database.name, "later", f"exactly the declared rights on {count} new objects", "is", "attempt"),
+            Outcome.OK,
+        )
+
+
+def _wanted(
+    database: DatabaseAccess, access: UserAccess | None, kind: str, schema: str, own: str
+) -> tuple[frozenset[str], frozenset[str]]:
+    """What a user must and may have on a new object that no rule of the spec names."""
+    if access is None or access.part == "reader":
+        return frozenset(), frozenset()
+    # A schema that is not declared may follow the declared ones, or may not: nobody can say what it is for.
+    declared = schema != own
+    usage = frozenset({"USAGE"})
+    match kind:
+        case "schema":
+            return frozenset(), usage
+        case "table" | "partitioned table":
+            return (access.base if declared else frozenset()), access.base
+        case "view":
+            return (access.base & {"SELECT"} if declared else frozenset()), access.base
+        case "sequence":
+            needs = usage if "INSERT" in access.base and declared else frozenset()
+            return needs, usage | {"SELECT", "UPDATE"} if "INSERT" in access.base else frozenset({"SELECT"})
+        case "routine":
+            execute = frozenset({"EXECUTE"}) if access.part == "app" else frozenset()
+            return (execute if declared else frozenset()), execute
+        case _:
+            return frozenset(), usage
