@@ -7,7 +7,7 @@ probe with the answer the server gave. Colours belong to the command line; the t
 from __future__ import annotations
 
 import json
-import xml.etree.ElementTree as ET  # noqa: S405  (only writes XML; nothing is parsed)
+import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, get_args
@@ -48,7 +48,7 @@ class Probe:
         aspect: the column of the matrix.
         what: the ability or state in question, e.g. ``INSERT in public``.
         expect: whether the identity must be able to, must not be able to, or (``is``) the state must be so.
-        how: ``login``, ``attempt`` (really tried, in a form without effect), ``catalog`` (read from the server), ``aws``.
+        how: ``login``, ``attempt`` (really tried, without effect), ``catalog`` (read from the server), ``aws``.
     """
 
     identity: str

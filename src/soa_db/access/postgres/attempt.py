@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, LiteralString, cast
+from typing import TYPE_CHECKING, Any
 
 from soa_db.access.report import Check, Outcome, Probe
 
@@ -55,7 +55,9 @@ def guard(connection: psycopg.Connection[Any]) -> None:
     connection.execute(_GUARD)
 
 
-def attempt(connection: psycopg.Connection[Any], statement: sql.Composable, *, transaction: bool = True) -> Attempt:
+def attempt(
+    connection: psycopg.Connection[Any], statement: sql.SQL | sql.Composed, *, transaction: bool = True
+) -> Attempt:
     """Try one statement and undo it.
 
     Args:
@@ -107,9 +109,9 @@ def judge(
 
 
 @cache
-def query(name: str) -> LiteralString:
+def query(name: str) -> str:
     """The text of a catalog query that stands beside this module."""
-    return cast("LiteralString", (_SQL / f"{name}.sql").read_text("utf-8"))
+    return (_SQL / f"{name}.sql").read_text("utf-8")
 
 
 def rows(connection: psycopg.Connection[Any], name: str, **parameters: object) -> list[Any]:

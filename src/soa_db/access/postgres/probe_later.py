@@ -108,12 +108,12 @@ def _existing(connection: psycopg.Connection[Any], users: tuple[str, ...]) -> li
 
 
 def _judge(held: list[Any], database: DatabaseAccess, own: str, mend: str) -> Iterator[Check]:
-    """One check for each user, schema and kind of object that says what is missing or too much; one when all is well."""
+    """One check for each user and object with a right too few or too many; one for each user where all is well."""
     good: dict[str, int] = {}
     for row in held:
         access = database.of(row.user)
         where = "a new schema" if row.schema == own else row.schema
-        must, may = _wanted(database, access, row.kind, row.schema, own)
+        must, may = _wanted(access, row.kind, declared=row.schema != own)
         has = frozenset(row.held)
         user = PUBLIC if row.user == "public" else row.user
         what = f"{row.kind} the owner makes later in {where}"
@@ -140,27 +140,24 @@ def _judge(held: list[Any], database: DatabaseAccess, own: str, mend: str) -> It
         )
 
 
-def _wanted(
-    database: DatabaseAccess, access: UserAccess | None, kind: str, schema: str, own: str
-) -> tuple[frozenset[str], frozenset[str]]:
-    """What a user must and may have on a new object that no rule of the spec names."""
-    if access is None or access.part == "reader":
-        return frozenset(), frozenset()
-    # A schema that is not declared may follow the declared ones, or may not: nobody can say what it is for.
-    declared = schema != own
-    usage = frozenset({"USAGE"})
-    match kind:
-        case "schema":
-            return frozenset(), usage
-        case "table" | "partitioned table":
-            return (access.base if declared else frozenset()), access.base
-        case "view":
-            return (access.base & {"SELECT"} if declared else frozenset()), access.base
-        case "sequence":
-            needs = usage if "INSERT" in access.base and declared else frozenset()
-            return needs, usage | {"SELECT", "UPDATE"} if "INSERT" in access.base else frozenset({"SELECT"})
-        case "routine":
-            execute = frozenset({"EXECUTE"}) if access.part == "app" else frozenset()
-            return (execute if declared else frozenset()), execute
-        case _:
-            return frozenset(), usage
+def _wanted(access: UserAccess | None, kind: str, *, declared: bool) -> tuple[frozenset[str], frozenset[str]]:
+    """What a user must and may have on a new object that no rule of the spec names.
+
+    A schema that is not declared may follow the declared ones, or may not: nobody can say what it is for.
+    """
+    must: set[str] = set()
+    may: set[str] = set()
+    if access is not None and access.part != "reader":
+        writes = "INSERT" in access.base
+        match kind:
+            case "table" | "partitioned table":
+                must = may = set(access.base)
+            case "view":
+                must, may = set(access.base & {"SELECT"}), set(access.base)
+            case "sequence":
+                must, may = ({"USAGE"}, {"USAGE", "SELECT", "UPDATE"}) if writes else (set(), {"SELECT"})
+            case "routine":
+                must = may = {"EXECUTE"} if access.part == "app" else set()
+            case _:
+                may = {"USAGE"}
+    return frozenset(must if declared else ()), frozenset(may)

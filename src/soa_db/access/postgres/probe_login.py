@@ -44,9 +44,9 @@ _WORDS: tuple[tuple[Refusal, str], ...] = (
     (Refusal.NO_CONNECT, r"permission denied for database"),
     (Refusal.PAM, r"PAM authentication failed for user"),
     (Refusal.PASSWORD, r"password authentication failed for user|no password supplied"),
-    (Refusal.NO_ENCRYPTION, r"(?:no pg_hba\.conf entry|pg_hba\.conf rejects connection) for host .*(?:no encryption|SSL off)"),
+    (Refusal.NO_ENCRYPTION, r"pg_hba\.conf .*for host .*(?:no encryption|SSL off)"),
     (Refusal.NOT_ADMITTED, r"no pg_hba\.conf entry|pg_hba\.conf rejects connection"),
-)  # fmt: skip
+)
 
 
 def refusal_of(error: BaseException) -> Refusal:

@@ -113,7 +113,8 @@ def _attributes(facts: ServerFacts, access: ServerAccess, mend: str) -> Iterator
 
 def _paths(start: str, edges: Mapping[str, list[Any]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """Every role reached from ``start`` by memberships, with a shortest path of edges."""
-    seen, frontier = {start}, [(start, ())]
+    seen = {start}
+    frontier: list[tuple[str, tuple[Any, ...]]] = [(start, ())]
     while frontier:
         name, path = frontier.pop(0)
         for edge in edges.get(name, ()):

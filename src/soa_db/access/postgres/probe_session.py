@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from psycopg import sql
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from soa_db.access.postgres.expect import DatabaseAccess, UserAccess, Wanted
 
-__all__ = ["listed", "probe_session", "table_privileges"]
+__all__ = ["listed", "probe_powers", "probe_session", "table_privileges"]
 
 _ASPECT: dict[str, Aspect] = {"SELECT": "read", "EXECUTE": "rights", "CREATE": "ddl"}
-_TRIED: dict[str, str] = {
+_TRIED: dict[str, LiteralString] = {
     "SELECT": "EXPLAIN SELECT FROM {relation}",
     "INSERT": "EXPLAIN INSERT INTO {relation} DEFAULT VALUES",
     "UPDATE": "EXPLAIN UPDATE {relation} SET {column} = DEFAULT",
@@ -84,7 +84,6 @@ def probe_session(
     yield from _schemas(connection, database, user, ask, mend)
     yield from _routines(connection, database, user, ask, mend)
     yield from _creating(connection, database, user, ask, mend)
-    yield from _powers(connection, ask, mend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +121,16 @@ def _relations(
                 tally.try_cannot.setdefault((relation.schema, relation.kind), relation)
     for (privilege, kind), tally in tallies.items():
         aspect = _ASPECT.get(privilege, "write")
-        yield from _settle(ask, aspect, f"{privilege} on {{count}} {kind}", tally, mend, _trying(connection, privilege))
+        yield from _settle(
+            ask, aspect, f"{privilege} on {{count}} {kind}", tally, mend=mend, try_on=_trying(connection, privilege)
+        )
 
 
 def _trying(connection: psycopg.Connection[Any], privilege: str) -> Callable[[Any], Attempt]:
     def try_on(relation: Any) -> Attempt:
         return attempt(
             connection,
-            # One of the four literals above; the names are composed.
-            sql.SQL(_TRIED[privilege]).format(  # type: ignore[arg-type]
+            sql.SQL(_TRIED[privilege]).format(
                 relation=sql.Identifier(relation.schema, relation.name),
                 column=sql.Identifier(relation.first_column or ""),
             ),
@@ -140,7 +140,7 @@ def _trying(connection: psycopg.Connection[Any], privilege: str) -> Callable[[An
 
 
 def _settle(
-    ask: _Asker, aspect: Aspect, what: str, tally: _Tally, mend: str, try_on: Callable[[Any], Attempt] | None = None
+    ask: _Asker, aspect: Aspect, what: str, tally: _Tally, *, mend: str, try_on: Callable[[Any], Attempt] | None = None
 ) -> Iterator[Check]:
     """One check for where the privilege is needed and one for where it must not be, as far as there are such objects.
 
@@ -205,7 +205,7 @@ def _columns(
                 (tally.surplus if held else tally.withheld).append(name)
     for privilege, tally in tallies.items():
         aspect: Aspect = "read" if privilege == "SELECT" else "write"
-        yield from _settle(ask, aspect, f"{privilege} on {{count}} columns", tally, mend)
+        yield from _settle(ask, aspect, f"{privilege} on {{count}} columns", tally, mend=mend)
 
 
 def _schemas(
@@ -220,8 +220,8 @@ def _schemas(
     missing = set(database.schemas) - {schema.schema for schema in found}
     if user.part == "owner" and missing:
         usage.lacking += [f"{name} (there is no such schema)" for name in sorted(missing)]
-    yield from _settle(ask, "read", "USAGE of {count} schemas", usage, mend)
-    yield from _settle(ask, "ddl", "CREATE in {count} schemas", create, mend)
+    yield from _settle(ask, "read", "USAGE of {count} schemas", usage, mend=mend)
+    yield from _settle(ask, "ddl", "CREATE in {count} schemas", create, mend=mend)
 
 
 def _routines(
@@ -231,7 +231,7 @@ def _routines(
     for routine in rows(connection, "probe_routines"):
         wanted = database.on_routine(user, routine.schema, routine.name)
         tally.add(f"{routine.schema}.{routine.signature}", "EXECUTE", wanted, routine.held)
-    yield from _settle(ask, "rights", "EXECUTE of {count} routines", tally, mend)
+    yield from _settle(ask, "rights", "EXECUTE of {count} routines", tally, mend=mend)
 
 
 def _creating(
@@ -277,7 +277,7 @@ def _creating(
 # What a plain user must not be able to do anywhere. Outside a transaction stand statements that cannot succeed: the
 # server looks at the privilege first, and whoever has it gets the error in the second place, that there is no such
 # template, relation or file (src/backend/commands/dbcommands.c, copy.c; utils/adt/genfile.c).
-_POWERS: tuple[tuple[str, str, bool, tuple[str | None, ...]], ...] = (
+_POWERS: tuple[tuple[str, LiteralString, bool, tuple[str | None, ...]], ...] = (
     ("create a role", "CREATE ROLE {name} NOLOGIN", True, (None,)),
     ("create a database", "CREATE DATABASE {name} TEMPLATE {name}", False, ("3D000",)),
     ("run programs on the server", "COPY pg_catalog.{name} FROM PROGRAM 'false'", True, ("42P01",)),
@@ -289,14 +289,22 @@ _POWERS: tuple[tuple[str, str, bool, tuple[str | None, ...]], ...] = (
 )
 
 
-def _powers(connection: psycopg.Connection[Any], ask: _Asker, mend: str) -> Iterator[Check]:
+def probe_powers(connection: psycopg.Connection[Any], user: str, *, mend: str) -> Iterator[Check]:
+    """Ask what has nothing to do with the database one is in: roles, programs, files, reserved functions.
+
+    Args:
+        connection: logged in as the identity, guarded.
+        user: the identity.
+        mend: the command that provisions.
+    """
+    ask = _Asker(user, "")
     name = sql.Identifier(probe_name())
     for what, text, transaction, permitted in _POWERS:
         yield judge(
             ask("roles", what, can=False, tried=True),
             attempt(
                 connection,
-                sql.SQL(text).format(name=name),  # type: ignore[arg-type]  # one of the literals above
+                sql.SQL(text).format(name=name),
                 transaction=transaction,
             ),
             mend=mend,

@@ -1,0 +1,142 @@
+"""How ``verify`` logs in: by the loader and the connect that services use, with their AWS rights when asked to."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+from soa_db.config import SessionConfig
+from soa_db.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from soa_db.access.spec import PostgresIdentity
+    from soa_db.aws import AwsClients
+    from soa_db.config import PostgresConfig
+    from soa_db.names import Env
+
+__all__ = ["LoaderLogins", "Logins", "Rights"]
+
+_SESSION = SessionConfig(
+    statement_timeout=20.0, lock_timeout=2.0, idle_in_transaction_timeout=20.0, application_name="soa-db verify"
+)
+
+
+class Logins(Protocol):
+    """Gives configurations and connections; a test has its own."""
+
+    def config(
+        self, identity: PostgresIdentity, database: str, *, rights_of: PostgresIdentity | None = None
+    ) -> PostgresConfig:
+        """How ``identity`` reaches ``database``, with the AWS rights of ``rights_of`` (its own when left out).
+
+        Raises:
+            SoaDbError: AWS did not give what it takes.
+        """
+        ...
+
+    def connect(self, config: PostgresConfig) -> psycopg.Connection[Any]:
+        """Make one connection in autocommit mode.
+
+        Raises:
+            SoaDbError: it failed.
+        """
+        ...
+
+
+class Rights:
+    """The AWS clients of each service and role: the caller's own, or those of a role assumed per service and role.
+
+    Args:
+        env: the environment.
+        aws: the caller's.
+        assume_role: template of a role ARN with the fields {service}, {role}, {env} and {account}; None: no other
+            rights than the caller's.
+
+    Raises:
+        ConfigurationError: the template has another field, or is none.
+    """
+
+    def __init__(self, env: Env, aws: AwsClients, assume_role: str | None) -> None:
+        self.env = env
+        self.aws = aws
+        self.assumes = assume_role is not None
+        self._template = assume_role or ""
+        self._lock = threading.Lock()
+        self._clients: dict[tuple[str, str], AwsClients] = {}
+        if assume_role is not None:
+            try:
+                assume_role.format(service="", role="", env="", account="")
+            except (KeyError, IndexError, ValueError, AttributeError) as error:
+                raise ConfigurationError(
+                    f"{assume_role!r} is not a template of a role",
+                    hint="its fields are {service}, {role}, {env} and {account}, e.g. "
+                    "arn:aws:iam::{account}:role/{service}-{role}",
+                ) from error
+
+    def of(self, identity: PostgresIdentity) -> AwsClients:
+        """The clients an identity's service has."""
+        if not self.assumes:
+            return self.aws
+        from soa_db.aws import AwsClients
+
+        tier = (identity.service, identity.role)
+        with self._lock:
+            if tier not in self._clients:
+                account = self.aws.caller_identity().account if "{account}" in self._template else ""
+                arn = self._template.format(service=identity.service, role=identity.role, env=self.env, account=account)
+                target = self.aws.target
+                self._clients[tier] = AwsClients(
+                    region=target.region, profile=target.profile, endpoint_url=target.endpoint_url, role_arn=arn
+                )
+            return self._clients[tier]
+
+    def close(self) -> None:
+        """Close the clients made here; the caller's stay open."""
+        with self._lock:
+            for clients in self._clients.values():
+                clients.close()
+
+
+class LoaderLogins:
+    """Logins through ``load_postgres_config_from_aws`` and ``connect``, the public ones.
+
+    Args:
+        rights: whose AWS rights to use.
+    """
+
+    def __init__(self, rights: Rights) -> None:
+        self._rights = rights
+        self._configs: dict[tuple[str, str, str, str], PostgresConfig] = {}
+
+    def config(
+        self, identity: PostgresIdentity, database: str, *, rights_of: PostgresIdentity | None = None
+    ) -> PostgresConfig:
+        """Load the configuration of one of the identity's own databases and turn it to the one asked for."""
+        from soa_db import postgres
+
+        db_id = identity.db_ids[identity.databases.index(database) if database in identity.databases else 0]
+        home = identity.databases[identity.db_ids.index(db_id)]
+        whose = rights_of or identity
+        key = (identity.user, db_id, whose.service, whose.role)
+        config = self._configs.get(key)
+        if config is None:
+            config = postgres.load_postgres_config_from_aws(  # type: ignore[attr-defined]  # lands with the loader
+                env=self._rights.env,
+                service=identity.service,
+                role=identity.role,
+                db_id=db_id,
+                user=identity.user,
+                database=home,
+                aws=self._rights.of(whose),
+                session=_SESSION,
+            )
+            self._configs[key] = config
+        return config if database == home else config.model_copy(update={"database": database})
+
+    def connect(self, config: PostgresConfig) -> psycopg.Connection[Any]:
+        """Connect as a service would; the clients come from the configuration's own target."""
+        from soa_db import postgres
+
+        return postgres.connect(config)  # type: ignore[attr-defined,no-any-return]  # lands with the provider

@@ -1,0 +1,158 @@
+"""Prove what every declared identity can and cannot do, by logging in as each of them.
+
+No administrator is needed: what is server-wide is read from catalogs that every role may read. Nothing that is tried
+takes effect when it is wrongly permitted, and nothing is committed, so that a run killed at any moment leaves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
+from typing import TYPE_CHECKING
+
+from soa_db.access.aws.probe import probe_aws
+from soa_db.access.postgres.expect import expected_access
+from soa_db.access.postgres.logins import LoaderLogins, Rights
+from soa_db.access.report import Check, Outcome, Probe, VerifyReport
+from soa_db.errors import ConfigurationError, SoaDbError
+from soa_db.names import check_env
+
+if TYPE_CHECKING:
+    from soa_db.access.postgres.logins import Logins
+    from soa_db.access.postgres.probe import Run
+    from soa_db.access.spec import PostgresIdentity, SpecSet
+    from soa_db.aws import AwsClients
+
+__all__ = ["Progress", "verify"]
+
+Progress = Callable[[int, int, str], None]
+Part = tuple[str, Callable[[], Iterable[Check]]]
+
+
+def verify(
+    specs: SpecSet,
+    *,
+    env: str,
+    aws: AwsClients | None = None,
+    assume_role: str | None = None,
+    only: Collection[str] | None = None,
+    jobs: int = 8,
+    progress: Progress | None = None,
+    logins: Logins | None = None,
+) -> VerifyReport:
+    """Log in as every identity of the specs and try what it must and must not be able to do.
+
+    Args:
+        specs: the specs of all services that share the server; what they leave out counts as foreign.
+        env: the environment.
+        aws: whose AWS rights to use; the process's when left out.
+        assume_role: template of a role ARN, e.g. ``arn:aws:iam::{account}:role/{service}-{role}``: log in with each
+            service's own AWS rights, and prove that these open nothing of anybody else's.
+        only: service ids; only their identities and databases are probed.
+        jobs: how many identities at once.
+        progress: called with the number of finished parts, of all parts, and the name of the one just finished.
+        logins: another way of logging in, for tests.
+
+    Raises:
+        ConfigurationError: an argument cannot be used.
+    """
+    from soa_db.access.postgres.probe import Run
+    from soa_db.access.postgres.probe_database import Strangers
+    from soa_db.access.postgres.probe_server import judge_server
+
+    environment = check_env(env)
+    if jobs < 1:
+        raise ConfigurationError("jobs must be at least 1")
+    chosen = _chosen(specs, only)
+    iam = environment != "dev"
+    own_clients: AwsClients | None = None
+    rights: Rights | None = None
+    if logins is None:
+        if aws is None:
+            from soa_db.aws import AwsClients
+
+            aws = own_clients = AwsClients()
+        rights = Rights(environment, aws, assume_role)
+        logins = LoaderLogins(rights)
+    access = expected_access(specs)
+    mend = f"soa-db provision --env {environment}"
+    run = Run(access, logins, iam, mend)
+    try:
+        facts = run.read_server()
+        known = None if isinstance(facts, Check) else facts
+        strangers = known.strangers if known else Strangers()
+        mine = [identity for identity in access.identities if identity.service in chosen]
+        parts: list[Part] = [(identity.user, partial(run.identity, identity, known)) for identity in mine]
+        if rights is not None and rights.assumes:
+            parts += [(f"{one.user} (AWS)", partial(_aws, run, rights, one)) for one in _tiers(mine)]
+        parts += [
+            (database.name, partial(run.database, database, strangers))
+            for database in access.databases
+            if database.service in chosen
+        ]
+        server = [facts] if isinstance(facts, Check) else list(judge_server(facts, access, iam=iam, mend=mend))
+        users = {identity.user for identity in mine}
+        found = [
+            *_together(parts, jobs, progress),
+            *(check for check in server if check.probe.identity in users or check.probe.identity not in access.users),
+        ]
+    finally:
+        if rights is not None:
+            rights.close()
+        if own_clients is not None:
+            own_clients.close()
+    home = tuple((one.user, tuple(database.name for database in access.reachable(one))) for one in mine)
+    return VerifyReport(environment, tuple(found), home)
+
+
+def _chosen(specs: SpecSet, only: Collection[str] | None) -> set[str]:
+    services = {spec.service for spec in specs.specs}
+    if only is None:
+        return services
+    if unknown := set(only) - services:
+        raise ConfigurationError(
+            f"no spec is given for {', '.join(sorted(unknown))}", hint=f"known are {', '.join(sorted(services))}"
+        )
+    return set(only)
+
+
+def _tiers(identities: Iterable[PostgresIdentity]) -> list[PostgresIdentity]:
+    """One identity for each service and role: they share an AWS role."""
+    first: dict[tuple[str, str], PostgresIdentity] = {}
+    for identity in identities:
+        first.setdefault((identity.service, identity.role), identity)
+    return list(first.values())
+
+
+def _aws(run: Run, rights: Rights, identity: PostgresIdentity) -> Iterator[Check]:
+    try:
+        clients = rights.of(identity)
+    except SoaDbError as error:
+        probe = Probe(identity.user, "", "aws", "assume its service's AWS role", "can", "aws")
+        yield Check(probe, Outcome.INCONCLUSIVE, error.message, error.hint)
+        return
+    yield from probe_aws(clients, identity, run.access.identities, env=rights.env)
+    if run.iam:
+        yield from run.tokens(identity)
+
+
+def _together(parts: list[Part], jobs: int, progress: Progress | None) -> list[Check]:
+    """Run the parts side by side; their checks come in the order of the parts."""
+    results: list[list[Check]] = [[] for _ in parts]
+    with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="soa-db-verify") as pool:
+        try:
+            futures = {pool.submit(_collect, ask): index for index, (_, ask) in enumerate(parts)}
+            for done, future in enumerate(as_completed(futures), start=1):
+                index = futures[future]
+                results[index] = future.result()
+                if progress is not None:
+                    progress(done, len(parts), parts[index][0])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [check for checks in results for check in checks]
+
+
+def _collect(ask: Callable[[], Iterable[Check]]) -> list[Check]:
+    return list(ask())
