@@ -216,7 +216,9 @@ def _set_role(
     connection: psycopg.Connection[Any], identity: PostgresIdentity, facts: ServerFacts, iam: bool, mend: str
 ) -> Check:
     """Try to become every other role of the server, each for the length of a transaction that is rolled back."""
-    others = [name for name in facts.roles if name != identity.user and not (iam and name == IAM_ROLE)]
+    # The owner of a database is a member of pg_database_owner there (user-manag, "Predefined Roles"): that is itself.
+    meant = {identity.user, *([IAM_ROLE] if iam else []), *(["pg_database_owner"] if identity.role == "owner" else [])}
+    others = [name for name in facts.roles if name not in meant]
     probe = Probe(identity.user, "", "roles", f"SET ROLE to any of {len(others)} other roles", "cannot", "attempt")
     permitted: list[str] = []
     undecided: list[Check] = []
