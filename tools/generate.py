@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Modules with a function `generate(root)` that returns {path relative to the repository: content}, and the folders
 # it owns entirely: files there that it does not return are orphans.
-GENERATORS = ("tools.generate_sync",)
+GENERATORS = ("tools.generate_sync", "tools.generate_schema")
 
 
 def main(arguments: list[str], root: Path = ROOT) -> int:

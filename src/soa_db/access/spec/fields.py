@@ -11,7 +11,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from soa_db.errors import ConfigurationError
 from soa_db.names import check_identifier, check_service
 
-__all__ = ["NOT_EMPTY", "Database", "Identifier", "SchemaName", "ServiceId", "SpecModel", "User", "check_name"]
+__all__ = [
+    "AT_LEAST_ONE",
+    "NOT_EMPTY",
+    "Database",
+    "Identifier",
+    "SchemaName",
+    "ServiceId",
+    "SpecModel",
+    "User",
+    "check_name",
+]
 
 T = TypeVar("T")
 
@@ -87,8 +97,15 @@ def _not_empty(value: tuple[T, ...]) -> tuple[T, ...]:
 
 # Not pydantic's min_length: that counts only the items that are valid, and complains twice.
 NOT_EMPTY = AfterValidator(_not_empty)
-ServiceId = Annotated[str, AfterValidator(_service), Field(examples=["iam-api"])]
-Identifier = Annotated[str, _identifier("identifier")]
-Database = Annotated[str, _identifier("database", _refuse_database)]
-SchemaName = Annotated[str, _identifier("schema", _refuse_schema)]
-User = Annotated[str, _identifier("user", _refuse_user)]
+AT_LEAST_ONE = Field(json_schema_extra={"minItems": 1})
+# The schema says what it can of the rules; pydantic's own `pattern` would say it in worse words.
+_IDENTIFIER = Field(json_schema_extra={"minLength": 1, "maxLength": 63})
+ServiceId = Annotated[
+    str,
+    AfterValidator(_service),
+    Field(json_schema_extra={"pattern": "^[a-z][a-z0-9]*(-[a-z0-9]+)*$", "maxLength": 57, "examples": ["iam-api"]}),
+]
+Identifier = Annotated[str, _identifier("identifier"), _IDENTIFIER]
+Database = Annotated[str, _identifier("database", _refuse_database), _IDENTIFIER]
+SchemaName = Annotated[str, _identifier("schema", _refuse_schema), _IDENTIFIER]
+User = Annotated[str, _identifier("user", _refuse_user), _IDENTIFIER]

@@ -51,6 +51,7 @@ def load_specs(paths: Sequence[str | os.PathLike[str]]) -> SpecSet:
         problems += document.problems
         if document.data is None:
             continue
+        problems += _empty_parts(document)
         try:
             spec = Spec.model_validate(document.data)
         except ValidationError as error:
@@ -64,6 +65,15 @@ def load_specs(paths: Sequence[str | os.PathLike[str]]) -> SpecSet:
     if problems:
         raise SpecError([str(problem) for problem in sorted(set(problems))])
     return SpecSet(tuple(spec for spec, _ in read))
+
+
+def _empty_parts(document: Document) -> Iterator[Problem]:
+    """`postgres:` with nothing after it: some mean the defaults by it, some mean none."""
+    if isinstance(document.data, dict):
+        for part in ("postgres", "redis", "mongo"):
+            if document.data.get(part, part) is None:
+                text = f"`{part}` is empty: write `{part}: {{}}` for the defaults, or leave it out for none"
+                yield document.problem((part,), text, at_key=True)
 
 
 def find_specs(paths: Iterable[str | os.PathLike[str]], problems: list[Problem]) -> tuple[Path, ...]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from soa_db.access.spec.faults import Fault, refuse, suggestion
-from soa_db.access.spec.fields import NOT_EMPTY, ServiceId, SpecModel
+from soa_db.access.spec.fields import AT_LEAST_ONE, NOT_EMPTY, ServiceId, SpecModel
 from soa_db.access.spec.postgres_rules import repeated
 
 __all__ = ["MongoRead", "MongoShare", "MongoSpec", "RetiredUser"]
@@ -78,7 +78,7 @@ class MongoRead(SpecModel):
 
     service: ServiceId
     """The service that owns the collections."""
-    collections: Annotated[tuple[Collection, ...], NOT_EMPTY]
+    collections: Annotated[tuple[Collection, ...], NOT_EMPTY, AT_LEAST_ONE]
     """Their names."""
 
 
@@ -87,7 +87,7 @@ class MongoShare(SpecModel):
 
     service: ServiceId
     """The service that may read."""
-    collections: Annotated[tuple[Collection, ...], NOT_EMPTY]
+    collections: Annotated[tuple[Collection, ...], NOT_EMPTY, AT_LEAST_ONE]
     """Their names."""
 
 
@@ -103,7 +103,11 @@ class MongoSpec(SpecModel):
 
     database: Annotated[str, AfterValidator(_database)] | None = None
     """The name on the server; `{service}_db`, with `_` for `-`, when left out."""
-    roles: Annotated[tuple[Annotated[str, AfterValidator(_role)], ...], NOT_EMPTY] = ("readWrite",)
+    roles: Annotated[
+        tuple[Annotated[str, AfterValidator(_role), Field(json_schema_extra={"enum": list(_ROLES)})], ...],
+        NOT_EMPTY,
+        AT_LEAST_ONE,
+    ] = ("readWrite",)
     """Built-in roles of its user on that database: read, readWrite, dbAdmin."""
     reads: tuple[MongoRead, ...] = ()
     """What this service wants to read of others."""

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, StrictBool, model_validator
 
 from soa_db.access.spec.faults import refuse
 from soa_db.access.spec.fields import (
+    AT_LEAST_ONE,
     NOT_EMPTY,
     Database,
     Identifier,
@@ -70,8 +71,14 @@ def _pattern(value: str) -> str:
     return value
 
 
-DbId = Annotated[str, AfterValidator(_db_id)]
-PatternText = Annotated[str, AfterValidator(_pattern)]
+DbId = Annotated[
+    str,
+    AfterValidator(_db_id),
+    Field(json_schema_extra={"pattern": "^[a-z][a-z0-9]*([-_][a-z0-9]+)*$", "examples": ["main"]}),
+]
+PatternText = Annotated[
+    str, AfterValidator(_pattern), Field(json_schema_extra={"pattern": "[.]", "examples": ["public.rooms"]})
+]
 
 
 class PostgresDatabase(SpecModel):
@@ -81,7 +88,7 @@ class PostgresDatabase(SpecModel):
     """The id services connect by (`db_id=`). `main` is the default database: its names carry no id."""
     database: Database | None = None
     """The name on the server, where it is not the derived one."""
-    schemas: Annotated[tuple[SchemaName, ...], NOT_EMPTY] = ("public",)
+    schemas: Annotated[tuple[SchemaName, ...], NOT_EMPTY, AT_LEAST_ONE] = ("public",)
     """The schemas the service uses; the owner role owns them."""
     isolated: StrictBool = False
     """True: no identity of another database may reach this one, so it needs `identities` of its own."""
@@ -139,9 +146,9 @@ class PostgresRead(SpecModel):
     """The service that owns the tables."""
     db: DbId = "main"
     """The id of that service's database."""
-    tables: Annotated[tuple[PatternText, ...], NOT_EMPTY]
+    tables: Annotated[tuple[PatternText, ...], NOT_EMPTY, AT_LEAST_ONE]
     """`schema.table` or `schema.prefix_*`."""
-    to: Annotated[tuple[Role, ...], NOT_EMPTY] = ("app", "ro")
+    to: Annotated[tuple[Role, ...], NOT_EMPTY, AT_LEAST_ONE] = ("app", "ro")
     """This service's roles that read them."""
 
     @model_validator(mode="after")
@@ -162,7 +169,7 @@ class PostgresShare(SpecModel):
     """The service that may read."""
     db: DbId = "main"
     """The id of this service's database."""
-    tables: Annotated[tuple[PatternText, ...], NOT_EMPTY]
+    tables: Annotated[tuple[PatternText, ...], NOT_EMPTY, AT_LEAST_ONE]
     """`schema.table` or `schema.prefix_*`."""
     columns: tuple[Identifier, ...] = ()
     """The columns it may read; empty for whole tables."""
@@ -190,7 +197,7 @@ class RetiredRole(SpecModel):
 class PostgresSpec(SpecModel):
     """What the service has on PostgreSQL."""
 
-    databases: Annotated[tuple[PostgresDatabase, ...], NOT_EMPTY] = (PostgresDatabase(),)
+    databases: Annotated[tuple[PostgresDatabase, ...], NOT_EMPTY, AT_LEAST_ONE] = (PostgresDatabase(),)
     """Its databases; one, `main`, when left out."""
     extra_grants: tuple[ExtraGrant, ...] = ()
     """Exceptions to `grants`, in order: the last that matches decides."""
