@@ -42,3 +42,51 @@ def test_every_fault_of_every_file_is_told_at_once_with_its_place(tmp_path: Path
         f"{a}:4:8",
         f"{b}:2:10",
     ]
+
+
+SMALL = "version: 1\nservice: {}\n"
+
+
+def test_folders_are_searched_for_specs_and_other_folders_copies_passed_over(tmp_path: Path) -> None:
+    """By name, with subfolders, in order; a file named twice is read once; a file named by itself has any name."""
+    for place, service in (
+        ("b/db-access.yaml", "b"),
+        ("a/deep/er/db-access.yml", "a"),
+        ("one.db-access.yaml", "one"),
+        ("two.db-access.yml", "two"),
+        ("b/other.yaml", "other"),
+        ("node_modules/x/db-access.yaml", "x"),
+        (".hidden/db-access.yaml", "y"),
+        ("venv/db-access.yaml", "z"),
+    ):
+        write(tmp_path / place, SMALL.format(service))
+    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
+    specs = load_specs([tmp_path, tmp_path / "b" / "db-access.yaml", tmp_path / "b" / "other.yaml"])
+    assert [spec.service for spec in specs.specs] == ["one", "two", "a", "b", "other"]
+
+
+def test_what_cannot_be_read_is_a_problem_of_that_path(tmp_path: Path) -> None:
+    """Missing files, folders without specs, things that are no files, and no path at all."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad" / "db-access.yaml").mkdir(parents=True)
+    for paths, words in (
+        ([tmp_path / "gone.yaml"], f"{tmp_path}/gone.yaml:1:1: cannot be read: No such file or directory"),
+        ([tmp_path / "empty"], f"{tmp_path}/empty:1:1: no db-access.yaml in this folder or below it"),
+        ([tmp_path / "bad"], f"{tmp_path}/bad:1:1: no db-access.yaml in this folder or below it"),
+        (["/dev/null"], "/dev/null:1:1: cannot be read: not a regular file"),
+        (["a\0b"], "a\0b:1:1: cannot be read: embedded null byte"),
+        ([], "--specs:1:1: no file or folder was named"),
+    ):
+        with pytest.raises(SpecError) as caught:
+            load_specs(paths)
+        assert caught.value.problems == (words,)
+
+
+def test_a_fault_in_one_file_does_not_hide_conflicts_between_the_others(tmp_path: Path) -> None:
+    """Rules across specs are checked among the files that can be read."""
+    a = write(tmp_path / "a.yaml", SMALL.format("a"))
+    b = write(tmp_path / "b.yaml", SMALL.format("a"))
+    c = write(tmp_path / "c.yaml", SMALL.format("C"))
+    with pytest.raises(SpecError) as caught:
+        load_specs([a, b, c])
+    assert [problem.split(": ")[0] for problem in caught.value.problems] == [f"{b}:2:10", f"{c}:2:10"]

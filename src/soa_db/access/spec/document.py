@@ -22,10 +22,13 @@ Path = tuple[str | int, ...]
 
 _NULL = {"", "~", "null", "Null", "NULL"}
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-# Booleans in YAML 1.1, text in 1.2: a reader of the file can't know which is meant, so values must be quoted.
-_AMBIGUOUS = {"y", "n", "yes", "no", "on", "off"}
+# Booleans to readers of YAML 1.1, text in 1.2: what is meant can't be known, so values must be quoted. Not y and n:
+# no reader in use takes them for booleans, and columns have such names.
+_AMBIGUOUS = {"yes", "no", "on", "off"}
 _INT = re.compile(r"[-+]?[0-9]{1,18}|0o[0-7]{1,18}|0x[0-9a-fA-F]{1,15}")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_FLOAT = re.compile(
+    r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+)
 _BOMS = {
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from soa_db.access.spec.across import conflicts
 from soa_db.access.spec.document import MAX_BYTES, Document, Position, Problem, parse
+from soa_db.access.spec.file_rules import file_problems, unknown_version
 from soa_db.access.spec.messages import problems_of
 from soa_db.access.spec.models import Spec
 from soa_db.access.spec.spec_set import SpecSet
@@ -48,32 +49,32 @@ def load_specs(paths: Sequence[str | os.PathLike[str]]) -> SpecSet:
     read: list[tuple[Spec, Document]] = []
     for path in find_specs(paths, problems):
         document = _read(path)
-        problems += document.problems
-        if document.data is None:
-            continue
-        problems += _empty_parts(document)
-        try:
-            spec = Spec.model_validate(document.data)
-        except ValidationError as error:
-            # What isn't YAML as it should be has been reported in that place already.
-            told = {problem.position for problem in document.problems}
-            problems += [found for found in problems_of(error, document, Spec) if found.position not in told]
-        else:
-            if not document.problems:
-                read.append((spec, document))
+        spec, found = _check(document)
+        problems += found
+        if spec is not None:
+            read.append((spec, document))
     problems += [read[index][1].problem(path, text) for index, path, text in conflicts([spec for spec, _ in read])]
     if problems:
         raise SpecError([str(problem) for problem in sorted(set(problems))])
     return SpecSet(tuple(spec for spec, _ in read))
 
 
-def _empty_parts(document: Document) -> Iterator[Problem]:
-    """`postgres:` with nothing after it: some mean the defaults by it, some mean none."""
-    if isinstance(document.data, dict):
-        for part in ("postgres", "redis", "mongo"):
-            if document.data.get(part, part) is None:
-                text = f"`{part}` is empty: write `{part}: {{}}` for the defaults, or leave it out for none"
-                yield document.problem((part,), text, at_key=True)
+def _check(document: Document) -> tuple[Spec | None, list[Problem]]:
+    """The spec of a document; None, and why, when it has faults."""
+    problems = list(document.problems)
+    if document.data is None:
+        return None, problems
+    if (version := unknown_version(document)) is not None:
+        return None, [*problems, version]
+    problems += file_problems(document)
+    try:
+        spec = Spec.model_validate(document.data)
+    except ValidationError as error:
+        # What isn't YAML as it should be has been reported in that place already.
+        told = {problem.position for problem in problems}
+        problems += [found for found in problems_of(error, document, Spec) if found.position not in told]
+        return None, problems
+    return (None if problems else spec), problems
 
 
 def find_specs(paths: Iterable[str | os.PathLike[str]], problems: list[Problem]) -> tuple[Path, ...]:
@@ -84,7 +85,8 @@ def find_specs(paths: Iterable[str | os.PathLike[str]], problems: list[Problem])
         if not files:
             problems.append(Problem(str(path), Position(), "no db-access.yaml in this folder or below it"))
         for file in files:
-            found.setdefault(file.resolve(), file)
+            # Not resolve(): that raises for names no file can have, which reading reports.
+            found.setdefault(Path(os.path.realpath(file)) if file.exists() else file, file)
     if not found and not problems:
         problems.append(Problem("--specs", Position(), "no file or folder was named"))
     return tuple(found.values())

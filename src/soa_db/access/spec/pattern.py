@@ -50,14 +50,14 @@ class ObjectPattern:
         if match is None:
             raise ValueError(_why_not(text))
         schema, name = match["schema"], match["name"]
+        for part in (schema, name):
+            if part != part.strip():
+                raise ValueError("a name that starts or ends with a space is put in double quotes")
         if schema.startswith('"'):
             schema = _unquote(schema)
         elif "*" in schema:
             raise ValueError("the schema is named exactly, without `*`: write one entry for each schema")
         pieces = (_unquote(name),) if name.startswith('"') else tuple(name.split("*"))
-        for part in (schema, *pieces):
-            if part != part.strip():
-                raise ValueError("a name that starts or ends with a space is put in double quotes")
         if not schema or pieces == ("",):
             raise ValueError("the schema and the name must not be empty")
         return cls(schema, pieces, "routine" if match["call"] else "relation")
