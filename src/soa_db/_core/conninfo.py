@@ -6,12 +6,13 @@ libpq's parameters: https://www.postgresql.org/docs/current/libpq-connect.html#L
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from soa_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from soa_db.config import PostgresConfig, SessionConfig
 
 __all__ = ["connection_parameters", "login_parameters", "session_settings", "startup_options"]

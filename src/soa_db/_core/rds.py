@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from soa_db.errors import TlsVerificationFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["BUNDLED_REGIONS", "rds_region", "select_roots"]
 

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
-from typing import Generic, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
+from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
 
 from soa_db._runtime import thread
 
-__all__ = ["Awaited", "Event", "Lock", "SingleFlight", "Task", "gather", "sleep", "spawn", "to_thread"]
+__all__ = [
+    "Awaited",
+    "Event",
+    "Lock",
+    "SingleFlight",
+    "Task",
+    "complete",
+    "gather",
+    "sleep",
+    "spawn",
+    "to_thread",
+]
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 # What a callback of the user's returns: awaitable here, the value itself in the twin.
 Awaited: TypeAlias = Awaitable[T]
@@ -90,6 +102,54 @@ async def gather(*calls: Callable[[], Coroutine[object, object, T]]) -> list[T]:
         # Nothing may outlive the call, and no second error go unseen by asyncio.
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
+
+
+class _Rest(Generic[T]):
+    """What is left of a coroutine that has been run up to its first wait."""
+
+    def __init__(self, work: Coroutine[Any, Any, T], waits_for: object) -> None:
+        self._work = work
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[object, Any, T]:
+        waits_for = self._waits_for
+        while True:
+            try:
+                try:
+                    answer = yield waits_for
+                except BaseException as error:  # noqa: BLE001 - handed to the coroutine, whose it is
+                    waits_for = self._work.throw(error)
+                else:
+                    waits_for = self._work.send(answer)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+
+
+_detached: set[asyncio.Task[Any]] = set()
+
+
+async def complete(call: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **keywords: P.kwargs) -> T:
+    """Call and run to its end even if the caller is cancelled meanwhile; the caller still sees its cancellation.
+
+    Work that never has to wait, which is the usual case for giving a connection back, costs no task: it is only handed
+    to one at its first wait.
+    """
+    work = call(*args, **keywords)
+    try:
+        waits_for = work.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+    async def rest() -> T:
+        return await _Rest(work, waits_for)
+
+    task = asyncio.create_task(rest(), name="soa-db completion")
+    # The loop itself holds tasks weakly.
+    _detached.add(task)
+    task.add_done_callback(_detached.discard)
+    return await asyncio.shield(task)
 
 
 def spawn(call: Callable[[], Coroutine[object, object, None]], *, name: str) -> Task:

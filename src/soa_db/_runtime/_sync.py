@@ -6,13 +6,25 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from typing import Annotated, Generic, TypeAlias, TypeVar
+from typing import Annotated, Generic, ParamSpec, TypeAlias, TypeVar
 
 from soa_db._runtime import thread
 
-__all__ = ["Awaited", "Event", "Lock", "SingleFlight", "Task", "gather", "sleep", "spawn", "to_thread"]
+__all__ = [
+    "Awaited",
+    "Event",
+    "Lock",
+    "SingleFlight",
+    "Task",
+    "complete",
+    "gather",
+    "sleep",
+    "spawn",
+    "to_thread",
+]
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 # What a callback of the user's returns: the value itself here, an awaitable of it in the twin.
 Awaited: TypeAlias = Annotated[T, "not awaited"]
@@ -88,6 +100,11 @@ def gather(*calls: Callable[[], T]) -> list[T]:
         if error is not None:
             raise error
     return [future.result() for future in futures]
+
+
+def complete(call: Callable[P, T], *args: P.args, **keywords: P.kwargs) -> T:
+    """Call; in the twin, run to its end even if the caller is cancelled."""
+    return call(*args, **keywords)
 
 
 def spawn(call: Callable[[], None], *, name: str) -> Task:

@@ -1,1 +1,1 @@
-"""PostgreSQL: loader, credentials at connect time, provider."""
+"""The PostgreSQL provider: one physical connection, the pool of them, the provider that keeps the pool."""

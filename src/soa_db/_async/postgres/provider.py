@@ -1,0 +1,281 @@
+"""The provider of one PostgreSQL database: a pool that asks for credentials at every connect and outlives crashes."""
+
+from __future__ import annotations
+
+import random
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection, sql
+
+from soa_db._async.postgres.checkout import AsyncCheckout, AsyncOpenPool
+from soa_db._async.postgres.connector import AsyncConnector, round_trip
+from soa_db._async.postgres.credentials import AsyncPrincipal
+from soa_db._async.postgres.pool import AsyncConnectionSource, AsyncPooledConnection
+from soa_db._core.backoff import full_jitter
+from soa_db._psycopg import fork
+from soa_db._psycopg.failures import may_run_again
+from soa_db._psycopg.roots import RootFile, root_file
+from soa_db._runtime._async import Awaited, Lock, sleep
+from soa_db.errors import NotConnectedError, ServerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from types import TracebackType
+
+    from psycopg.rows import TupleRow
+    from psycopg_pool import AsyncConnectionPool
+
+    from soa_db._async.aws import AsyncAwsClients
+    from soa_db.config import PostgresConfig
+
+__all__ = ["AsyncPostgresProvider", "Isolation"]
+
+T = TypeVar("T")
+Isolation = Literal["read committed", "repeatable read", "serializable"]
+
+_CONNECT_ATTEMPTS = 3
+_CONNECT_BASE = 1.0
+_CONNECT_CAP = 4.0
+_RUN_BASE = 0.02
+_RUN_CAP = 1.0
+_ISOLATION: Mapping[Isolation, sql.SQL] = {
+    "read committed": sql.SQL("SET TRANSACTION ISOLATION LEVEL READ COMMITTED"),
+    "repeatable read": sql.SQL("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"),
+    "serializable": sql.SQL("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"),
+}
+
+
+class AsyncPostgresProvider:
+    """Connections to one database as one user, from a pool.
+
+    Connections are psycopg's own, in autocommit. A forked child gets a pool of its own when it first asks for a
+    connection, and leaves the parent's alone.
+
+    Args:
+        config: what to connect to, and how to authenticate.
+        aws: shared AWS clients for the credentials; made and closed by the provider when left out and needed.
+    """
+
+    def __init__(self, config: PostgresConfig, *, aws: AsyncAwsClients | None = None) -> None:
+        self._principal = AsyncPrincipal(config=config, aws=aws)
+        self._start()
+
+    def _start(self) -> None:
+        self._opened: AsyncOpenPool | None = None
+        self._roots: RootFile | None = None
+        self._lock = Lock()
+        self._inherited = False
+        fork.watch(self)
+
+    @classmethod
+    def from_aws(cls, *, aws: AsyncAwsClients | None = None, **loader: Any) -> Self:
+        """Return a provider whose configuration is loaded from AWS when it connects.
+
+        Takes the keywords of ``aload_postgres_config_from_aws``: ``env``, ``service``, ``role``, ``db_id`` ….
+        """
+        provider = cls.__new__(cls)
+        provider._principal = AsyncPrincipal(loader=loader, aws=aws)  # noqa: SLF001 - our own, under construction
+        provider._start()  # noqa: SLF001 - likewise
+        return provider
+
+    def __repr__(self) -> str:
+        state = "connected" if self.is_connected else "not connected"
+        return f"<{type(self).__name__} {self._principal.name!r}, {state}>"
+
+    # --- life
+
+    async def connect(self) -> None:
+        """Open the pool, once a first connection has proved host, TLS, credentials and database.
+
+        Tried three times while the server is unavailable; any other failure is final at once. Does nothing when
+        already connected.
+
+        Raises:
+            AuthenticationFailed: the server refuses the user or its credentials, a forced re-read of them included.
+            TlsVerificationFailed: the server's certificate does not stand up.
+            ServerUnavailable: the server is down, starting or too slow.
+            ConnectionFailed: the database does not exist.
+            CredentialError: AWS did not give the configuration or the credentials.
+            ConfigurationError: the configuration cannot be used.
+        """
+        async with self._lock:
+            if self._opened is None:
+                self._opened = await self._open()
+                self._inherited = False
+
+    async def _open(self) -> AsyncOpenPool:
+        config, credentials = await self._principal.resolve()
+        roots = root_file(config)
+        source = AsyncConnectionSource(AsyncConnector(config, credentials, roots))
+        pool = source.pool()
+        try:
+            await self._probe(source)
+            await pool.open()
+            # The first connection goes through the pool's own hands, which then looks after it.
+            await pool.putconn(await pool.getconn())
+        except BaseException:
+            await source.close()
+            await pool.close()
+            if roots is not None:
+                roots.remove()
+            raise
+        self._roots = roots
+        return AsyncOpenPool(config, source, pool)
+
+    async def _probe(self, source: AsyncConnectionSource) -> None:
+        for attempt in range(1, _CONNECT_ATTEMPTS):
+            try:
+                return await source.probe()
+            except ServerUnavailable:
+                await sleep(full_jitter(attempt, base=_CONNECT_BASE, cap=_CONNECT_CAP, rng=random.random))
+        return await source.probe()
+
+    async def disconnect(self) -> None:
+        """Close the pool; connections handed out are closed when they are given back. Does nothing when not connected.
+
+        Callers that wait for a connection get NotConnectedError. ``connect`` may be called again.
+        """
+        async with self._lock:
+            opened, self._opened, self._inherited = self._opened, None, False
+            roots, self._roots = self._roots, None
+            try:
+                if opened is not None:
+                    await opened.source.close()
+                    await opened.pool.close()
+            finally:
+                if roots is not None:
+                    roots.remove()
+                await self._principal.close()
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.disconnect()
+
+    def after_fork_in_child(self) -> None:
+        """Forget the parent's pool: called in a forked child, before anything else runs there."""
+        opened, self._opened = self._opened, None
+        # The parent may have held it at that moment; whoever held it is not here to release it.
+        self._lock = Lock()
+        self._roots = None
+        if opened is not None:
+            self._inherited = True
+            fork.detach(opened.source.live())
+            opened.pool.abandon()
+
+    # --- state
+
+    @property
+    def config(self) -> PostgresConfig:
+        """The configuration; raises NotConnectedError as long as it has not been loaded from AWS."""
+        return self._principal.config
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the provider is connected and the last it heard of the server was good. No I/O."""
+        return self._opened is not None and self._opened.source.is_up
+
+    @property
+    def pool(self) -> AsyncConnectionPool[AsyncPooledConnection]:
+        """The native pool; raises NotConnectedError before ``connect``."""
+        return self._require().pool
+
+    def _require(self) -> AsyncOpenPool:
+        if self._opened is None:
+            raise NotConnectedError(
+                "the provider is not connected", hint="call connect() first", instance=self._principal.name
+            )
+        return self._opened
+
+    async def _present(self) -> AsyncOpenPool:
+        if self._opened is None and self._inherited:
+            await self.connect()
+        return self._require()
+
+    async def ping(self, timeout: float = 5.0) -> bool:
+        """Return whether a round trip to the server succeeds within ``timeout`` seconds; never raises an error.
+
+        The wait for a free connection counts: a pool that is used up is not healthy either.
+        """
+        try:
+            async with self.connection(timeout=timeout) as conn:
+                await round_trip(conn, timeout)
+        except Exception:  # noqa: BLE001 - the answer is no, whatever the reason
+            return False
+        return True
+
+    def stats(self) -> Mapping[str, int]:
+        """Return psycopg_pool's counters and measures, with ``generation`` and ``connected`` (1 or 0)."""
+        opened = self._require()
+        ours = {"generation": opened.source.generation.number, "connected": int(self.is_connected)}
+        return {**opened.pool.get_stats(), **ours}
+
+    async def drain(self) -> None:
+        """Replace every connection: idle ones now, those handed out when they are given back."""
+        await self._require().pool.drain()
+
+    # --- use
+
+    def connection(self, timeout: float | None = None) -> AbstractAsyncContextManager[AsyncConnection[TupleRow]]:
+        """Return a context that lends a connection, in autocommit.
+
+        Args:
+            timeout: seconds to wait for one; the pool's own unless given.
+
+        Raises:
+            PoolTimeout: none became free in time; the text says why the last attempt to make one failed.
+            AuthenticationFailed: there is none, and the server refuses to make one (likewise the other typed errors).
+            ServerUnavailable: the server went away while the block ran; the driver's error is the cause.
+            NotConnectedError: the provider is not connected.
+        """
+        return AsyncCheckout(self._present, timeout)
+
+    @asynccontextmanager
+    async def transaction(
+        self, *, isolation: Isolation | None = None, timeout: float | None = None
+    ) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        """Lend a connection within a transaction: committed at the end, rolled back on an error.
+
+        Args:
+            isolation: the isolation level; the server's default unless given.
+            timeout: seconds to wait for a connection.
+        """
+        async with self.connection(timeout) as conn, conn.transaction():
+            if isolation is not None:
+                await conn.execute(_ISOLATION[isolation])
+            yield conn
+
+    async def run_transaction(
+        self,
+        work: Callable[[AsyncConnection[TupleRow]], Awaited[T]],
+        *,
+        attempts: int = 5,
+        isolation: Isolation | None = None,
+        timeout: float | None = None,
+    ) -> T:
+        """Run ``work`` in a transaction, again when it lost against another one (40001, 40P01); return its result.
+
+        ``work`` may run several times: what it does outside the database must bear that.
+
+        Args:
+            work: called with the connection.
+            attempts: how often it is run at most.
+            isolation: the isolation level; the server's default unless given.
+            timeout: seconds to wait for a connection, each time.
+        """
+        attempt = 1
+        while True:
+            try:
+                async with self.transaction(isolation=isolation, timeout=timeout) as conn:
+                    return await work(conn)
+            except psycopg.Error as error:
+                if attempt >= attempts or not may_run_again(error):
+                    raise
+            await sleep(full_jitter(attempt, base=_RUN_BASE, cap=_RUN_CAP, rng=random.random))
+            attempt += 1

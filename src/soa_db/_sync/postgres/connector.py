@@ -1,0 +1,127 @@
+# Generated from src/soa_db/_async/postgres/connector.py by tools/generate_sync.py: edit that file, then run `make generate`.
+
+"""One physical connection: credentials asked for now, one forced re-read when they are refused, typed errors."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psycopg
+from psycopg import Connection, generators, pq, sql
+from psycopg.errors import error_from_result
+
+from soa_db._core.classify import Category, classify
+from soa_db._core.conninfo import connection_parameters, login_parameters, session_settings
+from soa_db._core.refusal import connection_error
+from soa_db._psycopg.failures import connect_failure, context_of
+from soa_db._runtime._sync import to_thread
+from soa_db.errors import ServerUnavailable, SoaDbError
+
+if TYPE_CHECKING:
+    from soa_db._psycopg.roots import RootFile
+    from soa_db.config import PostgresConfig
+    from soa_db.credentials import CredentialProvider, Credentials
+
+__all__ = ["Connector", "round_trip"]
+
+C = TypeVar("C", bound=Connection[Any])
+
+# psycopg's default; behind a proxy that moves transactions between sessions a prepared statement is not found again.
+_PREPARE_THRESHOLD = 5
+# AWSCURRENT may be stale and AWSPENDING be what the server knows: two candidates, no more.
+_CANDIDATES = 2
+
+
+def round_trip(conn: Connection[Any], timeout: float) -> None:
+    """Prove that the server still answers on ``conn``, in ``timeout`` seconds; raises psycopg.Error if it does not.
+
+    After a failure the connection is in no known state and must be closed.
+    """
+    with conn.lock:
+        # libpq's own calls: nothing the user has set on the connection (row factory, adapters, pipeline) takes part.
+        conn.pgconn.send_query(b"SELECT 1")
+        results = conn.wait(generators.execute(conn.pgconn), timeout=timeout)
+    for result in results:
+        if result.status == pq.ExecStatus.FATAL_ERROR:
+            raise error_from_result(result)
+
+
+class Connector:
+    """Makes physical connections for one configuration.
+
+    Args:
+        config: what to connect to.
+        credentials: asked at every connect.
+        roots: the trusted roots, when something is to be verified.
+    """
+
+    def __init__(self, config: PostgresConfig, credentials: CredentialProvider, roots: RootFile | None = None) -> None:
+        self.config = config
+        self._credentials = credentials
+        self._roots = roots
+
+    def connect(self, cls: type[C]) -> C:
+        """Return a new connection of class ``cls``, logged in and with its session set up.
+
+        Raises:
+            SoaDbError: a ConnectionFailed or CredentialError saying what was tried, from the driver's error.
+        """
+        credentials = self._credentials.get()
+        refused = 0
+        while True:
+            try:
+                return self._log_in(cls, credentials)
+            except psycopg.Error as error:
+                category = classify(connect_failure(error))
+                if category is Category.AUTHENTICATION and refused < _CANDIDATES:
+                    refused += 1
+                    other = self._credentials.refresh(credentials)
+                    if other is not None and other.secret != credentials.secret:
+                        credentials = other
+                        continue
+                raise self._typed(category, error, credentials) from error
+
+    def _typed(self, category: Category, error: psycopg.Error, credentials: Credentials) -> SoaDbError:
+        context = context_of(self.config, self._user(credentials))
+        return connection_error(category, str(error), source=credentials.source, secret=credentials.secret, **context)
+
+    def _user(self, credentials: Credentials) -> str | None:
+        return self.config.user if self.config.user is not None else credentials.user
+
+    def _log_in(self, cls: type[C], credentials: Credentials) -> C:
+        parameters: dict[str, Any] = {
+            **connection_parameters(
+                self.config,
+                addresses=self._addresses(),
+                root_file=self._roots.path if self._roots is not None else None,
+            ),
+            **login_parameters(self._user(credentials), credentials.secret, credentials.source),
+        }
+        proxy = self.config.session.proxy
+        conn = cls.connect(autocommit=True, prepare_threshold=None if proxy else _PREPARE_THRESHOLD, **parameters)
+        settings = session_settings(self.config.session) if proxy else {}
+        if settings:
+            calls = (sql.SQL("set_config({}, {}, false)").format(name, str(value)) for name, value in settings.items())
+            try:
+                conn.execute(sql.SQL("SELECT {}").format(sql.SQL(", ").join(calls)))
+            except BaseException:
+                conn.close()
+                raise
+        return conn
+
+    def _addresses(self) -> list[str]:
+        """The IP addresses of ``dial``: libpq verifies ``host`` and dials ``hostaddr``, which it does not resolve."""
+        dial = self.config.dial
+        if dial is None:
+            return []
+        host, port = dial.host, dial.port
+        try:
+            found = to_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            raise ServerUnavailable(
+                f"the dialled host {host} cannot be resolved: {error}",
+                hint="check `dial` and whether the tunnel's name is known here",
+                **context_of(self.config, self.config.user),
+            ) from error
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))

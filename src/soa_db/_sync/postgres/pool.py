@@ -1,0 +1,265 @@
+# Generated from src/soa_db/_async/postgres/pool.py by tools/generate_sync.py: edit that file, then run `make generate`.
+
+"""The pool of a provider: psycopg_pool's, with a source of connections that knows when the server is away.
+
+What psycopg_pool alone does not do:
+
+- After a crash it waits a second before it tries to connect again, and more after that. Here the connection class
+  itself waits until the server accepts: one connection looks every 20 ms, the others wait for what it finds.
+- It tells waiting callers nothing about why there is no connection, until their time is up. Here a refusal that
+  waiting will not mend (credentials, certificate, a missing database) is handed to them as a closed connection
+  that carries the error: the queue of waiters has no other way in.
+- It hands out connections that died with the server. Here a generation tells them apart in one comparison.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import Connection, pq
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool
+
+from soa_db._core.generation import Generation, after_failure
+from soa_db._core.reconnect import probe_delay
+from soa_db._core.refusal import is_final
+from soa_db._psycopg.failures import is_standby
+from soa_db._runtime._sync import Event, Lock
+from soa_db._sync.postgres.connector import round_trip
+from soa_db.errors import NotConnectedError, ServerUnavailable, SoaDbError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from soa_db._core.classify import Failure
+    from soa_db._sync.postgres.connector import Connector
+
+__all__ = ["ConnectionSource", "PooledConnection", "ProviderPool"]
+
+# Seconds a refusal is repeated to whoever asks before the server is asked again: a crowd of callers must not become a
+# crowd of failed logins.
+_REFUSAL_HOLDS = 1.0
+# Seconds an older connection has to answer before it is given up.
+_CHECK_TIMEOUT = 5.0
+
+
+class PooledConnection(Connection[TupleRow]):
+    """A psycopg connection that remembers the generation it belongs to. It adds nothing to any call."""
+
+    generation = 0
+    refusal: SoaDbError | None = None
+    refused_at = 0.0
+
+    @classmethod
+    def connect(  # type: ignore[override]  # `source` is how psycopg_pool's public hook reaches ours
+        cls, conninfo: str = "", *, source: ConnectionSource | None = None, **parameters: Any
+    ) -> PooledConnection:
+        """Ask ``source`` for a connection, as the pool does; without one, connect as psycopg does."""
+        if source is not None:
+            return source.open()
+        return super().connect(conninfo, **parameters)
+
+    @classmethod
+    def refused(cls, error: SoaDbError, generation: int) -> PooledConnection:
+        """Return a closed connection that carries ``error`` to a caller waiting in the pool's queue."""
+        # libpq refuses this setting before it does any I/O.
+        pgconn = pq.PGconn.connect_start(b"sslmode=none-such")
+        pgconn.finish()
+        conn = cls(pgconn)
+        conn.generation = generation
+        conn.refusal = error
+        conn.refused_at = time.monotonic()
+        return conn
+
+
+class ProviderPool(ConnectionPool[PooledConnection]):
+    """psycopg_pool's pool; only that a forked child can leave it alone."""
+
+    def abandon(self) -> None:
+        """Make this inherited copy do nothing any more, not even when it is deleted: its workers are not here."""
+        self._closed = True
+
+
+class ConnectionSource:
+    """Where a pool gets its connections.
+
+    Attributes:
+        generation: the pool's present generation.
+        is_up: whether the last thing heard of the server was good.
+        last_error: why the last attempt to connect failed; None after one that succeeded.
+    """
+
+    def __init__(self, connector: Connector) -> None:
+        self.generation = Generation()
+        self.is_up = False
+        self.last_error: SoaDbError | None = None
+        self._connector = connector
+        self._live: weakref.WeakSet[PooledConnection] = weakref.WeakSet()
+        self._spare: PooledConnection | None = None
+        self._refusal: PooledConnection | None = None
+        self._away = False
+        self._prober = Lock()
+        self._stopped = Event()
+        self._drained_for = 0
+        self._pool: ProviderPool | None = None
+
+    def pool(self) -> ProviderPool:
+        """Return the pool, made but not opened."""
+        sizes = self._connector.config.pool
+        self._pool = ProviderPool(
+            connection_class=PooledConnection,
+            kwargs={"source": self},
+            check=self.check,
+            min_size=sizes.min_size,
+            max_size=sizes.max_size,
+            timeout=sizes.timeout,
+            max_idle=sizes.max_idle,
+            max_lifetime=sizes.max_lifetime,
+            name=self._connector.config.instance_name,
+            open=False,
+        )
+        return self._pool
+
+    def live(self) -> Iterator[PooledConnection]:
+        """The open connections, in the pool or handed out."""
+        return (conn for conn in list(self._live) if not conn.closed)
+
+    # --- making connections
+
+    def probe(self) -> None:
+        """Make one connection and a round trip on it, and keep it for the pool; raises the typed error."""
+        conn = self._connect()
+        try:
+            # A proxy lets a client in before it has a connection to the server itself.
+            round_trip(conn, self._connector.config.pool.connect_timeout)
+        except psycopg.Error as error:
+            conn.close()
+            raise ServerUnavailable(
+                "the server let us in but answers no query",
+                hint="a proxy in front may not reach its database",
+                host=f"{self._connector.config.host}:{self._connector.config.port}",
+            ) from error
+        except BaseException:
+            conn.close()
+            raise
+        self._spare = conn
+
+    def open(self) -> PooledConnection:
+        """Return a connection for the pool: what the pool calls when it wants one.
+
+        It comes back only with a connection, with a closed one that carries a refusal, or when the pool closes: a
+        server that is away is waited for.
+        """
+        spare, self._spare = self._spare, None
+        if spare is not None and not spare.closed:
+            return spare
+        if self._refusal is not None and time.monotonic() - self._refusal.refused_at < _REFUSAL_HOLDS:
+            return self._hand_out(self._refusal)
+        try:
+            return self._open_when_accepted()
+        except SoaDbError as error:
+            if not is_final(error) or self._has_current():
+                # Others are being given back: whoever waits will get one of those.
+                raise
+            self._refusal = PooledConnection.refused(error, self.generation.number)
+            return self._hand_out(self._refusal)
+
+    def _hand_out(self, refusal: PooledConnection) -> PooledConnection:
+        assert refusal.refusal is not None
+        conn = PooledConnection.refused(refusal.refusal, self.generation.number)
+        conn.refused_at = refusal.refused_at
+        return conn
+
+    def _has_current(self) -> bool:
+        return any(conn.generation == self.generation.number for conn in self.live())
+
+    def _open_when_accepted(self) -> PooledConnection:
+        while not self._stopped.is_set():
+            if self._away:
+                with self._prober:
+                    if self._away:
+                        return self._look_until_accepted()
+            try:
+                return self._connect()
+            except ServerUnavailable:
+                self._away = True
+        raise NotConnectedError("the pool is closing")
+
+    def _look_until_accepted(self) -> PooledConnection:
+        started = time.monotonic()
+        while not self._stopped.is_set():
+            try:
+                conn = self._connect()
+            except ServerUnavailable:
+                self._stopped.wait(probe_delay(time.monotonic() - started, rng=random.random))
+            except BaseException:
+                self._away = False
+                raise
+            else:
+                self._away = False
+                return conn
+        raise NotConnectedError("the pool is closing")
+
+    def _connect(self) -> PooledConnection:
+        generation = self.generation.number
+        try:
+            conn = self._connector.connect(PooledConnection)
+        except SoaDbError as error:
+            self.last_error = error
+            raise
+        conn.generation = generation
+        self._live.add(conn)
+        self.last_error = None
+        self._refusal = None
+        self.is_up = True
+        return conn
+
+    # --- doubting connections
+
+    def check(self, conn: PooledConnection) -> None:
+        """Let a connection of the present generation pass; make an older one prove itself.
+
+        psycopg_pool calls this whenever it hands a connection out, and takes another one when this raises.
+        """
+        generation = self.generation
+        if conn.generation == generation.number or conn.refusal is not None:
+            return
+        try:
+            if generation.demoted and is_standby(conn):
+                raise psycopg.OperationalError("the server is a standby")
+            round_trip(conn, _CHECK_TIMEOUT)
+        except BaseException as error:
+            conn.close()
+            if isinstance(error, Exception):
+                self._drop_older(generation)
+            raise
+        conn.generation = generation.number
+        self.is_up = True
+
+    def _drop_older(self, generation: Generation) -> None:
+        """One older connection is dead: the others will be too, and to find that out one by one costs a second each."""
+        if self._drained_for < generation.number and self._pool is not None:
+            self._drained_for = generation.number
+            self._pool.drain()
+
+    def failed(self, conn: PooledConnection, failure: Failure) -> bool:
+        """Take notice of a failure on a connection; return whether it puts the others in doubt."""
+        before = self.generation
+        self.generation = after_failure(before, conn.generation, failure)
+        if self.generation is not before:
+            self.is_up = False
+        return self.generation is not before
+
+    # --- ending
+
+    def close(self) -> None:
+        """Stop waiting for the server, and close what the pool never got."""
+        self._stopped.set()
+        self.is_up = False
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.close()
