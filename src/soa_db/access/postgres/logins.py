@@ -139,4 +139,4 @@ class LoaderLogins:
         """Connect as a service would; the clients come from the configuration's own target."""
         from soa_db import postgres
 
-        return postgres.connect(config)  # type: ignore[attr-defined,no-any-return]  # lands with the provider
+        return postgres.connect(config)
