@@ -6,6 +6,10 @@
 - ``pg_server_factory``: a function taking the keywords of ``PostgresServer`` (``version=17`` unless given); it gives a
   server of the test's own, started, to be killed, paused, reconfigured; removed afterwards.
 - ``server_folder`` (session): a folder the servers' user can reach (pytest's ``tmp_path`` lies under a 0700 folder).
+- ``local_env`` (session): a running ``LocalEnvironment``: dev, mirror, prod and the emulated AWS. Shared: names of your
+  own, and whoever kills or pauses a server starts it again.
+- ``local_aws``: the same, with its ``exports()`` set in ``os.environ`` for the test and the caller's own AWS settings
+  out of the way.
 - ``unique_name``: a name no other test uses, fit for roles and databases.
 
 On every server: superuser over the socket (``server.superuser_conninfo``; for assertions and cleaning up, not for what
@@ -15,6 +19,7 @@ A server that cannot be started fails the test with the reason; only ``--skip-se
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import tempfile
@@ -26,6 +31,7 @@ from typing import Any
 import pytest
 
 from soa_db.local.binaries import SUPPORTED
+from soa_db.local.environment import LocalEnvironment
 from soa_db.local.postgres import PostgresServer
 
 MASTER_PASSWORD = "master-password-of-the-tests"
@@ -88,6 +94,24 @@ def pg_server_factory(server_folder: Path) -> Iterator[ServerFactory]:
             return server
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def local_env(server_folder: Path) -> Iterator[LocalEnvironment]:
+    """The whole local environment."""
+    with LocalEnvironment(server_folder / "environment") as environment:
+        yield environment
+
+
+@pytest.fixture
+def local_aws(local_env: LocalEnvironment, monkeypatch: pytest.MonkeyPatch) -> LocalEnvironment:
+    """The local environment as this process's AWS."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "PG", "SOA_DB_")):
+            monkeypatch.delenv(name)
+    for name, value in local_env.exports().items():
+        monkeypatch.setenv(name, value)
+    return local_env
 
 
 @pytest.fixture

@@ -25,9 +25,10 @@ from soa_db.errors import ServerUnavailable
 from soa_db.local import processes
 from soa_db.local.binaries import Binaries, copy_binaries, find_binaries, reachable, server_account
 
-__all__ = ["MASTER_USER", "PostgresServer", "ServerTls", "free_port"]
+__all__ = ["MASTER_USER", "PostgresServer", "ServerTls", "free_port", "remove_server"]
 
 MASTER_USER = "master"
+_NEAR, _POINTER = "server", "home"  # where the home is, or the file that says where else
 _LAUNCH = Path(__file__).with_name("_launch.py")
 # sockaddr_un holds 108 bytes on Linux and 104 on macOS; PostgreSQL appends "/.s.PGSQL.<port>.lock".
 _SOCKET_DIRECTORY_LIMIT = 80
@@ -230,7 +231,7 @@ class PostgresServer:
         """
         if self.is_running:
             return
-        self._end_leftover()
+        _end_leftover(self.data_directory)
         marker = self.home / "bootstrapped"
         fresh = not marker.exists()
         if fresh:
@@ -285,23 +286,21 @@ class PostgresServer:
     def remove(self) -> None:
         """Kill it and delete its folder, and what it made elsewhere."""
         self.kill()
-        self._end_leftover()
-        shutil.rmtree(self.home, ignore_errors=True)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        remove_server(self.directory)
         self._home = None
 
     # --- making it
 
     def _make_home(self) -> Path:
         self.directory.mkdir(parents=True, exist_ok=True)
-        pointer = self.directory / "home"
+        pointer = self.directory / _POINTER
         if pointer.exists():
             home = Path(pointer.read_text("utf-8"))
             if home.is_dir():
                 return home
         near = reachable(self.directory, self._account) and len(os.fsencode(self.directory)) <= _SOCKET_DIRECTORY_LIMIT
         if near:
-            home = self.directory / "server"
+            home = self.directory / _NEAR
             home.mkdir(exist_ok=True)
         else:
             home = Path(tempfile.mkdtemp(prefix="soa-db-"))
@@ -409,16 +408,6 @@ class PostgresServer:
             file.seek(offset)
             return file.read()[-2000:].decode("utf-8", "replace").strip()
 
-    def _end_leftover(self) -> None:
-        """Kill a postmaster that still runs in our data folder because whoever started it was killed."""
-        try:
-            pid = int((self.data_directory / "postmaster.pid").read_text("utf-8").split("\n", 1)[0])
-        except (OSError, ValueError):
-            return
-        # The pid may be another's by now: ours names our data folder.
-        if pid > 0 and str(self.data_directory) in processes.command_line(pid):
-            processes.kill_tree(pid)
-
     def _bootstrap(self) -> None:
         import psycopg
         from psycopg import sql
@@ -440,6 +429,26 @@ class PostgresServer:
                         sql.Identifier(MASTER_USER)
                     )
                 )
+
+
+def remove_server(directory: Path) -> None:
+    """Delete the folder of a server, and its home elsewhere, killing the server if it was left running in it."""
+    pointer = directory / _POINTER
+    home = Path(pointer.read_text("utf-8")) if pointer.exists() else directory / _NEAR
+    _end_leftover(home / "data")
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _end_leftover(data_directory: Path) -> None:
+    """Kill a postmaster that still runs in a data folder because whoever started it was killed."""
+    try:
+        pid = int((data_directory / "postmaster.pid").read_text("utf-8").split("\n", 1)[0])
+    except (OSError, ValueError):
+        return
+    # The pid may be another's by now: a postmaster of ours names its data folder.
+    if pid > 0 and str(data_directory) in processes.command_line(pid):
+        processes.kill_tree(pid)
 
 
 def _ready(status: Path) -> bool:

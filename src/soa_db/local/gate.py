@@ -1,0 +1,335 @@
+"""RDS IAM authentication in front of a stock PostgreSQL, as RDS does it behind its own endpoint.
+
+The gate terminates TLS. A client whose role is a member of ``rds_iam`` is asked for a clear-text password, the token;
+its signature, the policy behind it and its age are checked, and only then is the client connected, over the server's
+Unix socket, which trusts members of ``rds_iam``. Everybody else is passed through and SCRAM runs end to end. Which of
+the two somebody is, the server's own pg_hba.conf says (``soa_db.local.postgres``): it asks a member for a clear-text
+password, which nobody ever answers.
+
+Protocol: PostgreSQL documentation, "Frontend/Backend Protocol". What differs from RDS: ``pg_stat_ssl`` is false and
+``client_addr`` is null or the gate's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+__all__ = ["Backend", "IamGate", "TokenRefused"]
+
+_log = logging.getLogger(__name__)
+
+
+class _Codes(IntEnum):
+    """What stands where a startup packet has its protocol version."""
+
+    SSL = 80877103
+    GSS = 80877104
+    CANCEL = 80877102
+
+
+_MAX_STARTUP = 10_000  # MAX_STARTUP_PACKET_LENGTH of the server
+_MAX_TOKEN = 65_536  # the server takes 64 KiB passwords since 14; tokens with a session token reach 35 KB
+_CHUNK = 65_536
+_AUTHENTICATION_TIMEOUT = 60.0  # seconds, the server's own default
+_AUTH_CLEARTEXT = struct.pack("!I", 3)
+
+
+class TokenRefused(Exception):
+    """The token does not open this door; the text is for our log only, the client is told what RDS tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The server behind the gate.
+
+    Attributes:
+        host: where it listens.
+        port: on which port.
+        socket_directory: where its Unix socket is.
+    """
+
+    host: str
+    port: int
+    socket_directory: Path
+
+    @property
+    def socket(self) -> str:
+        """The path of the Unix socket."""
+        return str(self.socket_directory / f".s.PGSQL.{self.port}")
+
+
+class _Hangup(Exception):
+    """The conversation is over: a side went away or broke the protocol."""
+
+
+# Checks (token, user); raises TokenRefused.
+TokenCheck = Callable[[str, str], None]
+
+
+class IamGate:
+    """One listening port in front of one server.
+
+    Args:
+        backend: the server.
+        check: decides about a token.
+        tls: the context with the certificate to show.
+    """
+
+    def __init__(self, backend: Backend, *, check: TokenCheck, tls: ssl.SSLContext) -> None:
+        self._backend = backend
+        self._check = check
+        self._tls = tls
+        self._listener: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._conversations: set[asyncio.Task[None]] = set()
+
+    @property
+    def connections(self) -> int:
+        """How many clients are being served."""
+        return len(self._conversations)
+
+    async def open(self, port: int = 0) -> int:
+        """Listen on 127.0.0.1; returns the port (a free one for 0)."""
+        listener = socket.create_server(("127.0.0.1", port), backlog=512)
+        listener.setblocking(False)
+        self._listener = listener
+        self._accepting = asyncio.create_task(self._accept(listener))
+        return int(listener.getsockname()[1])
+
+    async def close(self) -> None:
+        """Stop listening and drop every client."""
+        tasks = [*self._conversations, *([self._accepting] if self._accepting else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._listener is not None:
+            self._listener.close()
+        self._listener = self._accepting = None
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client, _ = await loop.sock_accept(listener)
+            except OSError:
+                # Out of file descriptors: those waiting stay in the backlog.
+                await asyncio.sleep(0.1)
+                continue
+            task = asyncio.create_task(self._converse(client))
+            self._conversations.add(task)
+            task.add_done_callback(self._conversations.discard)
+
+    async def _converse(self, client: socket.socket) -> None:
+        client.setblocking(False)
+        try:
+            await self._serve(client)
+        except (_Hangup, OSError, asyncio.IncompleteReadError, TimeoutError, ssl.SSLError):
+            pass  # one side is gone, and the other has been told by closing
+        finally:
+            client.close()
+
+    # --- opening
+
+    async def _serve(self, client: socket.socket) -> None:
+        async with asyncio.timeout(_AUTHENTICATION_TIMEOUT):
+            if not await self._negotiate(client):
+                return
+            loop = asyncio.get_running_loop()
+            reader = asyncio.StreamReader(limit=_CHUNK)
+            protocol = asyncio.StreamReaderProtocol(reader)
+            # The socket was read byte for byte until here, so nothing sent before TLS can be taken for sent within.
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol, client, ssl=self._tls, ssl_handshake_timeout=10, ssl_shutdown_timeout=1
+            )
+            writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        async with _closing(writer):
+            try:
+                async with asyncio.timeout(_AUTHENTICATION_TIMEOUT):
+                    opened = await self._open_backend(reader, writer)
+            except (ConnectionError, FileNotFoundError):
+                # The server is down: go as it would, without a word (and without TLS's farewell).
+                transport.abort()
+                return
+            if opened is not None:
+                async with _closing(opened[1]):
+                    await _relay(reader, writer, *opened)
+
+    async def _negotiate(self, client: socket.socket) -> bool:
+        """Handle what comes before TLS; True when the client wants TLS, False when the conversation is over."""
+        loop = asyncio.get_running_loop()
+        while True:
+            length, code = struct.unpack("!II", await _exactly(client, 8))
+            if not 8 <= length <= _MAX_STARTUP:
+                return False
+            rest = await _exactly(client, length - 8)
+            match code:
+                case _Codes.SSL:
+                    await loop.sock_sendall(client, b"S")
+                    return True
+                case _Codes.GSS:
+                    await loop.sock_sendall(client, b"N")
+                case _Codes.CANCEL:
+                    await self._cancel(_packet(code, rest))
+                    return False
+                case _:
+                    parameters = _parameters(rest)
+                    user = parameters.get("user", "")
+                    message = (
+                        f'no pg_hba.conf entry for host "{client.getpeername()[0]}", user "{user}", '
+                        f'database "{parameters.get("database", user)}", no encryption'
+                    )
+                    await loop.sock_sendall(client, _fatal(message))
+                    return False
+
+    async def _cancel(self, packet: bytes) -> None:
+        _, writer = await asyncio.open_connection(self._backend.host, self._backend.port)
+        async with _closing(writer):
+            writer.write(packet)
+            await writer.drain()
+
+    async def _open_backend(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """Read the startup packet and connect to the server, past its authentication for a member of rds_iam."""
+        (length,) = struct.unpack("!I", await reader.readexactly(4))
+        if not 8 <= length <= _MAX_STARTUP:
+            return None
+        body = await reader.readexactly(length - 4)
+        (code,) = struct.unpack("!I", body[:4])
+        startup = _packet(code, body[4:])
+        if code == _Codes.CANCEL:
+            await self._cancel(startup)
+            return None
+        backend = await asyncio.open_connection(self._backend.host, self._backend.port, limit=_CHUNK)
+        try:
+            backend[1].write(startup)
+            answer, member = await _first_answer(backend[0])
+        except BaseException:
+            backend[1].transport.abort()
+            raise
+        if not member:
+            writer.write(answer)
+            return backend
+        backend[1].transport.abort()
+        user = _parameters(body[4:]).get("user", "")
+        if not await self._token_holds(reader, writer, user):
+            return None
+        trusted = await asyncio.open_unix_connection(self._backend.socket, limit=_CHUNK)
+        trusted[1].write(startup)
+        return trusted
+
+    async def _token_holds(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, user: str) -> bool:
+        writer.write(b"R" + struct.pack("!I", 8) + _AUTH_CLEARTEXT)
+        await writer.drain()
+        kind, length = struct.unpack("!cI", await reader.readexactly(5))
+        if kind != b"p" or not 4 < length <= _MAX_TOKEN:
+            return False
+        token = (await reader.readexactly(length - 4)).rstrip(b"\0")
+        try:
+            self._check(token.decode("ascii"), user)
+        except (TokenRefused, UnicodeDecodeError) as error:
+            reason = str(error) if isinstance(error, TokenRefused) else "the token is not ASCII"
+            _log.info("refused %s: %s", user, reason)
+            writer.write(_fatal(f'PAM authentication failed for user "{user}"'))
+            await writer.drain()
+            return False
+        return True
+
+
+# --- the wire
+
+
+async def _exactly(client: socket.socket, count: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    data = b""
+    while len(data) < count:
+        part = await loop.sock_recv(client, count - len(data))
+        if not part:
+            raise _Hangup
+        data += part
+    return data
+
+
+async def _first_answer(backend: asyncio.StreamReader) -> tuple[bytes, bool]:
+    """The server's first messages up to its wish for authentication or its refusal; True when it names rds_iam.
+
+    NegotiateProtocolVersion may precede.
+    """
+    seen = b""
+    while True:
+        header = await backend.readexactly(5)
+        kind, length = struct.unpack("!cI", header)
+        if not 4 <= length <= _CHUNK:
+            raise _Hangup
+        body = await backend.readexactly(length - 4)
+        seen += header + body
+        if kind != b"v":
+            return seen, kind == b"R" and body == _AUTH_CLEARTEXT
+
+
+async def _relay(
+    client_reader: asyncio.StreamReader,
+    client_writer: asyncio.StreamWriter,
+    server_reader: asyncio.StreamReader,
+    server_writer: asyncio.StreamWriter,
+) -> None:
+    """Copy both ways until either side ends; what the server said last still reaches the client."""
+    up = asyncio.create_task(_copy(client_reader, server_writer))
+    down = asyncio.create_task(_copy(server_reader, client_writer))
+    try:
+        await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+        if up.done() and not down.done():
+            # The client is gone: so is its session, as with a socket of the server's own.
+            server_writer.transport.abort()
+    finally:
+        for task in (up, down):
+            task.cancel()
+        await asyncio.gather(up, down, return_exceptions=True)
+
+
+async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    while data := await source.read(_CHUNK):
+        target.write(data)
+        await target.drain()
+
+
+@contextlib.asynccontextmanager
+async def _closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    """Close a stream at the end, at once when the other side takes nothing more."""
+    try:
+        yield
+    finally:
+        writer.close()
+        try:
+            async with asyncio.timeout(2):
+                await writer.wait_closed()
+        except (OSError, TimeoutError, ssl.SSLError):
+            pass
+        finally:
+            writer.transport.abort()
+
+
+def _packet(code: int, rest: bytes) -> bytes:
+    return struct.pack("!II", len(rest) + 8, code) + rest
+
+
+def _parameters(rest: bytes) -> dict[str, str]:
+    """The parameters of a startup packet: pairs of NUL-terminated strings."""
+    parts = rest.split(b"\0")
+    texts = [part.decode("utf-8", "replace") for part in parts]
+    return dict(zip(texts[::2], texts[1::2], strict=False))
+
+
+def _fatal(message: str) -> bytes:
+    fields = (b"SFATAL", b"VFATAL", b"C28000", b"M" + message.encode())
+    body = b"".join(field + b"\0" for field in fields) + b"\0"
+    return b"E" + struct.pack("!I", len(body) + 4) + body

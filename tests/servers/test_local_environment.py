@@ -1,0 +1,219 @@
+"""The local environment as a whole: what it publishes, and how it lives and dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import boto3
+import psycopg
+import pytest
+
+from soa_db import names
+from soa_db.errors import ServerUnavailable
+from soa_db.local import processes
+from soa_db.local.environment import LocalEnvironment
+from soa_db.local.state import read_state
+from soa_db.names import ENVS, Env
+
+
+def client(environment: LocalEnvironment, service: str, env: Env = "dev") -> Any:
+    """A boto3 client of the environment's account, prod's through the role its soa-db.toml names."""
+    exports = environment.exports()
+    keys = {
+        "aws_access_key_id": exports["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": exports["AWS_SECRET_ACCESS_KEY"],
+    }
+    place = {"endpoint_url": exports["AWS_ENDPOINT_URL"], "region_name": exports["AWS_REGION"]}
+    if env == "prod":
+        role = {"RoleArn": "arn:aws:iam::222222222222:role/soa-db-admin", "ExternalId": "soa-db-local"}
+        assumed = boto3.client("sts", **keys, **place).assume_role(**role, RoleSessionName="tests")["Credentials"]
+        keys = {
+            "aws_access_key_id": assumed["AccessKeyId"],
+            "aws_secret_access_key": assumed["SecretAccessKey"],
+            "aws_session_token": assumed["SessionToken"],
+        }
+    return boto3.client(service, **keys, **place)
+
+
+@pytest.mark.parametrize("env", ENVS)
+def test_the_master_gets_in_with_what_is_published(local_env: LocalEnvironment, env: Env) -> None:
+    """SSM names host, port and secret; the secret holds user and password; mirror and prod verify TLS."""
+    ssm = client(local_env, "ssm", env)
+    paths = [
+        names.postgres_admin_endpoint_ssm_path(env),
+        names.postgres_admin_port_ssm_path(env),
+        names.postgres_admin_secret_ssm_path(env),
+    ]
+    values = {item["Name"]: item["Value"] for item in ssm.get_parameters(Names=paths)["Parameters"]}
+    host, port, arn = (values[path] for path in paths)
+    secret = json.loads(client(local_env, "secretsmanager", env).get_secret_value(SecretId=arn)["SecretString"])
+    assert (secret["host"], str(secret["port"])) == (host, port)
+    tls: dict[str, Any] = (
+        {} if env == "dev" else {"sslmode": "verify-full", "sslrootcert": local_env.exports()["SOA_DB_CA_FILE"]}
+    )
+    with psycopg.connect(
+        host=host, port=port, user=secret["username"], password=secret["password"], dbname="postgres", **tls
+    ) as connection:
+        assert connection.pgconn.ssl_in_use == (env != "dev")
+        row = connection.execute("select current_user, rolsuper from pg_roles where rolname = current_user").fetchone()
+        assert row == ("master", False)
+
+
+def test_the_instances_of_mirror_and_prod_tell_their_resource_ids(local_env: LocalEnvironment) -> None:
+    """DescribeDBInstances names the address really published; each id is its own."""
+    ids = set()
+    for env in ("mirror", "prod"):
+        server = local_env.server(env)
+        (instance,) = client(local_env, "rds", env).describe_db_instances(DBInstanceIdentifier=f"{env}-postgres")[
+            "DBInstances"
+        ]
+        assert instance["Endpoint"] == {"Address": server.host, "Port": server.port}
+        assert instance["DbiResourceId"] == server.resource_id
+        assert instance["IAMDatabaseAuthenticationEnabled"]
+        ids.add(server.resource_id)
+    assert len(ids) == 2
+
+
+def test_the_files_with_secrets_are_their_owners_alone(local_env: LocalEnvironment) -> None:
+    """And no process names a secret among its arguments."""
+    for name in ("state.json", "soa-db.toml", "supervisor.log", "ca.pem"):
+        assert stat.S_IMODE((local_env.directory / name).stat().st_mode) == 0o600
+    exports = local_env.exports()
+    every = " ".join(" ".join(processes.command_line(pid)) for pid in processes.table())
+    assert exports["AWS_SECRET_ACCESS_KEY"] not in every
+    state = read_state(local_env.directory)
+    assert state is not None
+    assert state.control_token not in every
+    assert exports["AWS_SECRET_ACCESS_KEY"] not in repr(state)
+
+
+def test_up_finds_what_runs_and_down_leaves_nothing(server_folder: Path) -> None:
+    """No process and no file but the locks."""
+    environment = LocalEnvironment(server_folder / "updown")
+    told: list[str] = []
+    first = environment.up(progress=told.append)
+    assert len(told) == 3
+    assert first.running
+    assert all(first.up.values())
+    again = LocalEnvironment(server_folder / "updown").up()
+    assert again == first
+    assert first.pid is not None
+    family = (first.pid, *processes.tree(first.pid))
+    assert environment.down()
+    assert not [pid for pid in family if processes.find(pid)]
+    assert {path.name for path in environment.directory.iterdir()} <= {"up.lock", "supervisor.lock"}
+    assert not environment.down()
+    assert not environment.status().running
+    with pytest.raises(ServerUnavailable, match="no local environment runs"):
+        environment.exports()
+
+
+def test_two_run_side_by_side(local_env: LocalEnvironment, server_folder: Path) -> None:
+    """Other ports, other keys, other passwords; ending one leaves the other alone."""
+    with LocalEnvironment(server_folder / "beside") as other:
+        ports = [environment.server(env).port for environment in (local_env, other) for env in ENVS]
+        assert len(set(ports)) == 6
+        assert other.exports()["AWS_ACCESS_KEY_ID"] != local_env.exports()["AWS_ACCESS_KEY_ID"]
+    assert all(local_env.status().up.values())
+
+
+@pytest.mark.parametrize("what", ["up", "down"])
+def test_a_killed_environment_is_put_right(server_folder: Path, what: str) -> None:
+    """kill -9 of the supervisor: nothing of it lives on, and the next up or down starts from clean ground."""
+    environment = LocalEnvironment(server_folder / f"killed-{what}")
+    status = environment.up()
+    assert status.pid is not None
+    family = (status.pid, *processes.tree(status.pid))
+    os.kill(status.pid, signal.SIGKILL)
+    _until(lambda: not environment.status().running)
+    (environment.directory / "state.json").write_text('{"pid": 1, "half')
+    try:
+        if what == "up":
+            fresh = environment.up()
+            assert fresh.pid != status.pid
+            assert all(fresh.up.values())
+        else:
+            environment.down()
+        assert not [pid for pid in family if processes.find(pid)]
+    finally:
+        environment.down()
+    assert {path.name for path in environment.directory.iterdir()} <= {"up.lock", "supervisor.lock"}
+
+
+def test_killed_while_starting_is_put_right(server_folder: Path) -> None:
+    """The supervisor is killed between initdb and readiness; `down` leaves nothing."""
+    environment = LocalEnvironment(server_folder / "early")
+    told: list[str] = []
+
+    def kill_supervisor(message: str) -> None:
+        if not told:
+            pid = next(
+                pid
+                for pid in processes.table()
+                if {"soa_db.local.supervisor", str(environment.directory)} <= set(processes.command_line(pid))
+            )
+            os.kill(pid, signal.SIGKILL)
+        told.append(message)
+
+    with pytest.raises(ServerUnavailable, match="did not start"):
+        environment.up(progress=kill_supervisor)
+    assert environment.up().running
+    assert environment.down()
+
+
+def test_the_environment_of_a_with_block_ends_with_its_process(server_folder: Path) -> None:
+    """A test run or demo that is killed leaves no servers behind."""
+    folder = server_folder / "follow"
+    script = f"""
+        import time
+        from soa_db.local.environment import LocalEnvironment
+        with LocalEnvironment({str(folder)!r}) as environment:
+            print(environment.status().pid, flush=True)
+            time.sleep(60)
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, env=environment
+    ) as parent:
+        assert parent.stdout is not None
+        supervisor = int(parent.stdout.readline())
+        family = (supervisor, *processes.tree(supervisor))
+        parent.kill()
+    _until(lambda: not [pid for pid in family if processes.find(pid)])
+
+
+def test_a_server_that_is_killed_comes_back_on_its_port(local_env: LocalEnvironment) -> None:
+    """Through the supervisor, whose child it stays."""
+    before = local_env.server("mirror")
+    local_env.kill_server("mirror")
+    assert local_env.status().up == {"dev": True, "mirror": False, "prod": True}
+    local_env.start_server("mirror")
+    after = local_env.server("mirror")
+    assert after.port == before.port
+    assert after.pid != before.pid
+    assert local_env.status().up["mirror"]
+
+
+def test_an_environment_that_cannot_start_says_why(server_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason comes from the supervisor, and nothing is left."""
+    monkeypatch.setenv("SOA_DB_POSTGRES_BIN", "/nonexistent")
+    environment = LocalEnvironment(server_folder / "broken")
+    with pytest.raises(ServerUnavailable, match="/nonexistent holds no postgres"):
+        environment.up()
+    assert not environment.status().running
+
+
+def _until(condition: Any, timeout: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
