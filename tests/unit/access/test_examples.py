@@ -21,3 +21,11 @@ def test_the_examples_fit_together_and_agree_on_their_reads() -> None:
     }
     users = [identity.user for identity in specs.postgres_identities() if "iam_pii_db" in identity.databases]
     assert users == ["iam_pii_owner", "iam_pii_app"]
+
+
+def test_the_example_of_the_reference_page_is_a_spec(tmp_path: Path) -> None:
+    """docs/db-access.md shows what can be used."""
+    page = (EXAMPLES.parent / "docs" / "db-access.md").read_text("utf-8")
+    file = tmp_path / "db-access.yaml"
+    file.write_text(page.split("```yaml\n")[1].split("```")[0])
+    assert load_specs([file]).by_service["iam-api"].postgres_user("pii", "app") == "iam_pii_app"

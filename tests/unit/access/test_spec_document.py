@@ -75,6 +75,7 @@ def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
         ("? {a: {b: 1}}\n: {c: 2}\n", "f:1:3: a key must be text"),
         ("a: &x 1\n", "f:1:4: anchors (&x) are not used in access specs: write the value out"),
         ("a: !!python/name:os.system x\n", "f:1:4: tags (!...) are not used in access specs: write the plain value"),
+        ("*x\n", "f:1:1: aliases (*x) are not used in access specs: write the value out"),
         ("a: no\n", NO),
         ("[" * 40 + "]" * 40, "f:1:17: nested more than 16 levels deep"),
         (b"\xff\xfea\x00", "f:1:1: encoded in UTF-16: save it as UTF-8"),

@@ -168,9 +168,8 @@ class _Builder:
 
     def alias(self, event: yaml.AliasEvent) -> None:
         self.fault(event, f"aliases (*{_short(event.anchor or '')}) are not used in access specs: write the value out")
-        top = self.open[-1]
-        if top.takes_key:
-            top.key, top.awaits_key = None, False
+        if self.open and self.open[-1].takes_key:
+            self.open[-1].key, self.open[-1].awaits_key = None, False
         else:
             self._store(event, None)
 
