@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
+from concurrent.futures import Future
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
 
 from soa_db._runtime import thread
@@ -28,6 +29,7 @@ P = ParamSpec("P")
 Awaited: TypeAlias = Awaitable[T]
 
 Lock = asyncio.Lock
+_WOKEN_AT_ONCE = 50
 
 
 class Event:
@@ -166,10 +168,45 @@ class SingleFlight(Generic[T]):
 
     def __init__(self) -> None:
         self._flights: thread.Flights[T] = thread.Flights()
+        self._crowds: dict[tuple[asyncio.AbstractEventLoop, Future[T]], list[asyncio.Future[None]]] = {}
 
     async def run(self, key: Hashable, call: Callable[[], T]) -> T:
         """Return what ``call`` returns, run off the event loop, or what one already under way for ``key`` does."""
-        return await asyncio.shield(asyncio.wrap_future(self._flights.start(key, call)))
+        flight = self._flights.start(key, call)
+        if not flight.done():
+            await self._wait(flight)
+        return flight.result()
+
+    async def _wait(self, flight: Future[T]) -> None:
+        # Not shield(wrap_future(…)) for each: a thousand waiters would then be woken in one step of the loop, and
+        # it would stand still for 10 ms or more.
+        loop = asyncio.get_running_loop()
+        place = (loop, flight)
+        crowd = self._crowds.get(place)
+        if crowd is None:
+            crowd = self._crowds[place] = []
+            flight.add_done_callback(lambda _: self._landed(place))
+        waiter: asyncio.Future[None] = loop.create_future()
+        crowd.append(waiter)
+        await waiter
+
+    def _landed(self, place: tuple[asyncio.AbstractEventLoop, Future[T]]) -> None:
+        try:
+            place[0].call_soon_threadsafe(self._wake, place)
+        except RuntimeError:
+            # That loop is closed: nobody waits in it any more.
+            del self._crowds[place]
+
+    def _wake(self, place: tuple[asyncio.AbstractEventLoop, Future[T]]) -> None:
+        crowd = self._crowds[place]
+        for waiter in crowd[:_WOKEN_AT_ONCE]:
+            if not waiter.done():
+                waiter.set_result(None)
+        del crowd[:_WOKEN_AT_ONCE]
+        if crowd:
+            place[0].call_soon(self._wake, place)
+        else:
+            del self._crowds[place]
 
     def start(self, key: Hashable, call: Callable[[], T]) -> None:
         """Start ``call`` in a thread of its own unless one is under way for ``key``; do not wait for it."""
