@@ -5,6 +5,8 @@ Times are seconds (float). ``repr`` and ``model_dump`` mask secrets.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -19,6 +21,7 @@ from pydantic import (
 
 from soa_db.errors import ConfigurationError
 from soa_db.names import POSTGRES_PORT, check_identifier
+from soa_db.sources import read_environment, read_payload, read_url
 
 __all__ = [
     "Auth",
@@ -217,6 +220,58 @@ class PostgresConfig(_Model):
     pool: PoolConfig = PoolConfig()
     session: SessionConfig = SessionConfig()
     dial: Dial | None = None
+
+    @classmethod
+    def from_secret(
+        cls, payload: Mapping[str, object], *, instance_name: str, secret_id: str | None = None, **overrides: object
+    ) -> PostgresConfig:
+        """Return a config from a secret's payload ``{username?, password, host, port?, database | dbname?}``.
+
+        Args:
+            payload: the secret's JSON object.
+            instance_name: what logs and statistics call it.
+            secret_id: whose payload it is, for messages; the instance name when left out.
+            overrides: fields that win over the payload.
+
+        Raises:
+            SecretMalformed: a field cannot be used; the message names it.
+            ConfigurationError: a field is missing in both, or an override cannot be used.
+        """
+        found = read_payload(payload, secret_id or instance_name)
+        fields = {"host": found.host, "port": found.port, "database": found.database, "user": found.user}
+        given = {name: value for name, value in fields.items() if value is not None}
+        auth = PasswordAuth(password=SecretStr(found.password))
+        return cls(**{"instance_name": instance_name, "auth": auth, **given, **overrides})
+
+    @classmethod
+    def from_url(cls, url: str, *, instance_name: str, **overrides: object) -> PostgresConfig:
+        """Return a config from ``postgresql://user:password@host:port/database?sslmode=…``.
+
+        TLS is verify-full unless the URL says otherwise, off for the loopback interface and sockets. ``sslmode``
+        may be ``verify-full``, ``verify-ca``, ``require`` (encrypted, nothing verified) or ``disable``; ``prefer``
+        and ``allow`` are refused, since whoever sits in between could turn encryption off.
+
+        Raises:
+            ConfigurationError: the URL cannot be read or holds an unknown parameter; the URL is never quoted.
+        """
+        return cls(**{"instance_name": instance_name, **read_url(url), **overrides})
+
+    @classmethod
+    def from_env(
+        cls, environment: Mapping[str, str] | None = None, *, instance_name: str, **overrides: object
+    ) -> PostgresConfig:
+        """Return a config from the variables libpq reads: PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD, PGSSLMODE ….
+
+        Args:
+            environment: the variables; those of the process when left out.
+            instance_name: what logs and statistics call it.
+            overrides: fields that win over the variables.
+
+        Raises:
+            ConfigurationError: a variable is missing or cannot be used.
+        """
+        variables = os.environ if environment is None else environment
+        return cls(**{"instance_name": instance_name, **read_environment(variables), **overrides})
 
     @field_validator("host")
     @classmethod

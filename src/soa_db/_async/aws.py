@@ -128,9 +128,16 @@ class AsyncAwsClients:
             return payload
         return await self._read(key, cache)
 
-    async def credentials(self) -> AwsCredentials:
-        """Return the AWS credentials themselves, good for two minutes at least."""
+    async def credentials(self, *, force: bool = False) -> AwsCredentials:
+        """Return the AWS credentials themselves, good for two minutes at least.
+
+        Args:
+            force: resolve them anew, because what was signed with them was refused; rate-limited like secrets.
+        """
         backend = await self._backend()
+        if force:
+            found: AwsCredentials = await self._flights.run("new credentials", backend.renew_credentials)
+            return found
         return await self._read("credentials", backend.credentials)
 
     async def caller_identity(self) -> CallerIdentity:

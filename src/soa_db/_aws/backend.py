@@ -49,6 +49,10 @@ class Backend:
         left = found.expires_at - self._clock.wall()
         return found, math.inf if math.isinf(left) else self._clock.monotonic() + left
 
+    def renew_credentials(self) -> AwsCredentials:
+        """Resolve the AWS credentials anew, from the very source."""
+        return self.credentials.force(before=self.session.forget_credentials)
+
     def secret(self, secret_id: str, stage: str) -> Cache[Payload]:
         """Return the cache of one stage of one secret."""
         key = (secret_id, stage)

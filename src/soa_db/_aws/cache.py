@@ -84,8 +84,12 @@ class Cache(Generic[T]):
             text = "%s could not be renewed ahead of its end, what is held stays in use: %s"
             logging.getLogger("soa_db.aws").warning(text, self._what, error)
 
-    def force(self) -> T:
-        """Fetch whatever is held, or when that was done too often lately return or raise what the last time gave."""
+    def force(self, before: Callable[[], None] | None = None) -> T:
+        """Fetch whatever is held, or when that was done too often lately return or raise what the last time gave.
+
+        Args:
+            before: what to do before an allowed fetch, e.g. drop what the source itself has cached.
+        """
         with self._guard:
             left = take(self._allowance, now=self._clock.monotonic(), policy=self._policy)
             self._allowance = left or self._allowance
@@ -93,4 +97,6 @@ class Cache(Generic[T]):
             raise self._error
         if left is None and self._held is not None:
             return self._held.value
+        if before is not None:
+            before()
         return self.fill()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
@@ -34,12 +35,12 @@ class _RoleProvider(CredentialProvider):
     METHOD = "soa-db-assume-role"
     CANONICAL_NAME = "custom-soa-db-assume-role"
 
-    def __init__(self, owner: AwsSession) -> None:
+    def __init__(self, assume: Callable[[], dict[str, str]]) -> None:
         super().__init__()
-        self._owner = owner
+        self._assume = assume
 
     def load(self) -> DeferredRefreshableCredentials:
-        return DeferredRefreshableCredentials(self._owner.assume_role, self.METHOD)
+        return DeferredRefreshableCredentials(self._assume, self.METHOD)
 
 
 class AwsSession:
@@ -68,7 +69,6 @@ class AwsSession:
         self._external_id = external_id
         self._endpoint_url = endpoint_url
         self._lock = threading.RLock()
-        self._base: Session | None = None
         self._session: Session | None = None
         self._clients: dict[str, BaseClient] = {}
 
@@ -76,11 +76,12 @@ class AwsSession:
         """Return the session whose credentials are the target's; raises ConfigurationError for a bad profile."""
         with self._lock:
             if self._session is None:
-                self._base = self._new()
-                self._session = self._base
+                session = self._new()
                 if self._role_arn is not None:
-                    self._session = self._new()
-                    self._session.register_component("credential_provider", CredentialResolver([_RoleProvider(self)]))
+                    provider = _RoleProvider(partial(self._assume_role, session))
+                    session = self._new()
+                    session.register_component("credential_provider", CredentialResolver([provider]))
+                self._session = session
             return self._session
 
     def _new(self) -> Session:
@@ -121,23 +122,23 @@ class AwsSession:
     def forget_credentials(self) -> None:
         """Resolve the credentials anew when next needed: AWS says these have expired."""
         with self._lock:
-            self._close_clients()
-            self._base = self._session = None
+            # Dropped, not closed: others may be using them.
+            self._clients.clear()
+            self._session = None
 
-    def assume_role(self) -> dict[str, str]:
+    def _assume_role(self, base: Session) -> dict[str, str]:
         """Ask STS for credentials of the role, in the form botocore's refreshing credentials want."""
-        assert self._base is not None
-        assert self._role_arn is not None
-        arguments = {"RoleArn": self._role_arn, "RoleSessionName": "soa-db"}
+        role = str(self._role_arn)
+        arguments = {"RoleArn": role, "RoleSessionName": "soa-db"}
         if self._external_id is not None:
             arguments["ExternalId"] = self._external_id
-        client = self._create(self._base, "sts")
+        client = self._create(base, "sts")
         try:
             answer = client.assume_role(**arguments)["Credentials"]
         except ParamValidationError as error:
             raise translate(error, action="sts:AssumeRole") from None
         except (BotoCoreError, ClientError) as error:
-            raise translate(error, action="sts:AssumeRole", resource=self._role_arn, region=self.region()) from error
+            raise translate(error, action="sts:AssumeRole", resource=role, region=self.region()) from error
         finally:
             client.close()
         return {
@@ -214,12 +215,9 @@ class AwsSession:
     def close(self) -> None:
         """Close what is open; whoever asks again opens it again."""
         with self._lock:
-            self._close_clients()
-
-    def _close_clients(self) -> None:
-        for client in self._clients.values():
-            client.close()
-        self._clients.clear()
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
 
 
 def _partition(partitions: list[dict[str, Any]], region: str) -> dict[str, Any]:

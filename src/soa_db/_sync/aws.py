@@ -130,9 +130,16 @@ class AwsClients:
             return payload
         return self._read(key, cache)
 
-    def credentials(self) -> AwsCredentials:
-        """Return the AWS credentials themselves, good for two minutes at least."""
+    def credentials(self, *, force: bool = False) -> AwsCredentials:
+        """Return the AWS credentials themselves, good for two minutes at least.
+
+        Args:
+            force: resolve them anew, because what was signed with them was refused; rate-limited like secrets.
+        """
         backend = self._backend()
+        if force:
+            found: AwsCredentials = self._flights.run("new credentials", backend.renew_credentials)
+            return found
         return self._read("credentials", backend.credentials)
 
     def caller_identity(self) -> CallerIdentity:

@@ -1,0 +1,196 @@
+# Generated from src/soa_db/_async/credentials.py by tools/generate_sync.py: edit that file, then run `make generate`.
+
+"""What a config's ``auth`` says, as credentials at connect time. One provider object per principal and target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from soa_db._runtime.clock import Clock
+from soa_db.config import IamAuth, NoAuth, PasswordAuth, SecretAuth
+from soa_db.credentials import CredentialProvider, Credentials
+from soa_db.errors import ConfigurationError, CredentialError, SecretMalformed, SecretNotFound
+from soa_db.sources import Payload, read_payload
+
+if TYPE_CHECKING:
+    from soa_db._sync.aws import AwsClients
+    from soa_db.config import PostgresConfig
+
+__all__ = [
+    "FixedCredentials",
+    "IamCredentials",
+    "SecretCredentials",
+    "postgres_credentials",
+]
+
+_TOKEN_MARGIN = 60.0
+
+
+def postgres_credentials(
+    config: PostgresConfig, *, aws: AwsClients | None = None, clock: Clock | None = None
+) -> CredentialProvider:
+    """Return the credential provider that a config's ``auth`` describes. Nothing is asked of AWS yet.
+
+    Args:
+        config: the config; host and port are what IAM tokens are signed for, whatever is dialled.
+        aws: the clients to ask, as whoever they are; new ones for the config's target when left out. The caller
+            closes those it gave; to have them closed, give them.
+        clock: the clocks, for tests.
+    """
+    match config.auth:
+        case PasswordAuth(password=password):
+            return FixedCredentials(Credentials(config.user, password.get_secret_value()))
+        case NoAuth():
+            return FixedCredentials(Credentials(config.user, "", source="none"))
+        case SecretAuth() as auth:
+            return SecretCredentials(auth, user=config.user, aws=aws or _clients(auth))
+        case IamAuth() as auth:
+            if config.user is None:
+                raise ConfigurationError("IAM authentication needs a user", hint="give the config a user")
+            return IamCredentials(
+                auth, host=config.host, port=config.port, user=config.user, aws=aws or _clients(auth), clock=clock
+            )
+
+
+def _clients(auth: SecretAuth | IamAuth) -> AwsClients:
+    from soa_db._sync.aws import AwsClients
+
+    return AwsClients.from_target(auth.aws)
+
+
+class FixedCredentials:
+    """A password the config knows, or none at all. Once refused, there is no other."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def get(self) -> Credentials:
+        """Return them."""
+        return self._credentials
+
+    def refresh(self, rejected: Credentials) -> Credentials | None:  # noqa: ARG002 - the protocol's
+        """Return None."""
+        return None
+
+
+class SecretCredentials:
+    """User and password of a secret: AWSCURRENT, or AWSPENDING while a rotation is between server and promotion.
+
+    Args:
+        auth: which secret.
+        user: who logs in; None lets the payload's ``username`` decide.
+        aws: the clients whose cache holds the secret.
+    """
+
+    def __init__(self, auth: SecretAuth, *, user: str | None, aws: AwsClients) -> None:
+        self._secret_id = auth.secret_id
+        self._user = user
+        self._aws = aws
+        # While AWSCURRENT still has the password on the left, the server wants the credentials on the right.
+        self._pending: tuple[str, Credentials] | None = None
+
+    def get(self) -> Credentials:
+        """Return the credentials the server took last, as far as the secret still says so."""
+        current = self._from(self._aws.secret(self._secret_id))
+        pending = self._pending
+        if pending is None:
+            return current
+        if pending[0] == current.secret:
+            return pending[1]
+        self._pending = None
+        return current
+
+    def refresh(self, rejected: Credentials) -> Credentials | None:
+        """Read the secret again after a refusal; return what differs from ``rejected``, or None.
+
+        The reads are shared by all who ask at the time, and rate-limited.
+        """
+        current = self._from(self._aws.secret(self._secret_id, force=True))
+        if current.secret != rejected.secret:
+            self._pending = None
+            return current
+        try:
+            pending = self._from(self._aws.secret(self._secret_id, stage="AWSPENDING", force=True))
+        except (SecretNotFound, SecretMalformed):
+            # No rotation is under way, or one that has not written its password yet.
+            return None
+        if pending.secret == rejected.secret:
+            return None
+        self._pending = (current.secret, pending)
+        return pending
+
+    def _from(self, payload: Payload) -> Credentials:
+        found = read_payload(payload, self._secret_id)
+        user = self._user or found.user
+        if user is None:
+            raise SecretMalformed(
+                f"the secret {self._secret_id} has no field 'username', and the config names no user",
+                hint="put the user into the secret or the config",
+            )
+        return Credentials(user, found.password, source=self._secret_id)
+
+
+class IamCredentials:
+    """RDS IAM tokens, minted in place from cached AWS credentials: some 0.1 ms, and nothing is asked of AWS.
+
+    Args:
+        auth: region and AWS target.
+        host: the endpoint the token is good for, whatever is dialled.
+        port: its port.
+        user: the database user.
+        aws: the clients that resolve the AWS credentials.
+        clock: the clocks.
+    """
+
+    def __init__(
+        self,
+        auth: IamAuth,
+        *,
+        host: str,
+        port: int,
+        user: str,
+        aws: AwsClients,
+        clock: Clock | None = None,
+    ) -> None:
+        self._region = auth.region
+        self._host = host
+        self._port = port
+        self._user = user
+        self._aws = aws
+        self._clock = clock or Clock()
+        self._minted: Credentials | None = None
+
+    def get(self) -> Credentials:
+        """Return a token that is good for a new connection now."""
+        minted = self._minted
+        if minted is not None and self._clock.monotonic() < minted.expires_at:
+            return minted
+        return self._mint()
+
+    def refresh(self, rejected: Credentials) -> Credentials | None:
+        """Return a token that another has minted meanwhile, or one of fresh AWS credentials; None when there is none.
+
+        RDS refuses a token when ``rds-db:connect`` is missing, which no new token changes; but also when the AWS
+        credentials that signed it were revoked.
+        """
+        minted = self._minted
+        if minted is not None and minted.secret != rejected.secret:
+            return minted
+        before = self._aws.credentials()
+        try:
+            renewed = self._aws.credentials(force=True)
+        except CredentialError:
+            return None
+        return None if renewed == before else self._mint()
+
+    def _mint(self) -> Credentials:
+        credentials = self._aws.credentials()
+        # botocore is loaded once credentials are there; an import here costs nothing then.
+        from soa_db._aws.signing import RDS_TOKEN_SECONDS, rds_token
+
+        # Both clocks before signing: a pause after it shortens the token's use and never lengthens it.
+        monotonic, wall = self._clock.monotonic(), self._clock.wall()
+        token = rds_token(credentials, host=self._host, port=self._port, user=self._user, region=self._region, now=wall)
+        left = min(RDS_TOKEN_SECONDS, credentials.expires_at - wall) - _TOKEN_MARGIN
+        minted = self._minted = Credentials(self._user, token, expires_at=monotonic + left, source="rds-iam")
+        return minted

@@ -1,0 +1,241 @@
+"""Where a config's values come from: a secret's payload, a URL, the environment. Pure functions.
+
+No error quotes a value: any of them may be, or hold, a password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from urllib.parse import unquote, urlsplit
+
+from soa_db.errors import ConfigurationError, SecretMalformed
+
+__all__ = [
+    "Payload",
+    "SecretFields",
+    "host_and_port",
+    "is_local",
+    "read_environment",
+    "read_payload",
+    "read_port",
+    "read_url",
+]
+
+Payload = Mapping[str, object]
+
+# libpq's parameters as fields of a config; https://www.postgresql.org/docs/current/libpq-connect.html
+_PARAMETERS = {
+    "host": "host",
+    "port": "port",
+    "dbname": "database",
+    "user": "user",
+    "password": "password",
+    "sslmode": "sslmode",
+    "sslrootcert": "ca_file",
+    "sslcert": "cert",
+    "sslkey": "key",
+    "application_name": "application_name",
+    "connect_timeout": "connect_timeout",
+}
+# https://www.postgresql.org/docs/current/libpq-envars.html
+_VARIABLES = {
+    "PGHOST": "host",
+    "PGPORT": "port",
+    "PGDATABASE": "dbname",
+    "PGUSER": "user",
+    "PGPASSWORD": "password",
+    "PGSSLMODE": "sslmode",
+    "PGSSLROOTCERT": "sslrootcert",
+    "PGSSLCERT": "sslcert",
+    "PGSSLKEY": "sslkey",
+    "PGAPPNAME": "application_name",
+    "PGCONNECT_TIMEOUT": "connect_timeout",
+}
+_VERIFY = {"verify-full": "full", "verify-ca": "ca", "require": "none"}
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFields:
+    """What the payload of a Postgres secret says; None where it says nothing."""
+
+    password: str = field(repr=False)
+    user: str | None = None
+    host: str | None = None
+    port: int | None = None
+    database: str | None = None
+
+
+def read_payload(payload: Payload, secret_id: str) -> SecretFields:
+    """Return the fields ``{username?, password, host?, port?, database | dbname?}`` of a secret.
+
+    Args:
+        payload: the secret's JSON object; what else stands in it is nobody's business here.
+        secret_id: whose payload it is, for messages.
+
+    Raises:
+        SecretMalformed: a field is missing, empty or of another type; the message names it.
+    """
+    password = _text(payload, "password", secret_id)
+    if password is None:
+        raise _malformed(secret_id, "password", "is missing")
+    host = _text(payload, "host", secret_id)
+    if host is not None and not _is_host(host):
+        raise _malformed(secret_id, "host", "is not one host name or address")
+    port = payload.get("port")
+    number = None if port is None else read_port(port)
+    if port is not None and number is None:
+        raise _malformed(secret_id, "port", "is not a port number from 1 to 65535")
+    database = _text(payload, "database", secret_id) or _text(payload, "dbname", secret_id)
+    return SecretFields(password, _text(payload, "username", secret_id), host, number, database)
+
+
+def _text(payload: Payload, name: str, secret_id: str) -> str | None:
+    match payload.get(name):
+        case None:
+            return None
+        case "":
+            raise _malformed(secret_id, name, "is empty")
+        case str(text) if "\0" not in text:
+            return text
+        case str():
+            raise _malformed(secret_id, name, "holds a NUL character")
+        case _:
+            raise _malformed(secret_id, name, "is not text")
+
+
+def _malformed(secret_id: str, name: str, fault: str) -> SecretMalformed:
+    hint = "the contract wants {username?, password, host, port, database}; provision anew, or mend it by hand"
+    return SecretMalformed(f"in the secret {secret_id} the field {name!r} {fault}", hint=hint)
+
+
+def read_port(value: object) -> int | None:
+    """Return a port given as a number or as text, or None when it is not one."""
+    match value:
+        case bool():
+            return None
+        case int():
+            number = value
+        case str() if value.isascii() and value.isdecimal() and len(value) <= 5:
+            number = int(value)
+        case _:
+            return None
+    return number if 1 <= number <= 65535 else None
+
+
+def _is_host(host: str) -> bool:
+    return bool(host) and not any(char.isspace() or ord(char) < 32 or char == "," for char in host)
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """Return host and port of ``host:port`` or ``[address]:port``; raises ConfigurationError."""
+    host, _, port = text.rpartition(":")
+    number = read_port(port)
+    bare = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if number is None or not _is_host(bare) or (":" in bare and bare == host):
+        raise ConfigurationError(f"{text!r} is not host:port", hint="e.g. localhost:15432 or [::1]:15432")
+    return bare, number
+
+
+def is_local(host: str) -> bool:
+    """Whether ``host`` is a socket folder or the loopback interface, where TLS is not the default."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.startswith(("/", "@"))
+
+
+def read_url(url: str) -> dict[str, object]:
+    """Return the fields of a config from ``postgresql://user:password@host:port/database?sslmode=…``.
+
+    Raises:
+        ConfigurationError: it is not such a URL, or holds a parameter that is not understood; the message names the
+            parameter and never quotes the URL.
+    """
+    hint = "write postgresql://user:password@host:port/database, special characters as %XX"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        # Not from its cause: urllib quotes what it could not read, and that can be the password.
+        raise ConfigurationError("the database URL cannot be read", hint=hint) from None
+    if parts.scheme not in {"postgresql", "postgres"}:
+        raise ConfigurationError("the database URL does not start with postgresql://", hint=hint)
+    if parts.fragment:
+        raise ConfigurationError("the database URL holds a #, which would cut it off", hint="write it as %23")
+    pairs = [
+        # Not parts.hostname, which makes it lower case: a host can be the folder of a socket (%2Fvar%2Frun).
+        ("host", _host_of(parts.netloc)),
+        ("port", "" if port is None else str(port)),
+        ("user", parts.username or ""),
+        ("password", parts.password or ""),
+        ("dbname", parts.path.removeprefix("/")),
+    ]
+    values = {name: unquote(text) for name, text in pairs if text}
+    for pair in filter(None, parts.query.split("&")):
+        # Not parse_qsl: it makes + a space, libpq does not.
+        name, sign, text = pair.partition("=")
+        if name not in _PARAMETERS:
+            # A part without = can be the end of a password whose & or ? was not written as %XX.
+            told = f"the unknown parameter {name!r}" if sign and name.isidentifier() else "an unknown parameter"
+            known = ", ".join(_PARAMETERS)
+            raise ConfigurationError(f"the database URL holds {told}", hint=f"known: {known}")
+        if name in values:
+            raise ConfigurationError(f"the database URL gives {name!r} twice", hint=hint)
+        values[name] = unquote(text)
+    return _fields(values, "the database URL")
+
+
+def _host_of(netloc: str) -> str:
+    address = netloc.rpartition("@")[2]
+    return address[1:].partition("]")[0] if address.startswith("[") else address.partition(":")[0]
+
+
+def read_environment(environment: Mapping[str, str]) -> dict[str, object]:
+    """Return the fields of a config from the variables libpq reads (``PGHOST``, ``PGPORT`` …)."""
+    values = {name: environment[variable] for variable, name in _VARIABLES.items() if environment.get(variable)}
+    return _fields(values, "the environment")
+
+
+def _fields(values: Mapping[str, str], origin: str) -> dict[str, object]:
+    """Return a config's fields: ``tls`` and ``auth`` as the data their models are made from."""
+    given = {_PARAMETERS[name]: text for name, text in values.items()}
+    if "host" not in given:
+        raise ConfigurationError(f"{origin} names no host", hint="PostgreSQL's own default socket is not guessed")
+    fields: dict[str, object] = {"host": given["host"]}
+    if "port" in given:
+        fields["port"] = read_port(given["port"])
+        if fields["port"] is None:
+            raise ConfigurationError(f"{origin} holds a port that is not a number from 1 to 65535")
+    user = given.get("user")
+    database = given.get("database") or user
+    if database is None:
+        raise ConfigurationError(f"{origin} names neither database nor user")
+    fields |= {"user": user, "database": database, "tls": _tls(given, origin)}
+    if "password" in given:
+        fields["auth"] = {"kind": "password", "password": given["password"]}
+    if "application_name" in given:
+        fields["session"] = {"application_name": given["application_name"]}
+    if "connect_timeout" in given:
+        if not given["connect_timeout"].isdecimal() or int(given["connect_timeout"]) == 0:
+            raise ConfigurationError(f"{origin} holds a connect_timeout that is not a whole number of seconds")
+        fields["pool"] = {"connect_timeout": float(given["connect_timeout"])}
+    return fields
+
+
+def _tls(given: Mapping[str, str], origin: str) -> dict[str, object] | None:
+    mode = given.get("sslmode") or ("disable" if is_local(given["host"]) and "ca_file" not in given else "verify-full")
+    files: dict[str, object] = {name: given[name] for name in ("ca_file", "cert", "key") if name in given}
+    if mode == "disable":
+        if files:
+            raise ConfigurationError(f"{origin} names certificates, but sslmode=disable")
+        return None
+    verify = _VERIFY.get(mode)
+    if verify is None:
+        # prefer and allow fall back to plain text when the server, or somebody in between, asks for it.
+        hint = "use verify-full, verify-ca, require or disable"
+        raise ConfigurationError(f"{origin} asks for an sslmode that is not safe or not known", hint=hint)
+    if files.get("ca_file") == "system":
+        raise ConfigurationError(f"{origin} asks for sslrootcert=system", hint="leave it out: certifi's roots are used")
+    return {"verify": verify, **files}
