@@ -122,7 +122,7 @@ class LoaderLogins:
         key = (identity.user, db_id, whose.service, whose.role)
         config = self._configs.get(key)
         if config is None:
-            config = postgres.load_postgres_config_from_aws(  # type: ignore[attr-defined]  # lands with the loader
+            config = postgres.load_postgres_config_from_aws(
                 env=self._rights.env,
                 service=identity.service,
                 role=identity.role,
