@@ -1,1 +1,26 @@
-"""Roles in code: ``db-access.yaml`` → plan → provision → verify → rotate."""
+"""Roles in code: ``db-access.yaml`` → plan → provision → verify → rotate.
+
+``plan`` and ``apply`` are functions here and modules too: importing the functions now, after the modules, is what lets
+the functions win. Both modules load the driver and the AWS libraries only when they are called.
+"""
+
+from soa_db.access.apply import apply, plan
+from soa_db.access.plan import ApplyResult, Change, Notice, Plan, PlanOptions, Progress, ProgressEvent, load_plan
+from soa_db.access.spec import Spec, SpecSet, load_spec, load_specs
+
+__all__ = [
+    "ApplyResult",
+    "Change",
+    "Notice",
+    "Plan",
+    "PlanOptions",
+    "Progress",
+    "ProgressEvent",
+    "Spec",
+    "SpecSet",
+    "apply",
+    "load_plan",
+    "load_spec",
+    "load_specs",
+    "plan",
+]

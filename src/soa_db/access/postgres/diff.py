@@ -1,0 +1,331 @@
+"""What the specs want × what the server has → changes, in the order they are made, and notices. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from soa_db.access.plan import Change, Notice, PlanOptions
+from soa_db.access.postgres.actions import (
+    AlterRole,
+    CommentRole,
+    CreateDatabase,
+    CreateRole,
+    DropRole,
+    GrantMembership,
+    ResetSetting,
+    RetireIn,
+    RevokeMembership,
+    SetDatabaseOwner,
+    SetPassword,
+    sentence,
+    shown,
+)
+from soa_db.access.postgres.context import Context, Findings
+from soa_db.access.postgres.desired import IAM_ROLE, Desired, DesiredDatabase, DesiredRole
+from soa_db.access.postgres.diff_contents import FRESH, diff_contents
+from soa_db.access.postgres.privilege_changes import PrivilegeChanges
+from soa_db.access.postgres.privileges import compare, fresh_database_acl, owner_privileges, with_new_owner
+from soa_db.access.postgres.state import DatabaseState, Membership, ObjectName, RoleState, ServerState
+
+__all__ = ["Comparison", "compare_server", "diff_database"]
+
+_COMMENT = "soa-db: "
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What comparing found.
+
+    Attributes:
+        changes: in the order they are made: roles, databases, contents, passwords, retirements.
+        notices: what is only reported.
+    """
+
+    changes: tuple[Change, ...]
+    notices: tuple[Notice, ...]
+
+
+def compare_server(desired: Desired, state: ServerState, options: PlanOptions) -> Comparison:
+    """Compare everything."""
+    context = Context(desired, state, options)
+    parts = [_roles(context)]
+    contents = []
+    for wanted in desired.databases.values():
+        database = state.databases.get(wanted.name)
+        parts.append(diff_database(wanted, database, context))
+        if database is None:
+            contents.append(diff_contents(wanted, FRESH, context, used=False))
+        elif wanted.name in state.contents:
+            used = is_used(database, context)
+            contents.append(diff_contents(wanted, state.contents[wanted.name], context, used=used))
+    parts += contents
+    parts += [_passwords(context), _retired(context)]
+    notices = [Notice("pending", text) for text in desired.pending]
+    for part in parts:
+        notices += part.notices
+    return Comparison(tuple(change for part in parts for change in part.changes), tuple(notices))
+
+
+def is_used(database: DatabaseState, context: Context) -> bool:
+    """Whether somebody who is not declared works in this database and would miss what PUBLIC loses."""
+    return any(role not in context.desired.roles and not context.is_exempt(role) for role in database.used_by)
+
+
+# --- roles
+
+
+def _roles(context: Context) -> Findings:
+    findings = Findings("roles")
+    admin = context.state.admin
+    for role in context.desired.roles.values():
+        _role(role, context, findings)
+    _memberships(context, findings)
+    for setting in context.state.settings:
+        if setting.role not in context.desired.roles:
+            continue
+        action = ResetSetting(setting.role, setting.database, setting.name)
+        if setting.resettable:
+            findings.change(action)
+        else:
+            findings.unreachable(f"not possible as {shown(admin.name)}: {sentence(action)}", "a superuser must do it")
+    for state in context.state.roles.values():
+        service = (state.comment or "").rpartition(" of service ")[2]
+        if (
+            (state.comment or "").startswith(_COMMENT)
+            and state.name not in context.desired.roles
+            and service in context.desired.services
+            and all(retired.name != state.name for retired in context.desired.retired)
+        ):
+            findings.note(
+                f"role {shown(state.name)} was made for service {service}, whose spec no longer declares it",
+                f"to remove it, write `retire: [{{role: {state.name}}}]` and use --prune",
+            )
+    return findings
+
+
+def _role(role: DesiredRole, context: Context, findings: Findings) -> None:
+    admin = context.state.admin
+    state = context.state.roles.get(role.name)
+    if role.name == admin.name:
+        findings.error(f"the specs declare {shown(role.name)}, which is the administrator", "choose another user")
+        return
+    if state is None:
+        if not (admin.createrole or admin.superuser):
+            findings.error(f"{shown(admin.name)} may not create roles", "provision as a role with CREATEROLE")
+        findings.change(CreateRole(role.name, role.comment))
+        return
+    if state.comment != role.comment and (state.comment or "").startswith(_COMMENT):
+        other = (state.comment or "").rpartition(" of service ")[2]
+        if other != role.service:
+            findings.error(
+                f"role {shown(role.name)} belongs to service {shown(other)}, but {role.service} declares it too",
+                "choose another user in one of the specs",
+            )
+            return
+    attributes, beyond = _attributes(state, context)
+    if not context.may_manage(role.name):
+        reason = "it is a superuser" if state.superuser and context.version < 16 else "somebody else made it"
+        findings.error(
+            f"role {shown(role.name)} exists, and {shown(admin.name)} may not manage it: {reason}",
+            f"a superuser must run: {_human_grant(role.name, state, admin.name, context.version)}",
+        )
+        return
+    if attributes:
+        findings.change(AlterRole(role.name, attributes))
+    if beyond:
+        findings.unreachable(
+            f"not possible as {shown(admin.name)}: {sentence(AlterRole(role.name, beyond))}",
+            f"a superuser must run: ALTER ROLE {_quoted(role.name)} {' '.join(beyond)}",
+        )
+    if state.comment != role.comment:
+        findings.change(CommentRole(role.name, role.comment))
+
+
+def _human_grant(role: str, state: RoleState, admin: str, version: int) -> str:
+    lower = f"ALTER ROLE {_quoted(role)} NOSUPERUSER" if state.superuser else ""
+    grant = f"GRANT {_quoted(role)} TO {_quoted(admin)} WITH ADMIN OPTION" if version >= 16 else ""
+    return "; ".join(text for text in (lower, grant) if text)
+
+
+def _attributes(state: RoleState, context: Context) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Attributes that differ: those the administrator can set, and those only a superuser can.
+
+    Who may set what: https://www.postgresql.org/docs/current/sql-alterrole.html; before 16 SUPERUSER, REPLICATION and
+    BYPASSRLS were the superuser's alone, since then whoever has them (but SUPERUSER) may take them away.
+    """
+    admin = context.state.admin
+    modern = context.version >= 16
+    # (differs, keyword, may be set by this administrator)
+    table = (
+        (not state.login, "LOGIN", True),
+        (not state.inherit, "INHERIT", True),
+        (state.superuser, "NOSUPERUSER", False),
+        (state.createdb, "NOCREATEDB", admin.createdb or not modern),
+        (state.createrole, "NOCREATEROLE", True),
+        (state.replication, "NOREPLICATION", modern and admin.replication),
+        (state.bypassrls, "NOBYPASSRLS", modern and admin.bypassrls),
+        (state.connection_limit != -1, "CONNECTION LIMIT -1", True),
+        (state.expires, "VALID UNTIL 'infinity'", True),
+    )
+    may = tuple(keyword for differs, keyword, allowed in table if differs and (allowed or admin.superuser))
+    beyond = tuple(keyword for differs, keyword, _ in table if differs and keyword not in may)
+    return may, beyond
+
+
+def _memberships(context: Context, findings: Findings) -> None:
+    desired, state = context.desired, context.state
+    members = {membership.member for membership in state.memberships if membership.role == IAM_ROLE}
+    if desired.iam and desired.roles and IAM_ROLE not in state.roles:
+        findings.error(
+            f"there is no role {IAM_ROLE} on this server, so nobody can log in with an IAM token",
+            "turn IAM database authentication on for the RDS instance",
+        )
+    elif desired.iam:
+        missing = [name for name in desired.roles if name not in members and name != state.admin.name]
+        if missing and not context.may_manage(IAM_ROLE):
+            findings.error(
+                f"{shown(state.admin.name)} may not grant {IAM_ROLE}",
+                f"its owner must run: GRANT {IAM_ROLE} TO {_quoted(state.admin.name)} WITH ADMIN OPTION",
+            )
+        for name in missing:
+            findings.change(GrantMembership(IAM_ROLE, name))
+    for membership in sorted(state.memberships):
+        if membership.member in desired.roles:
+            if not (desired.iam and membership.role == IAM_ROLE):
+                _end(membership, context, findings)
+        elif membership.role in desired.roles and not context.is_exempt(membership.member):
+            if context.options.prune:
+                _end(membership, context, findings)
+            else:
+                findings.note(
+                    f"role {shown(membership.member)}, which no spec declares, is a member of {shown(membership.role)}",
+                    "take the membership away with --prune",
+                )
+
+
+def _end(membership: Membership, context: Context, findings: Findings) -> None:
+    admin = context.state.admin
+    action = RevokeMembership(membership.role, membership.member, membership.grantor)
+    # Since 16 a membership is its grantor's to end (https://www.postgresql.org/docs/16/sql-revoke.html).
+    as_grantor = (
+        context.version < 16
+        or admin.superuser
+        or membership.grantor == admin.name
+        or membership.grantor in admin.acts_as
+    )
+    if as_grantor and context.may_manage(membership.role):
+        findings.change(action, destructive=True)
+    else:
+        findings.unreachable(
+            f"not possible as {shown(admin.name)}: {sentence(action)}",
+            f"a superuser must run: REVOKE {_quoted(membership.role)} FROM {_quoted(membership.member)}"
+            + (f" GRANTED BY {_quoted(membership.grantor)}" if context.version >= 16 else ""),
+        )
+
+
+# --- databases
+
+
+def diff_database(wanted: DesiredDatabase, state: DatabaseState | None, context: Context) -> Findings:
+    """Compare what the server's shared catalogs hold of one database: that it exists, its owner, its ACL."""
+    admin = context.state.admin
+    findings = Findings(f"database {wanted.name}", wanted.name)
+    owner = wanted.owner or admin.name
+    if state is None:
+        if not (admin.createdb or admin.superuser):
+            findings.error(f"{shown(admin.name)} may not create databases", "provision as a role with CREATEDB")
+        findings.change(CreateDatabase(wanted.name))
+        state = DatabaseState(wanted.name, admin.name, fresh_database_acl(admin.name, context.version))
+    elif not state.connectable:
+        findings.error(
+            f"database {shown(wanted.name)} accepts no connections",
+            "ALTER DATABASE … ALLOW_CONNECTIONS true; or drop it, if an interrupted DROP DATABASE left it invalid",
+        )
+        return findings
+    if not context.may_become(state.owner):
+        findings.error(
+            f"database {shown(wanted.name)} belongs to {shown(state.owner)}, as whom {shown(admin.name)} cannot act",
+            f"a superuser must run: ALTER DATABASE {_quoted(wanted.name)} OWNER TO {_quoted(admin.name)}",
+        )
+        return findings
+    acl = state.acl
+    if state.owner != owner:
+        # Taking it from the administrator takes nothing from anybody.
+        mine = state.owner in {admin.name, *context.desired.roles}
+        findings.change(SetDatabaseOwner(wanted.name, owner, state.owner), destructive=not mine)
+        acl = with_new_owner(acl, state.owner, owner)
+    connect = frozenset({"CONNECT"})
+    grants = dict.fromkeys(wanted.connect - {owner}, connect)
+    if owner != admin.name and not admin.superuser:
+        # Without it the administrator could not come back: its ownership has just gone.
+        grants[admin.name] = connect
+    privileges = PrivilegeChanges(context, wanted.name, is_used(state, context))
+    privileges.add(
+        compare(acl, grants, owner, owner_privileges("database", context.version)),
+        kind="database",
+        schema="",
+        names=(ObjectName(wanted.name),),
+        owner=owner,
+    )
+    privileges.tell(findings)
+    return findings
+
+
+# --- passwords and retirement
+
+
+def _passwords(context: Context) -> Findings:
+    findings = Findings("passwords")
+    for role in context.desired.roles.values():
+        if not role.secrets:
+            continue
+        names = tuple(name for name, _ in role.secrets)
+        state = context.state.passwords.get(role.name)
+        if state is not None and state.fault:
+            findings.change(SetPassword(role.name, names, state.fault))
+    return findings
+
+
+def _retired(context: Context) -> Findings:
+    findings = Findings("retired roles")
+    state = context.state
+    for retired in context.desired.retired:
+        if retired.name not in state.roles:
+            continue
+        if not context.options.prune:
+            findings.note(f"role {shown(retired.name)} is retired", "remove it with --prune")
+            continue
+        heir = retired.heir or state.admin.name
+        if not context.may_manage(retired.name):
+            found = state.roles[retired.name]
+            findings.unreachable(
+                f"not possible as {shown(state.admin.name)}: {sentence(DropRole(retired.name))}",
+                f"a superuser must run: {_human_grant(retired.name, found, state.admin.name, context.version)}",
+            )
+            continue
+        blocked = False
+        places = state.depended.get(retired.name, frozenset())
+        # What hangs on shared objects alone (a right to connect) is dropped from wherever we are.
+        for place in sorted(place or "postgres" for place in places):
+            database = state.databases.get(place)
+            if place in context.desired.databases or (
+                database is not None and database.connectable and database.admin_may_connect
+            ):
+                findings.database = place
+                findings.change(RetireIn(retired.name, heir), destructive=True)
+            else:
+                blocked = True
+                findings.unreachable(
+                    f"retired role {shown(retired.name)} owns something or has rights in database {shown(place)}, "
+                    f"which {shown(state.admin.name)} cannot connect to",
+                    f"a superuser must run there: REASSIGN OWNED BY {_quoted(retired.name)} TO {_quoted(heir)}; "
+                    f"DROP OWNED BY {_quoted(retired.name)}",
+                )
+        findings.database = None
+        if not blocked:
+            findings.change(DropRole(retired.name), destructive=True)
+    return findings
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,110 @@
+"""Development passwords: whether each is in order, and new ones, through the parity secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from soa_db.access.aws.secrets import PasswordSecret, insecure_dev_password, issue_password, read_passwords
+from soa_db.access.postgres.inspect import PARALLEL
+from soa_db.access.postgres.render import set_password
+from soa_db.access.postgres.state import PasswordState, ServerState
+
+if TYPE_CHECKING:
+    from soa_db.access.aws.stages import Version
+    from soa_db.access.postgres.actions import SetPassword
+    from soa_db.access.postgres.admin import AdminServer
+    from soa_db.access.postgres.desired import Desired, DesiredRole
+    from soa_db.aws import AwsClients
+
+__all__ = ["DevelopmentPasswords"]
+
+
+@dataclass(frozen=True, slots=True)
+class DevelopmentPasswords:
+    """The passwords of one development server's users.
+
+    Attributes:
+        aws: where the parity secrets are.
+        server: the server.
+        desired: the users.
+        fixed: use the fixed, documented passwords.
+    """
+
+    aws: AwsClients
+    server: AdminServer
+    desired: Desired
+    fixed: bool = False
+
+    def inspect(self, state: ServerState) -> Mapping[str, PasswordState]:
+        """Read every parity secret in batches, and prove every password by a login, in parallel."""
+        roles = [role for role in self.desired.roles.values() if role.secrets]
+        versions = read_passwords(self.aws, [name for role in roles for name, _ in role.secrets])
+
+        def one(role: DesiredRole) -> PasswordState:
+            names = tuple(name for name, _ in role.secrets)
+            return PasswordState(role.name, names, self._fault(role, versions, state))
+
+        if not roles:
+            return {}
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="soa-db-login") as pool:
+            return {found.user: found for found in pool.map(one, roles)}
+
+    def _fault(self, role: DesiredRole, versions: Mapping[str, Version | None], state: ServerState) -> str:
+        passwords = set()
+        for name, database in role.secrets:
+            if fault := self._secret_fault(name, versions[name], self._fields(role, database)):
+                return fault
+            version = versions[name]
+            passwords.add(version.password if version is not None else None)
+        password = passwords.pop()
+        if passwords or password is None:
+            return "the secrets hold different passwords"
+        if self.fixed and password != insecure_dev_password(self.desired.env, role.name):
+            return "it is not the fixed development password"
+        if role.name in state.roles and self.server.opens(role.secrets[0][1], role.name, password):
+            return ""
+        return "the server refuses the secret's password" if role.name in state.roles else "the role is new"
+
+    @staticmethod
+    def _secret_fault(name: str, version: Version | None, fields: Mapping[str, object]) -> str:
+        if version is None:
+            return f"new secret {name}"
+        if version.payload is None:
+            return f"secret {name} is malformed"
+        wrong = [field for field, value in fields.items() if str(version.payload.get(field, "")) != str(value)]
+        return f"secret {name} has another {', '.join(wrong)}" if wrong else ""
+
+    def _fields(self, role: DesiredRole, database: str) -> dict[str, object]:
+        config = self.server.config
+        return {"username": role.name, "host": config.host, "port": config.port, "database": database}
+
+    def issue(self, actions: Sequence[SetPassword], progress: Callable[[str], None]) -> None:
+        """Carry out the changes: pending, set on the server, proved by a login, current; in parallel."""
+
+        def one(action: SetPassword) -> None:
+            self._issue(self.desired.roles[action.user], progress)
+
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="soa-db-password") as pool:
+            for _ in pool.map(one, actions):
+                pass
+
+    def _issue(self, role: DesiredRole, progress: Callable[[str], None]) -> None:
+        with closing(self.server.connect()) as connection:
+
+            def set_on_server(password: str) -> None:
+                # Computed here, so that neither the statement nor the server's log holds the password.
+                verifier = connection.pgconn.encrypt_password(password.encode(), role.name.encode(), b"scram-sha-256")
+                connection.execute(set_password(role.name, verifier.decode()))
+
+            issue_password(
+                self.aws,
+                [PasswordSecret(name, role.service, self._fields(role, database)) for name, database in role.secrets],
+                set_on_server=set_on_server,
+                opens=lambda password: self.server.opens(role.secrets[0][1], role.name, password),
+                fixed=insecure_dev_password(self.desired.env, role.name) if self.fixed else None,
+                progress=progress,
+            )

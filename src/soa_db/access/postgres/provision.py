@@ -1,0 +1,399 @@
+"""Plan and carry out on one PostgreSQL server.
+
+The order, each step whole or not at all, so that a run killed anywhere is finished by the next:
+
+1. one lock per server, held for the whole run; then inspect and plan (again);
+2. roles, in one transaction; membership in rds_iam, proved not to lock the administrator out;
+3. databases are created, one by one;
+4. each database's contents in one transaction, databases in parallel unless they share an owner;
+5. passwords, by way of Secrets Manager;
+6. retired roles;
+7. inspect again: nothing may be left to do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psycopg
+
+from soa_db.access.plan import Change, Plan, PlanOptions, Progress, ProgressEvent, fingerprint
+from soa_db.access.postgres.actions import (
+    Action,
+    CreateDatabase,
+    DropRole,
+    GrantMembership,
+    RetireIn,
+    RevokeMembership,
+    SetPassword,
+)
+from soa_db.access.postgres.context import Context
+from soa_db.access.postgres.desired import IAM_ROLE, Desired
+from soa_db.access.postgres.diff import compare_server, diff_database
+from soa_db.access.postgres.diff_contents import diff_contents
+from soa_db.access.postgres.inspect import PARALLEL, inspect_all_contents, inspect_contents, inspect_server
+from soa_db.access.postgres.render import bracket_close, bracket_open, owners, render
+from soa_db.errors import ConnectionFailed, PoolTimeout, ProvisionError
+
+if TYPE_CHECKING:
+    from soa_db.access.postgres.admin import AdminServer
+    from soa_db.access.postgres.passwords import DevelopmentPasswords
+    from soa_db.access.postgres.state import ServerState
+
+__all__ = ["LOCK_KEY", "PostgresProvisioner"]
+
+Connection = psycopg.Connection[Any]
+T = TypeVar("T")
+
+# An advisory lock is per database: it is taken in `postgres`, whatever is provisioned. ASCII of "soa-db".
+LOCK_KEY = int.from_bytes(b"soa-db", "big")
+_POLL = 0.1  # seconds between two looks at a lock that somebody else holds
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresProvisioner:
+    """What is wanted of one server, and how to get there.
+
+    Attributes:
+        desired: what the specs want.
+        specs: the specs in a canonical text, for fingerprints.
+        server: the server, as its administrator.
+        options: what was asked for.
+        passwords: in dev, who looks after them.
+        progress: told each step before it is taken.
+    """
+
+    desired: Desired
+    specs: str
+    server: AdminServer
+    options: PlanOptions
+    passwords: DevelopmentPasswords | None
+    progress: Progress
+
+    def plan(self) -> Plan:
+        """Inspect and compare; changes nothing and takes no lock."""
+        with closing(self.server.connect()) as connection:
+            return self._look(connection)[0]
+
+    @contextmanager
+    def locked(self, timeout: float | None = None) -> Iterator[LockedServer]:
+        """Hold the server's lock.
+
+        Args:
+            timeout: seconds to wait for another run; None for as long as it takes.
+
+        Raises:
+            ProvisionError: another run still held the lock.
+        """
+        with closing(self.server.connect()) as connection:
+            yield LockedServer(self, connection, self._lock(connection, timeout))
+
+    def _lock(self, connection: Connection, timeout: float | None) -> float:
+        start = time.monotonic()
+        self._tell("lock", f"taking the lock of {self.server.address}")
+        told = False
+        # Tried again and again instead of waited for: a waiting statement cannot be interrupted by Ctrl-C at once,
+        # and holds a snapshot.
+        while not _one(connection.execute("SELECT pg_try_advisory_lock(%s)", [LOCK_KEY])):
+            waited = time.monotonic() - start
+            if timeout is not None and waited >= timeout:
+                raise ProvisionError(
+                    f"another provisioning run held the lock for {waited:.0f} s",
+                    hint="wait until it ends, and run the command again",
+                    host=self.server.address,
+                )
+            if not told:
+                self._tell("wait", f"another run is provisioning {self.server.address}; waiting for it")
+                told = True
+            time.sleep(_POLL)
+        return time.monotonic() - start
+
+    def _tell(self, step: str, message: str, database: str | None = None) -> None:
+        self.progress(ProgressEvent(step, message, database))
+
+    def _look(self, connection: Connection) -> tuple[Plan, ServerState]:
+        """Inspect everything and compare."""
+        desired = self.desired
+        self._tell("inspect", f"inspecting {self.server.address}")
+        state = inspect_server(connection, [retired.name for retired in desired.retired])
+        there = {
+            name: wanted.columns
+            for name, wanted in desired.databases.items()
+            if (database := state.databases.get(name)) is not None
+            and database.connectable
+            and database.admin_may_connect
+        }
+        state = replace(state, contents=inspect_all_contents(self.server.connect, there))
+        if self.passwords is not None:
+            state = replace(state, passwords=self.passwords.inspect(state))
+        found = compare_server(desired, state, self.options)
+        mark = fingerprint(
+            specs=self.specs,
+            env=desired.env,
+            server=self.server.address,
+            options=self.options,
+            changes=found.changes,
+        )
+        plan = Plan(
+            env=desired.env,
+            engine="postgres",
+            server=self.server.address,
+            options=self.options,
+            changes=found.changes,
+            notices=found.notices,
+            fingerprint=mark,
+        )
+        return plan, state
+
+
+@dataclass(slots=True)
+class LockedServer:
+    """A server whose lock is held.
+
+    Attributes:
+        of: what is wanted.
+        connection: the session that holds the lock, in the database ``postgres``.
+        waited: seconds it took to get the lock.
+    """
+
+    of: PostgresProvisioner
+    connection: Connection
+    waited: float
+    _state: ServerState | None = None
+
+    def plan(self) -> Plan:
+        """Inspect and compare, under the lock."""
+        plan, self._state = self.of._look(self.connection)  # noqa: SLF001  (one subject in two classes)
+        return plan
+
+    def carry_out(self, plan: Plan) -> Plan:
+        """Make the changes of a plan just made, then look again.
+
+        Returns:
+            What a new look finds; it has no changes.
+
+        Raises:
+            ProvisionError: a change failed, or something is left to do.
+        """
+        assert self._state is not None, "plan() comes first"
+        if plan.errors:
+            lines = "\n".join(f"  {notice.sentence}\n    {notice.remedy}" for notice in plan.errors)
+            raise ProvisionError(f"nothing was changed, since this stands in the way:\n{lines}")
+        after = self._pass(plan)
+        if after.changes and any(
+            not database.admin_may_connect and name in self.of.desired.databases
+            for name, database in self._state.databases.items()
+        ):
+            # A database that could not be looked into before can be now.
+            after = self._pass(after)
+        if after.changes:
+            lines = "\n".join(f"  {change.sentence}" for change in after.changes[:20])
+            raise ProvisionError(
+                f"{len(after.changes)} changes did not take effect, though the server reported no error:\n{lines}",
+                hint="a grantor's or an owner's rights may be missing; see the server's log for warnings",
+                host=self.of.server.address,
+            )
+        return after
+
+    def _pass(self, plan: Plan) -> Plan:
+        state = self._state
+        assert state is not None
+        actions = [(change, _action(change)) for change in plan.changes]
+        created = [action.name for _, action in actions if isinstance(action, CreateDatabase)]
+        roles = [pair for pair in actions if pair[0].group == "roles"]
+        self._roles([action for _, action in roles], state)
+        for name in created:
+            self._tell("create", f"creating database {name}", name)
+            self._execute(self.connection, [CreateDatabase(name)], state)
+        self._databases(actions, created, state)
+        self._passwords([action for _, action in actions if isinstance(action, SetPassword)])
+        self._retire(actions, state)
+        self._tell("check", "inspecting again: nothing may be left to do")
+        return self._prove(roles)
+
+    # --- roles
+
+    def _roles(self, actions: Sequence[Action], state: ServerState) -> None:
+        iam = [action for action in actions if isinstance(action, GrantMembership)]
+        others = [action for action in actions if not isinstance(action, GrantMembership)]
+        if others:
+            self._tell("roles", f"{len(others)} changes of roles")
+            self._transaction(self.connection, others, state)
+        if iam:
+            self._tell("roles", f"granting {IAM_ROLE} to {len(iam)} roles")
+            self._transaction(self.connection, iam, state)
+            self._prove_admin(iam, state)
+
+    def _prove_admin(self, granted: Sequence[GrantMembership], state: ServerState) -> None:
+        """Log in anew while this session is still there to undo what locked the administrator out.
+
+        From 16 on the creator of a role counts as its member, and pg_hba's ``+rds_iam`` follows that: the password
+        login of an administrator may be refused from now on.
+        """
+        self._tell("prove", "proving that the administrator can still log in")
+        try:
+            self.of.server.connect().close()
+        except ConnectionFailed as error:
+            undo = [RevokeMembership(action.role, action.member, state.admin.name) for action in granted]
+            self._transaction(self.connection, undo, state)
+            raise ProvisionError(
+                f"granting {IAM_ROLE} locked the administrator {state.admin.name} out; it was undone",
+                hint=f"provision as an administrator that logs in by IAM token, or exempt {state.admin.name} from "
+                f"{IAM_ROLE} on the server",
+                host=self.of.server.address,
+            ) from error
+
+    def _prove(self, roles: Sequence[tuple[Change, Action]]) -> Plan:
+        """Look again, over fresh connections."""
+        del roles
+        return self.plan()
+
+    # --- databases
+
+    def _databases(self, actions: Sequence[tuple[Change, Action]], created: Sequence[str], state: ServerState) -> None:
+        work: dict[str, list[Action]] = {}
+        for change, action in actions:
+            name = change.database
+            if name is not None and change.group == f"database {name}" and not isinstance(action, CreateDatabase):
+                work.setdefault(name, []).append(action)
+        for name in list(work):
+            database = state.databases.get(name)
+            if database is not None and not database.admin_may_connect:
+                # It cannot be connected to until the administrator is let in, which can be done from here.
+                self._transaction(self.connection, work.pop(name), state)
+        groups = _sharing_no_owner(
+            {
+                name: frozenset({self.of.desired.databases[name].owner or state.admin.name}.union(*map(owners, todo)))
+                for name, todo in work.items()
+            }
+        )
+
+        def one(group: Sequence[str]) -> None:
+            for name in group:
+                self._database(name, work[name], fresh=name in created, state=state)
+
+        if groups:
+            with ThreadPoolExecutor(min(PARALLEL, len(groups)), thread_name_prefix="soa-db-database") as pool:
+                for _ in pool.map(one, groups):
+                    pass
+
+    def _database(self, name: str, actions: Sequence[Action], *, fresh: bool, state: ServerState) -> None:
+        self._tell("database", f"{len(actions)} changes in database {name}", name)
+        with closing(self.of.server.connect(name)) as connection:
+            if fresh:
+                # Planned against what a new database usually holds; what it really holds is known only now.
+                actions = self._anew(name, connection, state)
+            self._transaction(connection, actions, state, name)
+
+    def _anew(self, name: str, connection: Connection, state: ServerState) -> list[Action]:
+        wanted = self.of.desired.databases[name]
+        context = Context(self.of.desired, state, self.of.options)
+        parts = (
+            diff_database(wanted, None, context),
+            diff_contents(wanted, inspect_contents(connection, wanted.columns), context, used=False),
+        )
+        actions = [_action(change) for part in parts for change in part.changes]
+        return [action for action in actions if not isinstance(action, CreateDatabase)]
+
+    # --- passwords, retirement
+
+    def _passwords(self, actions: Sequence[SetPassword]) -> None:
+        if actions and self.of.passwords is not None:
+            self._tell("passwords", f"{len(actions)} passwords")
+            self.of.passwords.issue(actions, lambda text: self._tell("password", text))
+
+    def _retire(self, actions: Sequence[tuple[Change, Action]], state: ServerState) -> None:
+        for change, action in actions:
+            match action:
+                case RetireIn(role=role) if change.database is not None:
+                    self._tell("retire", f"retiring {role} in database {change.database}", change.database)
+                    with closing(self.of.server.connect(change.database)) as connection:
+                        self._transaction(connection, [action], state, change.database)
+                case DropRole(name=role):
+                    self._tell("retire", f"dropping role {role}")
+                    self._transaction(self.connection, [action], state)
+                case _:
+                    pass
+
+    # --- doing it
+
+    def _transaction(
+        self, connection: Connection, actions: Sequence[Action], state: ServerState, database: str | None = None
+    ) -> None:
+        """Carry out actions in one transaction, acting as the owners they need for just so long."""
+
+        def run() -> None:
+            with connection.transaction():
+                acting = self._acting(actions, state, database)
+                for role in acting:
+                    connection.execute(bracket_open(role, state.admin.name, state.version))
+                self._execute(connection, actions, state)
+                for role in acting:
+                    connection.execute(bracket_close(role, state.admin.name, state.version))
+
+        _retried(run, self.of.server.address)
+
+    def _acting(self, actions: Iterable[Action], state: ServerState, database: str | None) -> list[str]:
+        if state.admin.superuser:
+            return []
+        needed: set[str] = set().union(*map(owners, actions))
+        if "pg_database_owner" in needed and database is not None:
+            # Its implicit member is the database's owner.
+            needed.add(self.of.desired.databases[database].owner or state.admin.name)
+        already = state.admin.acts_as | {state.admin.name}
+        # Sorted: two runs that need the same roles ask for them in the same order.
+        return sorted(role for role in needed - already if not role.startswith("pg_"))
+
+    def _execute(self, connection: Connection, actions: Iterable[Action], state: ServerState) -> None:
+        for action in actions:
+            for statement in render(action, state.version):
+                connection.execute(statement)
+
+    def _tell(self, step: str, message: str, database: str | None = None) -> None:
+        self.of.progress(ProgressEvent(step, message, database))
+
+
+def _action(change: Change) -> Action:
+    assert change.action is not None, "a plan read from a file is compared, never carried out"
+    action: Any = change.action
+    found: Action = action
+    return found
+
+
+def _one(cursor: psycopg.Cursor[Any]) -> Any:
+    row = cursor.fetchone()
+    return None if row is None else row[0]
+
+
+def _sharing_no_owner(needs: dict[str, frozenset[str]]) -> list[list[str]]:
+    """Group databases so that no two groups act as the same role: acting as one locks the role's row."""
+    groups: list[tuple[set[str], list[str]]] = []
+    for name, roles in needs.items():
+        together = [group for group in groups if group[0] & roles]
+        merged = (set(roles).union(*(group[0] for group in together)), [one for group in together for one in group[1]])
+        merged[1].append(name)
+        groups = [group for group in groups if group not in together] + [merged]
+    return [names for _, names in groups]
+
+
+def _retried(run: Callable[[], T], address: str) -> T:
+    """Run a transaction again when the server says that a catalog row was changed meanwhile by somebody else.
+
+    Others than we may be granting at the same time; PostgreSQL reports that as an internal error with this text.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return run()
+        except psycopg.errors.InternalError_ as error:
+            if "tuple concurrently" not in str(error) or attempt == _ATTEMPTS:
+                raise ProvisionError(f"a change failed: {error.diag.message_primary}", host=address) from error
+            time.sleep(0.05 * attempt)
+        except psycopg.Error as error:
+            raise ProvisionError(f"a change failed: {error.diag.message_primary or error}", host=address) from error
+    raise PoolTimeout("unreachable")
