@@ -23,7 +23,7 @@ def certificates(pem: str) -> list[dict[str, str]]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cadata=pem)
     found = []
-    certificates: list[dict[str, Any]] = context.get_ca_certs()  # type: ignore[assignment]  # typeshed is vague here
+    certificates: list[dict[str, Any]] = context.get_ca_certs()
     for certificate in certificates:
         subject = {key: value for pairs in certificate["subject"] for key, value in pairs}
         found.append({"name": subject.get("commonName", ""), "end": str(certificate["notAfter"])})
