@@ -6,29 +6,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from soa_db.credentials import Credentials
-from soa_db.errors import ConfigurationError, NotConnectedError
+from soa_db._sync.aws import AwsClients
+from soa_db._sync.credentials import postgres_credentials
+from soa_db._sync.postgres.loader import load_postgres_config_from_aws
+from soa_db.config import IamAuth, SecretAuth
+from soa_db.errors import NotConnectedError
 
 if TYPE_CHECKING:
     from soa_db.config import PostgresConfig
     from soa_db.credentials import CredentialProvider
 
-__all__ = ["FixedCredentials", "Principal"]
-
-
-class FixedCredentials:
-    """Credentials that stand in the configuration: there are no others when the server refuses them."""
-
-    def __init__(self, credentials: Credentials) -> None:
-        self._credentials = credentials
-
-    def get(self) -> Credentials:
-        """Return them."""
-        return self._credentials
-
-    def refresh(self, rejected: Credentials) -> Credentials | None:  # noqa: ARG002 - the protocol's
-        """Return None: there are no others."""
-        return None
+__all__ = ["Principal"]
 
 
 class Principal:
@@ -41,11 +29,16 @@ class Principal:
     """
 
     def __init__(
-        self, *, config: PostgresConfig | None = None, loader: dict[str, Any] | None = None, aws: Any = None
+        self,
+        *,
+        config: PostgresConfig | None = None,
+        loader: dict[str, Any] | None = None,
+        aws: AwsClients | None = None,
     ) -> None:
         self._config = config
         self._loader = loader
         self._aws = aws
+        self._own_aws: AwsClients | None = None
 
     @property
     def name(self) -> str:
@@ -66,15 +59,28 @@ class Principal:
 
     def resolve(self) -> tuple[PostgresConfig, CredentialProvider]:
         """Return the configuration, loaded if it has to be, and who gives the credentials."""
-        config = self.config
-        match config.auth.kind:
-            case "none":
-                return config, FixedCredentials(Credentials(user=config.user, secret="", source="none"))
-            case "password":
-                secret = config.auth.password.get_secret_value()
-                return config, FixedCredentials(Credentials(user=config.user, secret=secret))
-            case kind:
-                raise ConfigurationError(f"auth {kind!r} is not there yet")
+        if self._config is None:
+            loader = self._loader or {}
+            # The same clients load the configuration and give the credentials: no secret is read twice.
+            clients = self._clients(AwsClients(region=loader.get("region")))
+            self._config = load_postgres_config_from_aws(aws=clients, **loader)
+        match self._config.auth:
+            case SecretAuth(aws=target) | IamAuth(aws=target):
+                return self._config, postgres_credentials(
+                    self._config, aws=self._clients(AwsClients.from_target(target))
+                )
+            case _:
+                return self._config, postgres_credentials(self._config)
+
+    def _clients(self, new: AwsClients) -> AwsClients:
+        """Return the clients given, else those of its own: ``new`` when there are none yet."""
+        if self._aws is not None:
+            return self._aws
+        if self._own_aws is None:
+            self._own_aws = new
+        return self._own_aws
 
     def close(self) -> None:
         """Close the AWS clients, if they are its own."""
+        if self._own_aws is not None:
+            self._own_aws.close()
