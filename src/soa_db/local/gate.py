@@ -143,25 +143,27 @@ class IamGate:
         async with asyncio.timeout(_AUTHENTICATION_TIMEOUT):
             if not await self._negotiate(client):
                 return
-            loop = asyncio.get_running_loop()
-            reader = asyncio.StreamReader(limit=_CHUNK)
-            protocol = asyncio.StreamReaderProtocol(reader)
-            # The socket was read byte for byte until here, so nothing sent before TLS can be taken for sent within.
-            transport, _ = await loop.connect_accepted_socket(
-                lambda: protocol, client, ssl=self._tls, ssl_handshake_timeout=10, ssl_shutdown_timeout=1
-            )
-            writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        async with _closing(writer):
-            try:
+            # Before a word of TLS: with the server down, the client meets what it would meet without the gate.
+            backend = await asyncio.open_connection(self._backend.host, self._backend.port, limit=_CHUNK)
+        async with _closing(backend[1]):
+            reader, writer = await self._start_tls(client)
+            async with _closing(writer):
                 async with asyncio.timeout(_AUTHENTICATION_TIMEOUT):
-                    opened = await self._open_backend(reader, writer)
-            except (ConnectionError, FileNotFoundError):
-                # The server is down: go as it would, without a word (and without TLS's farewell).
-                transport.abort()
-                return
-            if opened is not None:
-                async with _closing(opened[1]):
-                    await _relay(reader, writer, *opened)
+                    opened = await self._authenticate(reader, writer, *backend)
+                if opened is not None:
+                    async with _closing(opened[1]):
+                        await _relay(reader, writer, *opened)
+
+    async def _start_tls(self, client: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(client, b"S")
+        reader = asyncio.StreamReader(limit=_CHUNK)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        # The socket was read byte for byte until here, so nothing sent before TLS can be taken for sent within.
+        transport, _ = await loop.connect_accepted_socket(
+            lambda: protocol, client, ssl=self._tls, ssl_handshake_timeout=10, ssl_shutdown_timeout=1
+        )
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
     async def _negotiate(self, client: socket.socket) -> bool:
         """Handle what comes before TLS; True when the client wants TLS, False when the conversation is over."""
@@ -173,7 +175,6 @@ class IamGate:
             rest = await _exactly(client, length - 8)
             match code:
                 case _Codes.SSL:
-                    await loop.sock_sendall(client, b"S")
                     return True
                 case _Codes.GSS:
                     await loop.sock_sendall(client, b"N")
@@ -196,32 +197,28 @@ class IamGate:
             writer.write(packet)
             await writer.drain()
 
-    async def _open_backend(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    async def _authenticate(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        server_reader: asyncio.StreamReader,
+        server_writer: asyncio.StreamWriter,
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-        """Read the startup packet and connect to the server, past its authentication for a member of rds_iam."""
+        """Read the startup packet; give the connection to go on with, past authentication for a member of rds_iam."""
         (length,) = struct.unpack("!I", await reader.readexactly(4))
         if not 8 <= length <= _MAX_STARTUP:
             return None
-        body = await reader.readexactly(length - 4)
-        (code,) = struct.unpack("!I", body[:4])
-        startup = _packet(code, body[4:])
-        if code == _Codes.CANCEL:
-            await self._cancel(startup)
+        startup = struct.pack("!I", length) + await reader.readexactly(length - 4)
+        server_writer.write(startup)
+        if startup[4:8] == struct.pack("!I", _Codes.CANCEL):
+            await server_writer.drain()
             return None
-        backend = await asyncio.open_connection(self._backend.host, self._backend.port, limit=_CHUNK)
-        try:
-            backend[1].write(startup)
-            answer, member = await _first_answer(backend[0])
-        except BaseException:
-            backend[1].transport.abort()
-            raise
+        answer, member = await _first_answer(server_reader)
         if not member:
             writer.write(answer)
-            return backend
-        backend[1].transport.abort()
-        user = _parameters(body[4:]).get("user", "")
-        if not await self._token_holds(reader, writer, user):
+            return server_reader, server_writer
+        server_writer.transport.abort()
+        if not await self._token_holds(reader, writer, _parameters(startup[8:]).get("user", "")):
             return None
         trusted = await asyncio.open_unix_connection(self._backend.socket, limit=_CHUNK)
         trusted[1].write(startup)
