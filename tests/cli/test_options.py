@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from soa_db.cli.consent import ask_before_prod
+from soa_db.cli.consent import confirm_prod, require_somebody_to_ask
 from soa_db.cli.options import (
     SpecsCommand,
     admin_url_option,
@@ -42,7 +42,9 @@ def probe(
 ) -> None:
     """Print what was parsed."""
     click.echo(f"{plan_file} {env} {[path.name for path in spec_paths]} {settings_file} {admin_url} {as_json}")
-    ask_before_prod(env, "go on?", yes=yes)
+    require_somebody_to_ask(env, yes=yes)
+    if not confirm_prod(env, "go on?", yes=yes):
+        click.get_current_context().exit(1)
     click.echo("went on")
 
 

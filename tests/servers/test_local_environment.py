@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from soa_db import names
-from soa_db.errors import ServerUnavailable
+from soa_db.errors import ConfigurationError, ServerUnavailable
 from soa_db.local import processes
 from soa_db.local.environment import LocalEnvironment
 from soa_db.local.state import read_state
@@ -210,6 +210,31 @@ def test_an_environment_that_cannot_start_says_why(server_folder: Path, monkeypa
     with pytest.raises(ServerUnavailable, match="/nonexistent holds no postgres"):
         environment.up()
     assert not environment.status().running
+
+
+def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """A folder that holds a `dev` nobody of ours made is neither used nor cleaned."""
+    precious = tmp_path / "dev" / "thesis.txt"
+    precious.parent.mkdir()
+    precious.write_text("years of work")
+    environment = LocalEnvironment(tmp_path)
+    for act in (environment.up, environment.down):
+        with pytest.raises(ConfigurationError, match="which no local environment made"):
+            act()
+    assert precious.read_text() == "years of work"
+    assert [path.name for path in tmp_path.iterdir()] == ["dev"]
+
+
+def test_down_deletes_only_what_up_made(tmp_path: Path) -> None:
+    """Other folders in the state directory stay, e.g. the demo's own environment."""
+    (tmp_path / "supervisor.lock").touch()
+    other = tmp_path / "demo" / "state.json"
+    other.parent.mkdir()
+    other.write_text("{}")
+    (tmp_path / "state.json").write_text("{}")
+    assert LocalEnvironment(tmp_path).down() is False
+    assert other.exists()
+    assert not (tmp_path / "state.json").exists()
 
 
 def _until(condition: Any, timeout: float = 20.0) -> None:

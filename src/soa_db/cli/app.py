@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from soa_db._version import __version__
+from soa_db.cli import local, plan, policy, provision, verify
 from soa_db.cli.options import debug_option
 
 __all__ = ["command"]
@@ -30,3 +31,7 @@ def command() -> None:
     A service says in db-access.yaml who may touch which database. `plan` shows what a server lacks, `provision`
     makes it so, `verify` logs in as everyone and proves it.
     """
+
+
+for _command in (plan.command, provision.command, verify.command, policy.command, local.command):
+    command.add_command(_command)

@@ -20,7 +20,11 @@ __all__ = [
     "common_options",
     "debug_option",
     "env_option",
+    "insecure_dev_option",
     "json_option",
+    "prune_option",
+    "reassign_option",
+    "service_option",
     "settings_option",
     "specs_option",
     "yes_option",
@@ -108,7 +112,10 @@ _verbose_option: Callable[[_F], _F] = click.option(
     help="Say more on stderr; twice for everything.",
 )
 
-env_option: Callable[[_F], _F] = click.option("--env", required=True, type=click.Choice(ENVS), help="The environment.")
+# Eager: other options' rules depend on it.
+env_option: Callable[[_F], _F] = click.option(
+    "--env", required=True, is_eager=True, type=click.Choice(ENVS), help="The environment."
+)
 
 specs_option: Callable[[_F], _F] = click.option(
     "--specs",
@@ -142,6 +149,34 @@ json_option: Callable[[_F], _F] = click.option(
 )
 
 yes_option: Callable[[_F], _F] = click.option("-y", "--yes", is_flag=True, help="Do not ask before changing prod.")
+
+
+prune_option: Callable[[_F], _F] = click.option(
+    "--prune", is_flag=True, help="Also take away what no spec declares, and drop retired roles."
+)
+
+reassign_option: Callable[[_F], _F] = click.option(
+    "--reassign", is_flag=True, help="Also give what other roles own in declared schemas to the owner role."
+)
+
+
+service_option: Callable[[_F], _F] = click.option(
+    "--service", "services", multiple=True, metavar="ID", help="Only this service; may be repeated.  [default: all]"
+)
+
+
+def _only_in_dev(context: click.Context, _option: click.Parameter, value: bool) -> bool:
+    env = context.params.get("env")
+    if value and env not in {"dev", None}:
+        raise click.UsageError(
+            f"--insecure-dev sets passwords anybody can read in the documentation: not in {env}", context
+        )
+    return value
+
+
+insecure_dev_option: Callable[[_F], _F] = click.option(
+    "--insecure-dev", is_flag=True, callback=_only_in_dev, help="Fixed, documented development passwords; dev only."
+)
 
 
 def common_options(function: _F) -> _F:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
@@ -13,8 +13,9 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.status import Status
 
-__all__ = ["Terminal", "printable"]
+__all__ = ["Terminal", "counted", "printable"]
 
 # A terminal says how wide it is; for a file or a CI log this is a width that both show whole.
 PLAIN_WIDTH = 100
@@ -23,6 +24,11 @@ PLAIN_WIDTH = 100
 def printable(text: str) -> str:
     """Return ``text`` with control characters spelled out: names come from servers and must not drive the terminal."""
     return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
+
+
+def counted(number: int, thing: str) -> str:
+    """``1 change``, ``2 changes``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 class Terminal:
@@ -36,6 +42,7 @@ class Terminal:
     def __init__(self) -> None:
         self.out = _console(sys.stdout)
         self.err = _console(sys.stderr)
+        self._status: Status | None = None
 
     def line(self, text: str = "", style: str | None = None) -> None:
         """Write one line of a result, never wrapped."""
@@ -50,16 +57,63 @@ class Terminal:
         click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
     @contextmanager
-    def busy(self, text: str) -> Iterator[None]:
-        """Show that something is under way: a spinner on a terminal, a plain line elsewhere."""
+    def busy(self, text: str) -> Iterator[Callable[[str], None]]:
+        """Show that something is under way; call what it yields to say what is done now, from any thread.
+
+        A spinner on a terminal, plain lines elsewhere.
+        """
         if not self.err.is_terminal:
             self.note(f"{text} ...")
-            yield
+            yield lambda now: self.note(f"  {now}")
             return
         from rich.text import Text
 
-        with self.err.status(Text(printable(text)), spinner="dots"):
+        with self.err.status(Text(printable(text)), spinner="dots") as status:
+            self._status = status
+            try:
+                yield lambda now: status.update(Text(printable(f"{text}: {now}")))
+            finally:
+                self._status = None
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hold the spinner still while a person is asked something."""
+        if self._status is not None:
+            self._status.stop()
+        try:
             yield
+        finally:
+            if self._status is not None:
+                self._status.start()
+
+    @contextmanager
+    def counting(self, text: str) -> Iterator[Callable[[int, int, str], None]]:
+        """Show how far something is, told by calls of (done, all, what was done last), from any thread.
+
+        A bar on a terminal; elsewhere a plain line at each quarter.
+        """
+        if not self.err.is_terminal:
+            yield self._plain_counter(text)
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, console=self.err, transient=True) as bar:
+            task = bar.add_task(printable(text), total=None)
+            yield lambda done, whole, _name: bar.update(task, completed=done, total=whole)
+
+    def _plain_counter(self, text: str) -> Callable[[int, int, str], None]:
+        self.note(f"{text} ...")
+        told = 0
+
+        def count(done: int, whole: int, _name: str) -> None:
+            nonlocal told
+            quarter = done * 4 // max(whole, 1)
+            if quarter > told:
+                told = quarter
+                self.note(f"{text}: {done} of {whole}")
+
+        return count
 
 
 def _console(file: IO[str]) -> Console:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 
-from soa_db.errors import ServerUnavailable
+from soa_db.errors import ConfigurationError, ServerUnavailable
 from soa_db.local import processes, state
 from soa_db.local.binaries import ENVIRONMENT_VARIABLE
 from soa_db.local.postgres import remove_server
@@ -31,6 +30,8 @@ __all__ = ["LocalEnvironment", "ServerState", "Status"]
 
 DEFAULT_DIRECTORY = Path(".soa-db")
 LOG_FILE = "supervisor.log"
+# What an environment makes, besides its locks and its log.
+_OURS = (*ENVS, state.STATE_FILE, "ca.pem", "soa-db.toml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +154,22 @@ class LocalEnvironment:
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
         """One ``up`` or ``down`` of a folder at a time."""
+        self._refuse_what_is_not_ours()
         with state.lock(self.directory / state.UP_LOCK, wait=True):
             yield
+
+    def _refuse_what_is_not_ours(self) -> None:
+        """Refuse a folder that holds names we would delete, but never was an environment: a home with a ``dev`` in it.
+
+        The supervisor's lock stays for good in a folder where one ran.
+        """
+        if (self.directory / state.SUPERVISOR_LOCK).exists():
+            return
+        if found := [name for name in _OURS if (self.directory / name).exists()]:
+            raise ConfigurationError(
+                f"{self.directory} holds {', '.join(found)}, which no local environment made",
+                hint="choose another directory",
+            )
 
     def _supervised(self) -> bool:
         return state.held(self.directory / state.SUPERVISOR_LOCK)
@@ -258,13 +273,11 @@ class LocalEnvironment:
         for env in ENVS:
             if (self.directory / env).is_dir():
                 remove_server(self.directory / env)
-        for path in self.directory.iterdir():
-            if path.name in {state.UP_LOCK, state.SUPERVISOR_LOCK} or (keep_log and path.name == LOG_FILE):
-                continue
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        # By name: what else stands here (another environment in a folder of its own) is none of ours.
+        for name in (*_OURS[len(ENVS) :], *(() if keep_log else (LOG_FILE,))):
+            (self.directory / name).unlink(missing_ok=True)
+            for half_written in self.directory.glob(f".{name}.*"):
+                half_written.unlink(missing_ok=True)
 
     def _command(self, env: Env, command: str) -> None:
         current = self._state()

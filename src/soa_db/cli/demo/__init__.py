@@ -1,0 +1,1 @@
+"""``soa-db demo``: the whole idea on real servers."""

@@ -1,0 +1,83 @@
+"""``soa-db verify``: log in as every identity and prove what it can and cannot do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from soa_db.cli import options
+from soa_db.cli.terminal import Terminal
+
+__all__ = ["command"]
+
+EPILOG = """\b
+Examples:
+  soa-db verify --env dev
+  soa-db verify --env mirror --specs repos/*/db-access.yaml --junit verify.xml
+  soa-db verify --env prod --assume-role 'arn:aws:iam::{account}:role/{service}-{role}'
+
+\b
+Exit codes: 0 all as declared, 4 something is violated, 5 something could not be decided.
+"""
+
+
+@click.command("verify", cls=options.SpecsCommand, epilog=EPILOG)
+@options.env_option
+@options.specs_option
+@click.option(
+    "--assume-role",
+    metavar="ARN",
+    help="Log in with each service's own AWS rights: a role's ARN with the fields {service}, {role}, {env}, {account}.",
+)
+@options.service_option
+@click.option(
+    "--junit", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Also write JUnit XML, for CI."
+)
+@click.option(
+    "--jobs", type=click.IntRange(1, 64), default=8, show_default=True, help="How many identities at the same time."
+)
+@options.settings_option
+@options.json_option
+@options.common_options
+@click.pass_context
+def command(
+    context: click.Context,
+    *,
+    env: str,
+    spec_paths: tuple[Path, ...],
+    assume_role: str | None,
+    services: tuple[str, ...],
+    junit: Path | None,
+    jobs: int,
+    settings_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Log in as every identity, as its service does, and prove what it can and what it cannot do.
+
+    Nothing that is tried can do harm, and nothing is left behind. Only the server's own refusal counts as proof of a
+    "cannot". Specs that are not given count as foreign: name all that share the server, and choose with --service.
+    """
+    from soa_db.access.verify import verify
+    from soa_db.cli.matrix import show_report
+    from soa_db.cli.session import open_session
+
+    terminal = Terminal()
+    with open_session(env, spec_paths, settings_file) as session, terminal.counting(f"verifying {env}") as progress:
+        report = verify(
+            session.specs,
+            env=session.env,
+            aws=session.aws,
+            assume_role=assume_role,
+            only=services or None,
+            jobs=jobs,
+            progress=progress,
+        )
+    if as_json:
+        terminal.json(report.to_dict())
+    else:
+        show_report(terminal, report)
+    if junit is not None:
+        junit.write_text(report.to_junit(), "utf-8")
+        terminal.note(f"JUnit XML is in {junit}")
+    context.exit(report.exit_code)

@@ -1,0 +1,134 @@
+"""A pytest plugin: a throw-away PostgreSQL with your ``db-access.yaml`` provisioned, for a service's own tests.
+
+Installed with ``pip install 'soa-db[testing]'``; pytest finds it by itself. Importing it loads no server and no driver:
+that happens when a test asks for one of the fixtures.
+
+``soa_db_spec``
+    the specs, from the option ``--soa-db-specs`` or the ini setting ``soa_db_specs``, else ``db-access.yaml`` in
+    pytest's root directory.
+``soa_db_migrate``
+    override it: a function that applies your migrations, called once per database with the owner's config.
+``soa_db_postgres``
+    the server, for the whole run: started, provisioned, migrated. AWS is emulated and the process's environment says
+    where, so that your service's own code connects with ``env="dev"``.
+``soa_db_config``
+    a function ``(role="app", *, service=None, db_id=None) -> PostgresConfig``. A test that asks for it (or for one of
+    the next two) begins with the databases as the migrations left them.
+``soa_db_provider``
+    a function with the same arguments that gives a connected ``PostgresProvider``, closed after the test.
+``soa_db_async_provider``
+    likewise an ``AsyncPostgresProvider``, to be entered with ``async with``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+if TYPE_CHECKING:
+    from soa_db.access.spec import SpecSet
+    from soa_db.config import PostgresConfig
+    from soa_db.names import Role
+    from soa_db.postgres import AsyncPostgresProvider, PostgresProvider
+    from soa_db.testing.server import TestServer
+
+__all__ = ["Migrate"]
+
+Migrate = Callable[["PostgresConfig", str], None]
+
+
+class _ConfigFactory(Protocol):
+    def __call__(
+        self, role: Role = "app", *, service: str | None = None, db_id: str | None = None
+    ) -> PostgresConfig: ...
+
+
+class _ProviderFactory(Protocol):
+    def __call__(
+        self, role: Role = "app", *, service: str | None = None, db_id: str | None = None
+    ) -> PostgresProvider: ...
+
+
+class _AsyncProviderFactory(Protocol):
+    def __call__(
+        self, role: Role = "app", *, service: str | None = None, db_id: str | None = None
+    ) -> AsyncPostgresProvider: ...
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add where the specs are."""
+    parser.getgroup("soa-db").addoption(
+        "--soa-db-specs",
+        action="append",
+        metavar="PATH",
+        help="db-access.yaml, or a folder of them; may be repeated (ini: soa_db_specs)",
+    )
+    parser.addini("soa_db_specs", "db-access.yaml files or folders, relative to this file", type="paths", default=[])
+
+
+@pytest.fixture(scope="session")
+def soa_db_spec(pytestconfig: pytest.Config) -> SpecSet:
+    """The specs under test."""
+    from soa_db.access.spec import load_specs
+
+    named = pytestconfig.getoption("--soa-db-specs") or pytestconfig.getini("soa_db_specs")
+    return load_specs(named or [pytestconfig.rootpath / "db-access.yaml"])
+
+
+@pytest.fixture(scope="session")
+def soa_db_migrate() -> Migrate:
+    """What applies the service's migrations; does nothing unless you override it.
+
+    It is called as ``migrate(config, db_id)``, once per database, with the config of the database's owner.
+    """
+    return lambda _config, _db_id: None
+
+
+@pytest.fixture(scope="session")
+def soa_db_postgres(
+    soa_db_spec: SpecSet, soa_db_migrate: Migrate, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TestServer]:
+    """The server with the specs provisioned and the migrations applied."""
+    from soa_db.testing.server import TestServer
+
+    directory: Path = tmp_path_factory.mktemp("soa-db")
+    with pytest.MonkeyPatch.context() as environment, TestServer(directory, soa_db_spec) as server:
+        for name, value in server.exports.items():
+            environment.setenv(name, value)
+        server.prepare(soa_db_migrate)
+        yield server
+
+
+@pytest.fixture
+def soa_db_config(soa_db_postgres: TestServer) -> Iterator[_ConfigFactory]:
+    """Give configs of databases that are as the migrations left them."""
+    yield soa_db_postgres.config
+    soa_db_postgres.reset()
+
+
+@pytest.fixture
+def soa_db_provider(soa_db_config: _ConfigFactory) -> Iterator[_ProviderFactory]:
+    """Give connected providers, closed after the test."""
+    from soa_db.postgres import PostgresProvider
+
+    with ExitStack() as stack:
+
+        def provider(role: Role = "app", *, service: str | None = None, db_id: str | None = None) -> PostgresProvider:
+            return stack.enter_context(PostgresProvider(soa_db_config(role, service=service, db_id=db_id)))
+
+        yield provider
+
+
+@pytest.fixture
+def soa_db_async_provider(soa_db_config: _ConfigFactory) -> _AsyncProviderFactory:
+    """Give asynchronous providers, to be entered with ``async with``."""
+    from soa_db.postgres import AsyncPostgresProvider
+
+    def provider(role: Role = "app", *, service: str | None = None, db_id: str | None = None) -> AsyncPostgresProvider:
+        return AsyncPostgresProvider(soa_db_config(role, service=service, db_id=db_id))
+
+    return provider
