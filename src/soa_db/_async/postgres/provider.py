@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
 
 import psycopg
 from psycopg import AsyncConnection, sql
 
 from soa_db._async.postgres.checkout import AsyncCheckout, AsyncOpenPool
 from soa_db._async.postgres.connector import AsyncConnector, round_trip
-from soa_db._async.postgres.credentials import AsyncPrincipal
 from soa_db._async.postgres.pool import AsyncConnectionSource, AsyncPooledConnection
+from soa_db._async.postgres.principal import AsyncPrincipal, LoaderKeywords
 from soa_db._core.backoff import full_jitter
 from soa_db._psycopg import fork
 from soa_db._psycopg.failures import may_run_again
@@ -70,7 +70,7 @@ class AsyncPostgresProvider:
         fork.watch(self)
 
     @classmethod
-    def from_aws(cls, *, aws: AsyncAwsClients | None = None, **loader: Any) -> Self:
+    def from_aws(cls, *, aws: AsyncAwsClients | None = None, **loader: Unpack[LoaderKeywords]) -> Self:
         """Return a provider whose configuration is loaded from AWS when it connects.
 
         Takes the keywords of ``aload_postgres_config_from_aws``: ``env``, ``service``, ``role``, ``db_id`` ….

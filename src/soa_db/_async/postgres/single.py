@@ -8,7 +8,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from soa_db._async.postgres.connector import AsyncConnector
-from soa_db._async.postgres.credentials import AsyncPrincipal
+from soa_db._async.postgres.principal import AsyncPrincipal
 from soa_db._psycopg.roots import root_file
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import random
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
 
 import psycopg
 from psycopg import Connection, sql
@@ -18,8 +18,8 @@ from soa_db._psycopg.roots import RootFile, root_file
 from soa_db._runtime._sync import Awaited, Lock, sleep
 from soa_db._sync.postgres.checkout import Checkout, OpenPool
 from soa_db._sync.postgres.connector import Connector, round_trip
-from soa_db._sync.postgres.credentials import Principal
 from soa_db._sync.postgres.pool import ConnectionSource, PooledConnection
+from soa_db._sync.postgres.principal import LoaderKeywords, Principal
 from soa_db.errors import NotConnectedError, ServerUnavailable
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class PostgresProvider:
         fork.watch(self)
 
     @classmethod
-    def from_aws(cls, *, aws: AwsClients | None = None, **loader: Any) -> Self:
+    def from_aws(cls, *, aws: AwsClients | None = None, **loader: Unpack[LoaderKeywords]) -> Self:
         """Return a provider whose configuration is loaded from AWS when it connects.
 
         Takes the keywords of ``aload_postgres_config_from_aws``: ``env``, ``service``, ``role``, ``db_id`` ….

@@ -11,7 +11,7 @@ from psycopg.rows import TupleRow
 
 from soa_db._psycopg.roots import root_file
 from soa_db._sync.postgres.connector import Connector
-from soa_db._sync.postgres.credentials import Principal
+from soa_db._sync.postgres.principal import Principal
 
 if TYPE_CHECKING:
     from soa_db._sync.aws import AwsClients
