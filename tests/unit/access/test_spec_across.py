@@ -161,6 +161,7 @@ def test_specs_that_fit_together_make_no_fault(tmp_path: Path) -> None:
     specs = load(
         tmp_path,
         "service: a\nredis: {keys: ['a:*', 'a:b:*']}\nmongo: {shared_with: [{service: b, collections: [x]}]}\n",
-        "service: b\nredis: {read_only_keys: ['a:*']}\nmongo: {reads: [{service: a, collections: [x]}]}\n",
+        "service: b\nredis: {read_only_keys: ['a:*']}\n"
+        "mongo: {reads: [{service: a, collections: [x]}, {service: zed, collections: [y]}]}\n",
     )
     assert [spec.service for spec in specs.specs] == ["a", "b"]

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 if TYPE_CHECKING:
     from soa_db.access.spec.document import Path
 
-__all__ = ["RULES", "Fault", "refuse", "suggestion"]
+__all__ = ["RULES", "Fault", "nearest", "refuse", "suggestion"]
 
 # The pydantic error type that carries faults.
 RULES = "access_rules"
@@ -34,9 +34,15 @@ def refuse(faults: Iterable[Fault]) -> None:
         raise PydanticCustomError(RULES, "{text}", {"text": text, "faults": found})
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """`` (did you mean `x`?)``, or nothing when no known word is near."""
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant, if any is near."""
     import difflib
 
     near = difflib.get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.6)
-    return f" (did you mean `{near[0]}`?)" if near else ""
+    return near[0] if near else None
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean `x`?)``, or nothing when no known word is near."""
+    near = nearest(word, known)
+    return f" (did you mean `{near}`?)" if near else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from soa_db.access.spec.faults import RULES, suggestion
+from soa_db.access.spec.faults import RULES, nearest, suggestion
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -27,11 +27,17 @@ _COORDINATES = {
 
 def problems_of(error: ValidationError, document: Document, model: type[BaseModel]) -> Iterator[Problem]:
     """Each fault of a validation, at its place in the document."""
-    for detail in error.errors(include_url=False, include_input=True):
+    details = error.errors(include_url=False, include_input=True)
+    # A required key that is there but misspelt is told once, as misspelt.
+    misspelt = {
+        (*path[:-1], nearest(str(path[-1]), _keys_at(model, path[:-1])))
+        for path in (detail["loc"] for detail in details if detail["type"] == "extra_forbidden")
+    }
+    for detail in details:
         if detail["type"] == RULES:
             for fault in detail["ctx"]["faults"]:
                 yield document.problem((*detail["loc"], *fault.path), fault.text, at_key=fault.at_key)
-        else:
+        elif detail["type"] != "missing" or detail["loc"] not in misspelt:
             yield _problem(detail, document, model)
 
 
