@@ -144,6 +144,20 @@ postgres:
     assert reader.read_users(specs.agreed_reads()[0].read) == (("app", "bee"),)
 
 
+def test_a_share_is_of_one_database_and_a_read_by_the_users_of_main(tmp_path: Path) -> None:
+    """Another database's table of the same name is not shared with it; main need not stand first."""
+    target = "service: a\npostgres:\n  databases: [{}, {id: log}]\n  shared_with: [{service: b, tables: [public.x]}]\n"
+    reader = """service: b
+postgres:
+  databases: [{id: first, identities: {app: other}}, {id: main}]
+  reads: [{service: a, db: DB, tables: [public.x], to: [app]}]
+"""
+    with pytest.raises(SpecError, match=r"a does not share public\.x with b"):
+        load(tmp_path, target, reader.replace("DB", "log"))
+    (read,) = load(tmp_path, target, reader.replace("DB", "main")).agreed_reads()
+    assert read.reader.read_users(read.read) == (("app", "b_app"),)
+
+
 def test_a_table_shared_whole_and_by_columns_is_read_whole(tmp_path: Path) -> None:
     """The wider of two shares counts, once."""
     specs = load(

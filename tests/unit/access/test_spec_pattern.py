@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from soa_db.access.spec import ObjectPattern
@@ -31,6 +31,8 @@ def test_any_name_can_be_said_exactly(schema: str, name: str) -> None:
     assert not pattern.matches(schema, name + "x")
 
 
+@example(glob="a*a", name="a")
+@example(glob="a*ba*a", name="abab")
 @given(glob=GLOBS, name=st.text(alphabet="ab", max_size=8))
 def test_a_wildcard_stands_for_any_characters(glob: str, name: str) -> None:
     """As the regular expression `.*` would."""
