@@ -46,6 +46,7 @@ __all__ = [
     "issue_password",
     "new_password",
     "read_passwords",
+    "stored_passwords",
 ]
 
 MANAGED_BY = "soa-db"
@@ -85,11 +86,13 @@ class Issued:
         steps: a sentence for each change, in order; empty when there was nothing to do.
         password: the live password, in every secret's AWSCURRENT.
         set_on_server: whether the server's password was changed.
+        made: whether the password was made up by this run, rather than found in a secret.
     """
 
     steps: tuple[str, ...]
     password: str = field(repr=False)
     set_on_server: bool = False
+    made: bool = False
 
     @property
     def changed(self) -> bool:
@@ -143,6 +146,13 @@ def read_passwords(aws: AwsCaller, names: Iterable[str]) -> dict[str, Version | 
     return found
 
 
+def stored_passwords(aws: AwsCaller, name: str) -> tuple[str, ...]:
+    """The usable passwords of one secret, AWSCURRENT before AWSPENDING; none when there is no such secret."""
+    state = _Run(aws, [PasswordSecret(name, "")], goal="keep", fixed=None, progress=lambda _: None).facts.secrets[0]
+    versions = (state.current, state.pending)
+    return tuple(dict.fromkeys(version.password for version in versions if version and version.password is not None))
+
+
 def issue_password(
     aws: AwsCaller,
     wanted: Sequence[PasswordSecret],
@@ -173,11 +183,12 @@ def issue_password(
         Exception: whatever the two callbacks raise; nothing is lost then, the next run goes on from there.
     """
     run = _Run(aws, wanted, goal=goal, fixed=fixed, progress=progress or (lambda _: None))
+    made: str | None = None
     while True:
         facts = run.facts
         match decide(facts):
             case Done():
-                return Issued(tuple(run.steps), run.target, run.set_on_server)
+                return Issued(tuple(run.steps), run.target, run.set_on_server, run.target == made)
             case Failed():
                 raise ProvisionError(
                     "the server took the new password, but refuses to log in with it",
@@ -188,8 +199,8 @@ def issue_password(
             case Target(password):
                 run.facts = replace(facts, target=password)
             case MakePassword():
-                password = new_password()
-                run.facts = replace(facts, target=password, opens={**facts.opens, password: False})
+                made = new_password()
+                run.facts = replace(facts, target=made, opens={**facts.opens, made: False})
             case Prove(password):
                 run.facts = replace(facts, opens={**facts.opens, password: opens(password)})
             case SetOnServer():
