@@ -36,6 +36,7 @@ from moto.iam.models import iam_backends
 from soa_db.local.actions import JSON_SERVICES, SERVICES, accesses
 from soa_db.local.directory import Directory, Principal
 from soa_db.local.policy import Decision
+from soa_db.local.secret_stages import mend_secret_stages
 from soa_db.local.sigv4 import Fault, SignedRequest, verify_presigned, verify_request
 
 __all__ = ["EmulatedAws", "UserKeys"]
@@ -123,6 +124,7 @@ class EmulatedAws:
 
     def start(self) -> None:
         """Begin to answer; every service is loaded already when this returns."""
+        mend_secret_stages()
         for service in sorted(SERVICES):
             self._moto.app_instances[service] = create_backend_app(service)  # type: ignore[arg-type]  # a Literal there
         self._thread.start()
