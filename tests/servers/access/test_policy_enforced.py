@@ -107,8 +107,7 @@ def test_on_iam_each_tier_connects_as_its_own_user_only(
             superuser.execute(sql.SQL("CREATE ROLE {} LOGIN IN ROLE rds_iam").format(sql.Identifier(user)))
         try:
             for tier, own in users.items():
-                whose = target(aws, *tier)
-                clients = closing.enter_context(AwsClients.from_target(whose))
+                clients = closing.enter_context(AwsClients.from_target(target(aws, *tier)))
                 coordinates = clients.parameters([iam_host_ssm_path(env), iam_port_ssm_path(env)])
                 assert coordinates[iam_port_ssm_path(env)] == str(server.port)
                 with pytest.raises(AccessDenied):
@@ -118,13 +117,14 @@ def test_on_iam_each_tier_connects_as_its_own_user_only(
                 else:
                     with pytest.raises(AccessDenied):
                         clients.secret(name)
-                check_logins((server.host, server.port), IamAuth(region=aws.region(), aws=whose), own, users.values())
+                strangers = [user for other, user in users.items() if (other[0] == tier[0]) != (other[1] == tier[1])]
+                check_logins((server.host, server.port), clients, own, [own, *strangers])
         finally:
             for user in users.values():
                 superuser.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(user)))
 
 
-def check_logins(address: tuple[str, int], auth: IamAuth, own: str, users: Iterable[str]) -> None:
+def check_logins(address: tuple[str, int], aws: AwsClients, own: str, users: Iterable[str]) -> None:
     """One of the users opens the server, the others are refused."""
     for user in users:
         config = PostgresConfig(
@@ -133,13 +133,13 @@ def check_logins(address: tuple[str, int], auth: IamAuth, own: str, users: Itera
             port=address[1],
             database="postgres",
             user=user,
-            auth=auth,
+            auth=IamAuth(region=aws.region(), aws=aws.target),
             tls=TlsConfig(ca_file=os.environ["SOA_DB_CA_FILE"]),
         )
         if user == own:
-            with connect(config) as connection:
+            with connect(config, aws=aws) as connection:
                 row = connection.execute("SELECT current_user").fetchone()
             assert row == (own,)
         else:
             with pytest.raises(AuthenticationFailed):
-                connect(config)
+                connect(config, aws=aws)
