@@ -162,6 +162,9 @@ def read_url(url: str) -> dict[str, object]:
         raise ConfigurationError("the database URL cannot be read", hint=hint) from None
     if parts.scheme not in {"postgresql", "postgres"}:
         raise ConfigurationError("the database URL does not start with postgresql://", hint=hint)
+    if "@" in parts.path or "/" in parts.path[1:]:
+        # An unescaped / in a password ends the host there, and the rest of it would pass for the database.
+        raise ConfigurationError("the path of the database URL holds / or @", hint=hint)
     if parts.fragment:
         raise ConfigurationError("the database URL holds a #, which would cut it off", hint="write it as %23")
     pairs = [
