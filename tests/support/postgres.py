@@ -1,0 +1,143 @@
+"""Configurations and odds and ends for tests of the PostgreSQL provider."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from soa_db.config import PasswordAuth, PoolConfig, PostgresConfig
+from soa_db.credentials import Credentials
+
+if TYPE_CHECKING:
+    from soa_db.local.postgres import PostgresServer
+
+PASSWORD = 'a p\'a\\ss "wörd" %s $1 {x};--'
+
+
+def config(server: PostgresServer, user: object, **changes: object) -> PostgresConfig:
+    """Plain text to ``server``, as ``user``, with something changed."""
+    return PostgresConfig(
+        **{
+            "instance_name": "chat",
+            "host": server.host,
+            "port": server.port,
+            "database": "postgres",
+            "user": user,
+            "auth": PasswordAuth(password=PASSWORD),
+            "tls": None,
+            "pool": PoolConfig(max_size=4, timeout=10),
+            **changes,
+        }
+    )
+
+
+def superuser(server: PostgresServer, statement: str | sql.Composed) -> list[tuple[object, ...]]:
+    """Run something as the superuser, over the socket."""
+    with psycopg.connect(server.superuser_conninfo, autocommit=True) as conn:
+        cursor = conn.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+def set_password(server: PostgresServer, user: str, password: str) -> None:
+    """Change a user's password on the server."""
+    superuser(server, sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(user), password))
+
+
+def end_sessions(server: PostgresServer, user: str) -> None:
+    """Terminate every session of a user (57P01)."""
+    superuser(
+        server,
+        sql.SQL("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = {}").format(user),
+    )
+
+
+def sessions(server: PostgresServer, user: str) -> int:
+    """How many sessions a user has."""
+    (row,) = superuser(server, sql.SQL("SELECT count(*) FROM pg_stat_activity WHERE usename = {}").format(user))
+    return int(str(row[0]))
+
+
+@contextmanager
+def login_role(server: PostgresServer, name: str) -> Iterator[str]:
+    """A role that can log in with PASSWORD and owns a schema of its name, on the search path."""
+    role = sql.Identifier(name)
+    superuser(server, sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, PASSWORD))
+    superuser(server, sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(role, role))
+    try:
+        yield name
+    finally:
+        end_sessions(server, name)
+        superuser(server, sql.SQL("DROP OWNED BY {} CASCADE").format(role))
+        superuser(server, sql.SQL("DROP ROLE {}").format(role))
+
+
+def eventually(true: Callable[[], bool], *, within: float = 10.0) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + within
+    while not true():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.01)
+
+
+class Vault:
+    """A store of passwords that changes, as a credential provider of either kind sees it."""
+
+    def __init__(self, user: str, password: str) -> None:
+        self.user = user
+        self.password = password
+        self.pending: str | None = None
+        self.served = password
+        self.gets = 0
+        self.refreshes = 0
+
+    def _credentials(self, password: str) -> Credentials:
+        return Credentials(self.user, password, source="dev/postgres-shared/chat/app")
+
+    def give(self) -> Credentials:
+        """What a provider has cached."""
+        self.gets += 1
+        return self._credentials(self.served)
+
+    def reread(self, rejected: Credentials) -> Credentials | None:
+        """The present value, then the pending one, if it is another."""
+        self.refreshes += 1
+        for candidate in (self.password, self.pending):
+            if candidate is not None and candidate != rejected.secret:
+                self.served = candidate
+                return self._credentials(candidate)
+        return None
+
+
+class AsyncVaultCredentials:
+    """The asynchronous face of a vault."""
+
+    def __init__(self, vault: Vault) -> None:
+        self.vault = vault
+
+    async def get(self) -> Credentials:
+        """Return what is cached."""
+        return self.vault.give()
+
+    async def refresh(self, rejected: Credentials) -> Credentials | None:
+        """Return another."""
+        return self.vault.reread(rejected)
+
+
+class VaultCredentials:
+    """The blocking face of a vault."""
+
+    def __init__(self, vault: Vault) -> None:
+        self.vault = vault
+
+    def get(self) -> Credentials:
+        """Return what is cached."""
+        return self.vault.give()
+
+    def refresh(self, rejected: Credentials) -> Credentials | None:
+        """Return another."""
+        return self.vault.reread(rejected)
