@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-from psycopg import conninfo
+from pydantic import SecretStr
 
-from soa_db.config import PasswordAuth, PostgresConfig, SecretAuth, TlsConfig
-from soa_db.errors import AuthenticationFailed, ConfigurationError, SecretMalformed, ServerUnavailable
+from soa_db import postgres
+from soa_db.config import PasswordAuth, PostgresConfig, SecretAuth, SessionConfig, TlsConfig
+from soa_db.errors import AuthenticationFailed, ConfigurationError, ConnectionFailed, SecretMalformed
 from soa_db.names import (
     Env,
     postgres_admin_endpoint_ssm_path,
@@ -23,6 +23,8 @@ from soa_db.names import (
 )
 
 if TYPE_CHECKING:
+    import psycopg
+
     from soa_db.aws import AwsClients
 
 __all__ = ["ADMIN_DATABASE", "ADMIN_URL_VARIABLE", "AdminServer", "admin_config"]
@@ -31,13 +33,10 @@ ADMIN_URL_VARIABLE = "SOA_DB_ADMIN_URL"
 # Every server has it, every role may connect to it, and no service owns it.
 ADMIN_DATABASE = "postgres"
 
-_SESSION = (
-    # Nothing of ours waits for ever behind somebody's long transaction; a session that holds the lock of the whole
-    # run may be idle for as long as the run takes.
-    b"SELECT set_config('search_path', '', false), set_config('lock_timeout', '10s', false),"
-    b" set_config('statement_timeout', '0', false), set_config('idle_session_timeout', '0', false),"
-    b" set_config('idle_in_transaction_session_timeout', '60s', false)"
-)
+# Nothing of ours waits for ever behind somebody's long transaction.
+_SESSION_CONFIG = SessionConfig(statement_timeout=0, lock_timeout=10, idle_in_transaction_timeout=60)
+# An empty path makes the server write names in full; the session that holds the lock may be idle for a whole run.
+_SESSION = b"SELECT set_config('search_path', '', false), set_config('idle_session_timeout', '0', false)"
 
 
 def admin_config(env: Env, *, aws: AwsClients | None = None, admin_url: str | None = None) -> PostgresConfig:
@@ -52,7 +51,10 @@ def admin_config(env: Env, *, aws: AwsClients | None = None, admin_url: str | No
     """
     url = admin_url or os.environ.get(ADMIN_URL_VARIABLE)
     if url:
-        return _from_url(url, env)
+        config = PostgresConfig.from_url(url, instance_name=f"admin-{env}")
+        if config.user is None:
+            raise ConfigurationError("the administrator's URL names no user", env=env)
+        return config
     if aws is None:
         raise ConfigurationError(
             "neither an administrator's URL nor AWS access was given",
@@ -81,7 +83,8 @@ def admin_config(env: Env, *, aws: AwsClients | None = None, admin_url: str | No
 def _tls(env: Env) -> TlsConfig | None:
     if env == "dev":
         return None
-    return TlsConfig(ca_file=os.environ.get("SOA_DB_CA_FILE") or None)
+    # Roots as for services: SOA_DB_CA_FILE, else the bundled ones.
+    return TlsConfig()
 
 
 def _port(value: object, env: Env) -> int:
@@ -96,35 +99,6 @@ def _text(payload: Mapping[str, object], field: str, secret_id: str) -> str:
     if not isinstance(value, str) or not value:
         raise SecretMalformed(f"the administrator's secret has no usable {field!r}", secret=secret_id)
     return value
-
-
-def _from_url(url: str, env: Env) -> PostgresConfig:
-    try:
-        parts = conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        # The driver's message can quote the URL, and with it a password.
-        raise ConfigurationError(
-            "the administrator's URL cannot be read",
-            hint="write postgresql://user:password@host:port/postgres, with special characters percent-encoded",
-        ) from None
-    mode = str(parts.get("sslmode") or ("disable" if env == "dev" else "verify-full"))
-    verify = {"verify-full": "full", "verify-ca": "ca", "require": "none"}.get(mode)
-    tls = None
-    if verify is not None:
-        file = parts.get("sslrootcert") or os.environ.get("SOA_DB_CA_FILE")
-        tls = TlsConfig.model_validate({"verify": verify, "ca_file": str(file) if file else None})
-    password = parts.get("password")
-    if not parts.get("user") or not parts.get("host"):
-        raise ConfigurationError("the administrator's URL names no user or no host")
-    return PostgresConfig(
-        instance_name=f"admin-{env}",
-        host=str(parts["host"]),
-        port=_port(parts.get("port") or 5432, env),
-        database=str(parts.get("dbname") or ADMIN_DATABASE),
-        user=str(parts["user"]),
-        auth=PasswordAuth.model_validate({"password": str(password or "")}),
-        tls=tls,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +124,7 @@ class AdminServer:
         Raises:
             ConnectionFailed: the server was not reached or refused.
         """
-        connection = self._login(database, self.config.user or "", self._password())
+        connection = postgres.connect(self._config(database), aws=self.aws)
         try:
             connection.execute(_SESSION)
         except BaseException:
@@ -164,49 +138,21 @@ class AdminServer:
         The server looks at the password before it looks at the database: a missing database or a missing right to
         connect proves the password too.
         """
+        config = self._config(database).model_copy(
+            update={"user": user, "auth": PasswordAuth(password=SecretStr(password))}
+        )
         try:
-            self._login(database, user, password).close()
-        except AuthenticationFailed:
-            return False
-        except ServerUnavailable as error:
-            cause = str(error.__cause__)
-            if "does not exist" in cause or "permission denied for database" in cause:
+            postgres.connect(config).close()
+        except ConnectionFailed as error:
+            reason = str(error.__cause__)
+            if ("does not exist" in reason and "role" not in reason) or "permission denied for database" in reason:
                 return True
+            if isinstance(error, AuthenticationFailed) and "authentication failed" in reason:
+                return False
             raise
         return True
 
-    def _password(self) -> str:
-        match self.config.auth:
-            case PasswordAuth(password=password):
-                return password.get_secret_value()
-            case SecretAuth(secret_id=secret_id) if self.aws is not None:
-                return _text(self.aws.secret(secret_id), "password", secret_id)
-            case _:
-                return ""
-
-    def _login(self, database: str, user: str, password: str) -> psycopg.Connection[Any]:
-        config = self.config
-        mode, roots = "disable", None
-        if config.tls is not None:
-            mode = {"full": "verify-full", "ca": "verify-ca", "none": "require"}[config.tls.verify]
-            roots = config.tls.ca_file
-        try:
-            return psycopg.connect(
-                host=config.host,
-                port=config.port,
-                dbname=database,
-                user=user,
-                password=password,
-                connect_timeout=int(config.pool.connect_timeout),
-                application_name="soa-db provision",
-                gssencmode="disable",
-                autocommit=True,
-                prepare_threshold=None,
-                sslmode=mode,
-                sslrootcert=roots,
-            )
-        except psycopg.OperationalError as error:
-            context = {"host": self.address, "database": database, "user": user}
-            if "authentication failed" in str(error) or "no password supplied" in str(error):
-                raise AuthenticationFailed("the server refused the login", **context) from error
-            raise ServerUnavailable("the server was not reached, or refused the connection", **context) from error
+    def _config(self, database: str) -> PostgresConfig:
+        return self.config.model_copy(
+            update={"database": database, "session": _SESSION_CONFIG, "instance_name": "soa-db provision"}
+        )
