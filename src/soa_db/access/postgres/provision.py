@@ -268,10 +268,7 @@ class LockedServer:
                 # It cannot be connected to until the administrator is let in, which can be done from here.
                 self._transaction(self.connection, work.pop(name), state)
         groups = _sharing_no_owner(
-            {
-                name: frozenset({self.of.desired.databases[name].owner or state.admin.name}.union(*map(owners, todo)))
-                for name, todo in work.items()
-            }
+            {name: frozenset(self._acting(todo, state, name)) for name, todo in work.items()}
         )
 
         def one(group: Sequence[str]) -> None:
