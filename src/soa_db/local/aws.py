@@ -110,6 +110,7 @@ class EmulatedAws:
         self.accounts = accounts
         self.region = region
         self.directory = Directory(accounts)
+        mend_secret_stages()
         self._moto = DomainDispatcherApplication(create_backend_app)
         # moto's stores are plain dictionaries that its services change without locks.
         self._lock = threading.Lock()
