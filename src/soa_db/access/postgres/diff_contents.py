@@ -39,6 +39,7 @@ from soa_db.access.postgres.state import (
 __all__ = ["FRESH", "diff_contents"]
 
 _DATABASE_OWNER = "pg_database_owner"
+_DEFAULT_KINDS: tuple[GrantKind, ...] = ("table", "sequence", "routine", "type")
 
 # What CREATE DATABASE … TEMPLATE template0 gives on 15 and later; looked at again once the database is there.
 FRESH = Contents(
@@ -132,9 +133,11 @@ class _Comparison:
     privileges: PrivilegeChanges
 
     def run(self) -> None:
+        # First, so that a schema made next gets what the specs say and no more.
+        self.default_privileges_anywhere()
         self.schemas()
         groups = self.owned()
-        self.default_privileges()
+        self.default_privileges_in_schemas()
         for group in groups:
             self.objects(group)
         self.columns()
@@ -282,30 +285,33 @@ class _Comparison:
 
     # --- what the owner makes later
 
-    def default_privileges(self) -> None:
-        """Default privileges follow the creating role, hence FOR ROLE owner.
+    def default_privileges_anywhere(self) -> None:
+        """The global form replaces the built-in default: only there can PUBLIC's EXECUTE and USAGE be taken away.
 
-        The global form replaces the built-in default, so PUBLIC's EXECUTE and USAGE can be taken away only there;
-        what is set for a schema is added (https://www.postgresql.org/docs/current/sql-alterdefaultprivileges.html).
+        Default privileges follow the creating role, hence FOR ROLE owner
+        (https://www.postgresql.org/docs/current/sql-alterdefaultprivileges.html).
         """
-        there = {
-            (entry.schema, entry.kind): entry.acl for entry in self.contents.default_acls if entry.role == self.owner
-        }
         version = self.context.version
-        kinds: tuple[GrantKind, ...] = ("table", "sequence", "routine", "type")
-        for kind in (*kinds, "schema"):
-            acl = there.get((None, kind), builtin_acl(kind, self.owner, version))
-            diff = compare(acl, {}, self.owner, owner_privileges(kind, version))
-            self.default_acl(diff, None, kind)
+        for kind in (*_DEFAULT_KINDS, "schema"):
+            acl = self.default_acl_of(None, kind, builtin_acl(kind, self.owner, version))
+            self.default_acl(compare(acl, {}, self.owner, owner_privileges(kind, version)), None, kind)
+
+    def default_privileges_in_schemas(self) -> None:
+        """What is set for a schema is added to the global form."""
         for schema in self.wanted.schemas:
-            for kind in kinds:
+            for kind in _DEFAULT_KINDS:
                 grants = {
-                    user: applicable(privileges, kind, version)
+                    user: applicable(privileges, kind, self.context.version)
                     for user, privileges in _general(kind, self.wanted).items()
                 }
-                acl = there.get((schema, kind), ())
-                diff = compare(acl, grants, self.owner, frozenset())
-                self.default_acl(diff, schema, kind)
+                acl = self.default_acl_of(schema, kind, ())
+                self.default_acl(compare(acl, grants, self.owner, frozenset()), schema, kind)
+
+    def default_acl_of(self, schema: str | None, kind: str, otherwise: tuple[AclItem, ...]) -> tuple[AclItem, ...]:
+        for entry in self.contents.default_acls:
+            if (entry.role, entry.schema, entry.kind) == (self.owner, schema, kind):
+                return entry.acl
+        return otherwise
 
     def default_acl(self, diff: AclDiff, schema: str | None, kind: str) -> None:
         default_privilege_changes(

@@ -267,9 +267,7 @@ class LockedServer:
             if database is not None and not database.admin_may_connect:
                 # It cannot be connected to until the administrator is let in, which can be done from here.
                 self._transaction(self.connection, work.pop(name), state)
-        groups = _sharing_no_owner(
-            {name: frozenset(self._acting(todo, state, name)) for name, todo in work.items()}
-        )
+        groups = _sharing_no_owner({name: frozenset(self._acting(todo, state, name)) for name, todo in work.items()})
 
         def one(group: Sequence[str]) -> None:
             for name in group:
@@ -340,8 +338,9 @@ class LockedServer:
         if state.admin.superuser:
             return []
         needed: set[str] = set().union(*map(owners, actions))
-        if "pg_database_owner" in needed and database is not None:
-            # Its implicit member is the database's owner.
+        if needed and database is not None and database in self.of.desired.databases:
+            # Finding any object takes USAGE on its schema, which the database's owner has; as its owner the
+            # administrator is a member of pg_database_owner too.
             needed.add(self.of.desired.databases[database].owner or state.admin.name)
         already = state.admin.acts_as | {state.admin.name}
         # Sorted: two runs that need the same roles ask for them in the same order.
