@@ -1,0 +1,59 @@
+"""The servers benchmarks run on: real ones, in folders of their own, gone afterwards."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from soa_db.config import PasswordAuth, PoolConfig, PostgresConfig
+from soa_db.local.postgres import MASTER_USER, PostgresServer
+
+__all__ = ["Plain", "plain_server"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A server without TLS, and how to log in as its administrator."""
+
+    server: PostgresServer
+    password: str
+
+    @property
+    def conninfo(self) -> str:
+        """For the drivers themselves."""
+        return self.server.master_conninfo
+
+    @property
+    def url(self) -> str:
+        """For drivers that want a URL."""
+        return f"postgresql://{MASTER_USER}:{self.password}@127.0.0.1:{self.server.port}/postgres"
+
+    def config(self, *, pool: PoolConfig | None = None) -> PostgresConfig:
+        """For the provider."""
+        return PostgresConfig(
+            instance_name="bench",
+            host="127.0.0.1",
+            port=self.server.port,
+            database="postgres",
+            user=MASTER_USER,
+            auth=PasswordAuth(password=self.password),
+            tls=None,
+            pool=pool or PoolConfig(),
+        )
+
+
+@contextmanager
+def plain_server(*, settings: Mapping[str, str] | None = None) -> Iterator[Plain]:
+    """A server of any version, removed afterwards."""
+    password = secrets.token_hex(16)
+    with tempfile.TemporaryDirectory(prefix="soa-db-bench-") as folder:
+        server = PostgresServer(Path(folder) / "postgres", master_password=password, settings=settings)
+        try:
+            server.start()
+            yield Plain(server, password)
+        finally:
+            server.remove()
