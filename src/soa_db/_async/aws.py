@@ -64,6 +64,7 @@ class AsyncAwsClients:
         self._clock = clock or Clock()
         self._flights: SingleFlight[Any] = SingleFlight()
         self._made: Backend | None = None
+        self._source: Self | None = None
 
     @classmethod
     def from_target(cls, target: AwsTarget) -> Self:
@@ -75,6 +76,22 @@ class AsyncAwsClients:
             external_id=target.external_id,
             endpoint_url=target.endpoint_url,
         )
+
+    def assume(self, role_arn: str, *, external_id: str | None = None) -> Self:
+        """Return the clients of another role, assumed with the rights of these (AWS calls it role chaining).
+
+        Their ``target`` names the role, not the way to it: hand such clients on, not their target.
+        """
+        made = type(self)(
+            region=self._region,
+            profile=self._profile,
+            role_arn=role_arn,
+            external_id=external_id,
+            endpoint_url=self._endpoint_url,
+            clock=self._clock,
+        )
+        made._source = self
+        return made
 
     @property
     def target(self) -> AwsTarget:
@@ -193,6 +210,7 @@ class AsyncAwsClients:
                 role_arn=self._role_arn,
                 external_id=self._external_id,
                 endpoint_url=self._endpoint_url,
+                source=self._source._make().session if self._source is not None else None,
             )
             made = self._made = Backend(session, self._clock)
         return made

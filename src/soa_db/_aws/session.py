@@ -52,6 +52,7 @@ class AwsSession:
         role_arn: role to assume.
         external_id: external id that the role's trust policy may demand.
         endpoint_url: endpoint of every service.
+        source: whose credentials assume the role; those of the process or profile when left out.
     """
 
     def __init__(
@@ -62,7 +63,9 @@ class AwsSession:
         role_arn: str | None,
         external_id: str | None,
         endpoint_url: str | None,
+        source: AwsSession | None = None,
     ) -> None:
+        self._source = source
         self._region = region
         self._profile = profile
         self._role_arn = role_arn
@@ -78,7 +81,7 @@ class AwsSession:
             if self._session is None:
                 session = self._new()
                 if self._role_arn is not None:
-                    provider = _RoleProvider(partial(self._assume_role, session))
+                    provider = _RoleProvider(partial(self._assume_role, self._source.botocore() if self._source else session))
                     session = self._new()
                     session.register_component("credential_provider", CredentialResolver([provider]))
                 self._session = session

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
-from soa_db.config import SessionConfig
+from soa_db.config import IamAuth, SecretAuth, SessionConfig
 from soa_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from soa_db.access.spec import PostgresIdentity
     from soa_db.aws import AwsClients
-    from soa_db.config import PostgresConfig
+    from soa_db.config import AwsTarget, PostgresConfig
     from soa_db.names import Env
 
 __all__ = ["LoaderLogins", "Logins", "Rights"]
@@ -79,18 +79,21 @@ class Rights:
         """The clients an identity's service has."""
         if not self.assumes:
             return self.aws
-        from soa_db.aws import AwsClients
-
         tier = (identity.service, identity.role)
         with self._lock:
             if tier not in self._clients:
                 account = self.aws.caller_identity().account if "{account}" in self._template else ""
-                arn = self._template.format(service=identity.service, role=identity.role, env=self.env, account=account)
-                target = self.aws.target
-                self._clients[tier] = AwsClients(
-                    region=target.region, profile=target.profile, endpoint_url=target.endpoint_url, role_arn=arn
+                self._clients[tier] = self.aws.assume(
+                    self._template.format(
+                        service=identity.service, role=identity.role, env=self.env, account=account
+                    )
                 )
             return self._clients[tier]
+
+    def by_target(self, target: AwsTarget) -> AwsClients:
+        """The clients that made a configuration, so that what they have cached is used again."""
+        with self._lock:
+            return next((clients for clients in self._clients.values() if clients.target == target), self.aws)
 
     def close(self) -> None:
         """Close the clients made here; the caller's stay open."""
@@ -114,7 +117,7 @@ class LoaderLogins:
         self, identity: PostgresIdentity, database: str, *, rights_of: PostgresIdentity | None = None
     ) -> PostgresConfig:
         """Load the configuration of one of the identity's own databases and turn it to the one asked for."""
-        from soa_db import postgres
+        from soa_db.postgres import load_postgres_config_from_aws
 
         db_id = identity.db_ids[identity.databases.index(database) if database in identity.databases else 0]
         home = identity.databases[identity.db_ids.index(db_id)]
@@ -122,7 +125,7 @@ class LoaderLogins:
         key = (identity.user, db_id, whose.service, whose.role)
         config = self._configs.get(key)
         if config is None:
-            config = postgres.load_postgres_config_from_aws(
+            config = load_postgres_config_from_aws(
                 env=self._rights.env,
                 service=identity.service,
                 role=identity.role,
@@ -136,7 +139,11 @@ class LoaderLogins:
         return config if database == home else config.model_copy(update={"database": database})
 
     def connect(self, config: PostgresConfig) -> psycopg.Connection[Any]:
-        """Connect as a service would; the clients come from the configuration's own target."""
-        from soa_db import postgres
+        """Connect as a service would, with the AWS clients the configuration was loaded with."""
+        from soa_db.postgres import connect
 
-        return postgres.connect(config)
+        match config.auth:
+            case SecretAuth(aws=target) | IamAuth(aws=target):
+                return connect(config, aws=self._rights.by_target(target))
+            case _:
+                return connect(config)

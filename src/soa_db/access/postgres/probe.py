@@ -216,8 +216,8 @@ def _set_role(
     connection: psycopg.Connection[Any], identity: PostgresIdentity, facts: ServerFacts, iam: bool, mend: str
 ) -> Check:
     """Try to become every other role of the server, each for the length of a transaction that is rolled back."""
-    # The owner of a database is a member of pg_database_owner there (user-manag, "Predefined Roles"): that is itself.
-    meant = {identity.user, *([IAM_ROLE] if iam else []), *(["pg_database_owner"] if identity.role == "owner" else [])}
+    # The owner of a database is, in it, a member of pg_database_owner, and nobody can be made one.
+    meant = {identity.user, "pg_database_owner", *([IAM_ROLE] if iam else [])}
     others = [name for name in facts.roles if name not in meant]
     probe = Probe(identity.user, "", "roles", f"SET ROLE to any of {len(others)} other roles", "cannot", "attempt")
     permitted: list[str] = []

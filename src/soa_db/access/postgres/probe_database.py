@@ -96,7 +96,7 @@ def _acl(survey: _Survey, found: list[Any]) -> Iterator[Check]:
             continue
         what = f"{entry.privilege} on {kind.lower()} {listed(names)}"
         undo = f"REVOKE {entry.privilege} ON {kind} {listed(names)} FROM {entry.grantee}"
-        outcome, mend = Outcome.VIOLATED, f"{survey.mend}; it does: {undo}"
+        mend = f"{survey.mend}; it does: {undo}"
         aspect = _aspect(kind, entry.privilege)
         if entry.grantee in known:
             # The owner of default privileges or an object apart, only the grant option brings a known user here.
@@ -104,19 +104,19 @@ def _acl(survey: _Survey, found: list[Any]) -> Iterator[Check]:
             undo = f"REVOKE GRANT OPTION FOR {undo.removeprefix('REVOKE ')}"
             mend = f"{survey.mend}; it does: {undo}"
         elif entry.grantee == "PUBLIC":
-            if kind == "DEFAULT PRIVILEGES" or (kind == "LANGUAGE" and entry.of_superuser):
-                continue
-            if entry.of_superuser and kind != "DATABASE":
+            if kind == "DEFAULT PRIVILEGES":
+                continue  # proved by objects really made (probe_later)
+            if entry.of_superuser:
                 # Who is not a superuser revokes nothing on a superuser's objects: only a warning comes (FACTS).
-                outcome, mend = Outcome.NOTED, f"as a superuser: {undo}"
+                mend = f"as a superuser: {undo}"
         elif entry.grantee in survey.access.users:
             mend = f"{survey.mend}; or declare it on both sides (reads, shared_with)"
         elif entry.grantee in survey.access.retired:
             mend = f"{survey.mend} --prune: the specs retire this role"
         else:
             mend = f"{undo}; or declare the role, or retire it (`retire:`) and provision with --prune"
-        problems = problems or outcome is Outcome.VIOLATED
-        yield Check(survey.ask(entry.grantee, aspect, what), outcome, f"granted in {database.name}", mend)
+        problems = True
+        yield Check(survey.ask(entry.grantee, aspect, what), Outcome.VIOLATED, f"granted in {database.name}", mend)
     if not problems:
         yield Check(survey.ask("", "rights", "nobody but the declared identities has rights here", "is"), Outcome.OK)
 

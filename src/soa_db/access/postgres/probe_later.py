@@ -108,36 +108,32 @@ def _existing(connection: psycopg.Connection[Any], users: tuple[str, ...]) -> li
 
 
 def _judge(held: list[Any], database: DatabaseAccess, own: str, mend: str) -> Iterator[Check]:
-    """One check for each user and object with a right too few or too many; one for each user where all is well."""
-    good: dict[str, int] = {}
+    """For each user: what it lacks, what it has too much, on which kinds of object in which schemas."""
+    lacking: dict[str, list[str]] = {}
+    surplus: dict[str, list[str]] = {}
+    counts: dict[str, int] = {}
     for row in held:
-        access = database.of(row.user)
-        where = "a new schema" if row.schema == own else row.schema
-        must, may = _wanted(access, row.kind, declared=row.schema != own)
-        has = frozenset(row.held)
         user = PUBLIC if row.user == "public" else row.user
-        what = f"{row.kind} the owner makes later in {where}"
-        if lacking := must - has:
-            yield Check(
-                Probe(user, database.name, "later", f"use a {what}", "can", "attempt"),
-                Outcome.VIOLATED,
-                f"lacks {', '.join(sorted(lacking))}",
-                mend,
-            )
-        elif surplus := has - may:
-            yield Check(
-                Probe(user, database.name, "later", f"do more than declared with a {what}", "cannot", "attempt"),
-                Outcome.VIOLATED,
-                f"has {', '.join(sorted(surplus))}",
-                mend,
-            )
-        else:
-            good[user] = good.get(user, 0) + 1
-    for user, count in good.items():
-        yield Check(
-            Probe(user, database.name, "later", f"exactly the declared rights on {count} new objects", "is", "attempt"),
-            Outcome.OK,
-        )
+        must, may = _wanted(database.of(row.user), row.kind, declared=row.schema != own)
+        has = frozenset(row.held)
+        what = f"{row.kind} in {'a new schema' if row.schema == own else row.schema}"
+        counts[user] = counts.get(user, 0) + 1
+        if missing := must - has:
+            lacking.setdefault(user, []).append(f"{', '.join(sorted(missing))} on a {what}")
+        if more := has - may:
+            surplus.setdefault(user, []).append(f"{', '.join(sorted(more))} on a {what}")
+
+    for user, count in counts.items():
+        place = (user, database.name, "later")
+        if user in lacking:
+            probe = Probe(*place, "use what the owner makes later", "can", "attempt")
+            yield Check(probe, Outcome.VIOLATED, f"lacks {'; '.join(lacking[user])}", mend)
+        if user in surplus:
+            probe = Probe(*place, "do more than declared with what the owner makes later", "cannot", "attempt")
+            yield Check(probe, Outcome.VIOLATED, f"has {'; '.join(surplus[user])}", mend)
+        if user not in lacking and user not in surplus:
+            probe = Probe(*place, f"the declared rights on {count} objects made later", "is", "attempt")
+            yield Check(probe, Outcome.OK)
 
 
 def _wanted(access: UserAccess | None, kind: str, *, declared: bool) -> tuple[frozenset[str], frozenset[str]]:

@@ -84,6 +84,7 @@ def probe_session(
     yield from _schemas(connection, database, user, ask, mend)
     yield from _routines(connection, database, user, ask, mend)
     yield from _creating(connection, database, user, ask, mend)
+    yield from _reserved_functions(connection, ask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,7 @@ def _columns(
         for privilege in ("SELECT", "INSERT", "UPDATE", "REFERENCES"):
             held = privilege in column.held
             tally = tallies.setdefault(privilege, _Tally())
-            if column.column_name in rights.columns.get(privilege, ()) or privilege in rights.must:
+            if column.column_name in rights.columns.get(privilege, ()):
                 (tally.needed if held else tally.lacking).append(name)
             elif privilege not in rights.may:
                 (tally.surplus if held else tally.withheld).append(name)
@@ -310,10 +311,14 @@ def probe_powers(connection: psycopg.Connection[Any], user: str, *, mend: str) -
             mend=mend,
             permitted=permitted,
         )
+
+
+def _reserved_functions(connection: psycopg.Connection[Any], ask: _Asker) -> Iterator[Check]:
+    """Functions kept from PUBLIC; their ACLs are each database's own."""
     functions = [row.signature for row in rows(connection, "probe_powers")]
     probe = ask("roles", "call functions reserved for administrators", can=False, tried=False)
-    yield (
-        Check(probe, Outcome.VIOLATED, listed(functions), "REVOKE EXECUTE on them, or the membership that gives it")
-        if (functions)
-        else Check(probe, Outcome.OK)
-    )
+    if functions:
+        step = f"REVOKE EXECUTE ON FUNCTION {listed(functions)} FROM {ask.user}, or the membership that gives it"
+        yield Check(probe, Outcome.VIOLATED, listed(functions), step)
+    else:
+        yield Check(probe, Outcome.OK)
