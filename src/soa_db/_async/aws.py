@@ -44,6 +44,7 @@ class AsyncAwsClients:
         external_id: external id that the role's trust policy may demand.
         endpoint_url: another endpoint for every service; AWS_ENDPOINT_URL and its kin are honoured without it.
         clock: the clocks, for tests.
+        source: whose rights assume the role; those of the process or profile when left out (see ``assume``).
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class AsyncAwsClients:
         external_id: str | None = None,
         endpoint_url: str | None = None,
         clock: Clock | None = None,
+        source: Self | None = None,
     ) -> None:
         self._region = region
         self._profile = profile
@@ -64,7 +66,7 @@ class AsyncAwsClients:
         self._clock = clock or Clock()
         self._flights: SingleFlight[Any] = SingleFlight()
         self._made: Backend | None = None
-        self._source: Self | None = None
+        self._source = source
 
     @classmethod
     def from_target(cls, target: AwsTarget) -> Self:
@@ -82,16 +84,15 @@ class AsyncAwsClients:
 
         Their ``target`` names the role, not the way to it: hand such clients on, not their target.
         """
-        made = type(self)(
+        return type(self)(
             region=self._region,
             profile=self._profile,
             role_arn=role_arn,
             external_id=external_id,
             endpoint_url=self._endpoint_url,
             clock=self._clock,
+            source=self,
         )
-        made._source = self
-        return made
 
     @property
     def target(self) -> AwsTarget:

@@ -81,7 +81,9 @@ class AwsSession:
             if self._session is None:
                 session = self._new()
                 if self._role_arn is not None:
-                    provider = _RoleProvider(partial(self._assume_role, self._source.botocore() if self._source else session))
+                    provider = _RoleProvider(
+                        partial(self._assume_role, self._source.botocore() if self._source else session)
+                    )
                     session = self._new()
                     session.register_component("credential_provider", CredentialResolver([provider]))
                 self._session = session

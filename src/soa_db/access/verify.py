@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,17 @@ from soa_db.access.aws.probe import probe_aws
 from soa_db.access.postgres.expect import expected_access
 from soa_db.access.postgres.logins import LoaderLogins, Rights
 from soa_db.access.report import Check, Outcome, Probe, VerifyReport
+from soa_db.access.settings import Settings, load_settings
 from soa_db.errors import ConfigurationError, SoaDbError
 from soa_db.names import check_env
 
 if TYPE_CHECKING:
+    from soa_db.access.postgres.expect import ServerAccess
     from soa_db.access.postgres.logins import Logins
     from soa_db.access.postgres.probe import Run
     from soa_db.access.spec import PostgresIdentity, SpecSet
     from soa_db.aws import AwsClients
+    from soa_db.names import Env
 
 __all__ = ["Progress", "verify"]
 
@@ -39,6 +43,7 @@ def verify(
     only: Collection[str] | None = None,
     jobs: int = 8,
     progress: Progress | None = None,
+    settings: Settings | None = None,
     logins: Logins | None = None,
 ) -> VerifyReport:
     """Log in as every identity of the specs and try what it must and must not be able to do.
@@ -46,64 +51,80 @@ def verify(
     Args:
         specs: the specs of all services that share the server; what they leave out counts as foreign.
         env: the environment.
-        aws: whose AWS rights to use; the process's when left out.
+        aws: whose AWS rights to use; by the settings of ``env`` when left out.
         assume_role: template of a role ARN, e.g. ``arn:aws:iam::{account}:role/{service}-{role}``: log in with each
             service's own AWS rights, and prove that these open nothing of anybody else's.
         only: service ids; only their identities and databases are probed.
         jobs: how many identities at once.
         progress: called with the number of finished parts, of all parts, and the name of the one just finished.
+        settings: soa-db.toml; looked for when left out.
         logins: another way of logging in, for tests.
 
     Raises:
-        ConfigurationError: an argument cannot be used.
+        ConfigurationError: an argument cannot be used, or the caller is in another AWS account than expected.
+        CredentialError: AWS does not say who the caller is.
     """
-    from soa_db.access.postgres.probe import Run
-    from soa_db.access.postgres.probe_database import Strangers
-    from soa_db.access.postgres.probe_server import judge_server
-
     environment = check_env(env)
     if jobs < 1:
         raise ConfigurationError("jobs must be at least 1")
     chosen = _chosen(specs, only)
-    iam = environment != "dev"
-    own_clients: AwsClients | None = None
-    rights: Rights | None = None
-    if logins is None:
-        if aws is None:
-            from soa_db.aws import AwsClients
-
-            aws = own_clients = AwsClients()
-        rights = Rights(environment, aws, assume_role)
-        logins = LoaderLogins(rights)
     access = expected_access(specs)
-    mend = f"soa-db provision --env {environment}"
-    run = Run(access, logins, iam, mend)
-    try:
-        facts = run.read_server()
-        known = None if isinstance(facts, Check) else facts
-        strangers = known.strangers if known else Strangers()
-        mine = [identity for identity in access.identities if identity.service in chosen]
-        parts: list[Part] = [(identity.user, partial(run.identity, identity, known)) for identity in mine]
-        if rights is not None and rights.assumes:
-            parts += [(f"{one.user} (AWS)", partial(_aws, run, rights, one)) for one in _tiers(mine)]
-        parts += [
-            (database.name, partial(run.database, database, strangers))
-            for database in access.databases
-            if database.service in chosen
-        ]
-        server = [facts] if isinstance(facts, Check) else list(judge_server(facts, access, iam=iam, mend=mend))
-        users = {identity.user for identity in mine}
-        found = [
-            *_together(parts, jobs, progress),
-            *(check for check in server if check.probe.identity in users or check.probe.identity not in access.users),
-        ]
-    finally:
-        if rights is not None:
-            rights.close()
-        if own_clients is not None:
-            own_clients.close()
+    mine = [identity for identity in access.identities if identity.service in chosen]
+    with ExitStack() as stack:
+        rights: Rights | None = None
+        if logins is None:
+            rights = stack.enter_context(closing(_rights(environment, aws, assume_role, settings)))
+            logins = LoaderLogins(rights)
+        found = _probe(access, mine, logins, rights, env=environment, jobs=jobs, progress=progress)
     home = tuple((one.user, tuple(database.name for database in access.reachable(one))) for one in mine)
-    return VerifyReport(environment, tuple(found), home)
+    return VerifyReport(environment, found, home)
+
+
+def _probe(
+    access: ServerAccess,
+    mine: list[PostgresIdentity],
+    logins: Logins,
+    rights: Rights | None,
+    *,
+    env: Env,
+    jobs: int,
+    progress: Progress | None,
+) -> tuple[Check, ...]:
+    from soa_db.access.postgres.probe import Run
+    from soa_db.access.postgres.probe_database import Strangers
+    from soa_db.access.postgres.probe_server import judge_server
+
+    iam, mend = env != "dev", f"soa-db provision --env {env}"
+    run = Run(access, logins, iam, mend)
+    facts = run.read_server()
+    known = None if isinstance(facts, Check) else facts
+    strangers = known.strangers if known else Strangers()
+    parts: list[Part] = [(identity.user, partial(run.identity, identity, known)) for identity in mine]
+    if rights is not None and rights.assumes:
+        parts += [(f"{one.user} (AWS)", partial(_aws, run, rights, one)) for one in _tiers(mine)]
+    services = {identity.service for identity in mine}
+    parts += [
+        (database.name, partial(run.database, database, strangers))
+        for database in access.databases
+        if database.service in services
+    ]
+    server = [facts] if isinstance(facts, Check) else list(judge_server(facts, access, iam=iam, mend=mend))
+    left_out = access.users - {identity.user for identity in mine}
+    return (*_together(parts, jobs, progress), *(check for check in server if check.probe.identity not in left_out))
+
+
+def _rights(env: Env, aws: AwsClients | None, assume_role: str | None, settings: Settings | None) -> Rights:
+    from soa_db.aws import AwsClients
+
+    settings = load_settings() if settings is None else settings
+    clients = aws or AwsClients.from_target(settings.environment(env).target)
+    rights = Rights(env, clients, assume_role, own=aws is None)
+    try:
+        settings.check_account(clients, env)
+    except BaseException:
+        rights.close()
+        raise
+    return rights
 
 
 def _chosen(specs: SpecSet, only: Collection[str] | None) -> set[str]:

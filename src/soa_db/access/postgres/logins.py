@@ -53,12 +53,14 @@ class Rights:
         aws: the caller's.
         assume_role: template of a role ARN with the fields {service}, {role}, {env} and {account}; None: no other
             rights than the caller's.
+        own: ``aws`` is to be closed with the rest.
 
     Raises:
         ConfigurationError: the template has another field, or is none.
     """
 
-    def __init__(self, env: Env, aws: AwsClients, assume_role: str | None) -> None:
+    def __init__(self, env: Env, aws: AwsClients, assume_role: str | None, *, own: bool = False) -> None:
+        self._own = own
         self.env = env
         self.aws = aws
         self.assumes = assume_role is not None
@@ -84,9 +86,7 @@ class Rights:
             if tier not in self._clients:
                 account = self.aws.caller_identity().account if "{account}" in self._template else ""
                 self._clients[tier] = self.aws.assume(
-                    self._template.format(
-                        service=identity.service, role=identity.role, env=self.env, account=account
-                    )
+                    self._template.format(service=identity.service, role=identity.role, env=self.env, account=account)
                 )
             return self._clients[tier]
 
@@ -98,6 +98,8 @@ class Rights:
     def close(self) -> None:
         """Close the clients made here; the caller's stay open."""
         with self._lock:
+            if self._own:
+                self.aws.close()
             for clients in self._clients.values():
                 clients.close()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from psycopg import sql
@@ -124,15 +125,15 @@ def _judge(held: list[Any], database: DatabaseAccess, own: str, mend: str) -> It
             surplus.setdefault(user, []).append(f"{', '.join(sorted(more))} on a {what}")
 
     for user, count in counts.items():
-        place = (user, database.name, "later")
+        ask = partial(Probe, user, database.name, "later")
         if user in lacking:
-            probe = Probe(*place, "use what the owner makes later", "can", "attempt")
+            probe = ask("use what the owner makes later", "can", "attempt")
             yield Check(probe, Outcome.VIOLATED, f"lacks {'; '.join(lacking[user])}", mend)
         if user in surplus:
-            probe = Probe(*place, "do more than declared with what the owner makes later", "cannot", "attempt")
+            probe = ask("do more than declared with what the owner makes later", "cannot", "attempt")
             yield Check(probe, Outcome.VIOLATED, f"has {'; '.join(surplus[user])}", mend)
         if user not in lacking and user not in surplus:
-            probe = Probe(*place, f"the declared rights on {count} objects made later", "is", "attempt")
+            probe = ask(f"the declared rights on {count} objects made later", "is", "attempt")
             yield Check(probe, Outcome.OK)
 
 
