@@ -294,12 +294,16 @@ def _fit(text: str, width: int) -> str:
 
 def _grouped(checks: Iterable[Check]) -> list[str]:
     """Checks under the step that mends them, so that one cause with many effects reads as one."""
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, dict[tuple[str, str, str], list[Check]]] = {}
     for check in checks:
-        groups.setdefault(check.mend, []).append(str(check))
+        alike = groups.setdefault(check.mend, {})
+        alike.setdefault((check.probe.what, check.probe.expect, check.detail), []).append(check)
     lines: list[str] = []
-    for mend, texts in groups.items():
-        lines += [f"  {text}" for text in texts]
+    for mend, alike in groups.items():
+        for found in alike.values():
+            lines += [f"  {check}" for check in found[:3]]
+            if len(found) > 3:
+                lines.append(f"  … and {len(found) - 3} more like it")
         if mend:
             lines.append(f"    → {mend}")
     return lines

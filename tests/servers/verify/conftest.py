@@ -33,11 +33,8 @@ class PasswordLogins:
     def __init__(self, port: int) -> None:
         self.port = port
 
-    def config(
-        self, identity: PostgresIdentity, database: str, *, rights_of: PostgresIdentity | None = None
-    ) -> PostgresConfig:
+    def config(self, identity: PostgresIdentity, database: str) -> PostgresConfig:
         """The identity's password, whoever asks."""
-        del rights_of
         return PostgresConfig(
             instance_name="test",
             host="127.0.0.1",
@@ -47,6 +44,10 @@ class PasswordLogins:
             auth=PasswordAuth.model_validate({"password": PASSWORD}),
             tls=None,
         )
+
+    def impostor(self, identity: PostgresIdentity, user: str, database: str) -> PostgresConfig:
+        """There are no tokens here."""
+        raise AssertionError((identity, user, database))
 
     def connect(self, config: PostgresConfig) -> psycopg.Connection[Any]:
         """One connection in autocommit mode."""

@@ -125,11 +125,9 @@ def test_only_the_services_asked_for_are_probed_against_what_all_specs_say(world
     tried: set[str] = set()
 
     class Watching(PasswordLogins):
-        def config(
-            self, identity: PostgresIdentity, database: str, *, rights_of: PostgresIdentity | None = None
-        ) -> PostgresConfig:
+        def config(self, identity: PostgresIdentity, database: str) -> PostgresConfig:
             tried.add(identity.service)
-            return super().config(identity, database, rights_of=rights_of)
+            return super().config(identity, database)
 
     report = verify(world.specs, env="dev", only=[f"{world.tag}-beta"], logins=Watching(world.server.port))
     assert report.exit_code == 0

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
-from soa_db.config import IamAuth, SecretAuth, SessionConfig
+from pydantic import SecretStr
+
+from soa_db.config import IamAuth, PasswordAuth, SecretAuth, SessionConfig
 from soa_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -26,14 +28,16 @@ _SESSION = SessionConfig(
 class Logins(Protocol):
     """Gives configurations and connections; a test has its own."""
 
-    def config(
-        self, identity: PostgresIdentity, database: str, *, rights_of: PostgresIdentity | None = None
-    ) -> PostgresConfig:
-        """How ``identity`` reaches ``database``, with the AWS rights of ``rights_of`` (its own when left out).
+    def config(self, identity: PostgresIdentity, database: str) -> PostgresConfig:
+        """How ``identity`` reaches ``database``.
 
         Raises:
             SoaDbError: AWS did not give what it takes.
         """
+        ...
+
+    def impostor(self, identity: PostgresIdentity, user: str, database: str) -> PostgresConfig:
+        """How ``identity`` could try to pass for another user: with a token for it that its own AWS rights signed."""
         ...
 
     def connect(self, config: PostgresConfig) -> psycopg.Connection[Any]:
@@ -113,18 +117,15 @@ class LoaderLogins:
 
     def __init__(self, rights: Rights) -> None:
         self._rights = rights
-        self._configs: dict[tuple[str, str, str, str], PostgresConfig] = {}
+        self._configs: dict[tuple[str, str], PostgresConfig] = {}
 
-    def config(
-        self, identity: PostgresIdentity, database: str, *, rights_of: PostgresIdentity | None = None
-    ) -> PostgresConfig:
+    def config(self, identity: PostgresIdentity, database: str) -> PostgresConfig:
         """Load the configuration of one of the identity's own databases and turn it to the one asked for."""
         from soa_db.postgres import load_postgres_config_from_aws
 
         db_id = identity.db_ids[identity.databases.index(database) if database in identity.databases else 0]
         home = identity.databases[identity.db_ids.index(db_id)]
-        whose = rights_of or identity
-        key = (identity.user, db_id, whose.service, whose.role)
+        key = (identity.user, db_id)
         config = self._configs.get(key)
         if config is None:
             config = load_postgres_config_from_aws(
@@ -134,11 +135,23 @@ class LoaderLogins:
                 db_id=db_id,
                 user=identity.user,
                 database=home,
-                aws=self._rights.of(whose),
+                aws=self._rights.of(identity),
                 session=_SESSION,
             )
             self._configs[key] = config
         return config if database == home else config.model_copy(update={"database": database})
+
+    def impostor(self, identity: PostgresIdentity, user: str, database: str) -> PostgresConfig:
+        """Sign a token for another user; as a plain password, since nothing is to be renewed when it is refused."""
+        from soa_db._sync.credentials import IamCredentials
+
+        own = self.config(identity, identity.databases[0])
+        if not isinstance(own.auth, IamAuth):
+            raise ConfigurationError("the identity does not log in by IAM token", user=identity.user)
+        aws = self._rights.of(identity)
+        token = IamCredentials(own.auth, host=own.host, port=own.port, user=user, aws=aws).get().secret
+        auth = PasswordAuth(password=SecretStr(token))
+        return own.model_copy(update={"user": user, "database": database, "auth": auth})
 
     def connect(self, config: PostgresConfig) -> psycopg.Connection[Any]:
         """Connect as a service would, with the AWS clients the configuration was loaded with."""

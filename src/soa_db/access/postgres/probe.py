@@ -174,7 +174,7 @@ class Run:
         )
 
     def _token(self, identity: PostgresIdentity, other: PostgresIdentity) -> Iterator[Check]:
-        config = self.logins.config(other, other.databases[0], rights_of=identity)
+        config = self.logins.impostor(identity, other.user, other.databases[0])
         yield probe_token_of_another(self.logins.connect, config, user=identity.user, other=other.user)
 
     @staticmethod
