@@ -80,9 +80,9 @@ class JsonApi:
 
     def _attempts(self) -> int:
         """How often to try, as botocore's own configuration says (AWS_MAX_ATTEMPTS); 3 unless it does."""
-        configured = self._session.botocore().get_config_variable("max_attempts")
+        session = self._session.botocore()
         try:
-            return max(1, int(configured or 3))
+            return max(1, int(session.get_config_variable("max_attempts") or 3))
         except ValueError as error:
             raise ConfigurationError("AWS_MAX_ATTEMPTS is not a number") from error
 

@@ -1,0 +1,47 @@
+"""An emulated AWS that counts what it is asked and can be told to fail, and the two kinds of clients as one."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from soa_db.aws import AsyncAwsClients, AwsClients
+from soa_db.local.aws import EmulatedAws
+
+REGION = "us-west-2"
+ACCOUNT = "111111111111"
+OTHER_ACCOUNT = "222222222222"
+
+
+class CountingAws(EmulatedAws):
+    """Signatures and policies enforced, as in the local environment; ``faults`` are answered first, one a call."""
+
+    def __init__(self) -> None:
+        super().__init__((ACCOUNT, OTHER_ACCOUNT), region=REGION)
+        self.seen: Counter[str] = Counter()
+        self.faults: list[tuple[int, str]] = []
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        self.seen[str(environ.get("HTTP_X_AMZ_TARGET", "query")).rpartition(".")[2]] += 1
+        if not self.faults:
+            return super().__call__(environ, start_response)
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        status, body = self.faults.pop(0)
+        start_response(f"{status} X", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+        return [body.encode()]
+
+    def fail(self, code: str, *, times: int = 1, status: int = 400, message: str = "because") -> None:
+        """Answer the next calls with an error."""
+        self.faults += [(status, json.dumps({"__type": f"com.amazonaws#{code}", "message": message}))] * times
+
+
+Clients = AsyncAwsClients | AwsClients
+Make = Callable[..., Clients]
+
+
+async def settle(value: Any) -> Any:
+    """Await what an asynchronous method returned; pass on what a blocking one did."""
+    return await value if inspect.isawaitable(value) else value
