@@ -186,10 +186,17 @@ class SetPassword:
 
 @dataclass(frozen=True, slots=True)
 class RetireIn:
-    """Give what a retired role owns in one database to another role, and take its privileges there away."""
+    """Give what a retired role owns in one database to another role, and take its privileges there away.
+
+    Attributes:
+        role: the retired role.
+        heir: who gets what it owns.
+        owners: the owners of what it has privileges on, who alone can take them away.
+    """
 
     role: str
     heir: str
+    owners: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

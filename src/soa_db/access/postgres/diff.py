@@ -30,6 +30,8 @@ from soa_db.access.postgres.state import DatabaseState, Membership, ObjectName, 
 __all__ = ["Comparison", "compare_server", "diff_database"]
 
 _COMMENT = "soa-db: "
+# Where shared objects are seen to; every server has it.
+ADMIN_DATABASE = "postgres"
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,28 +305,50 @@ def _retired(context: Context) -> Findings:
                 f"a superuser must run: {_human_grant(retired.name, found, state.admin.name, context.version)}",
             )
             continue
-        blocked = False
-        places = state.depended.get(retired.name, frozenset())
-        # What hangs on shared objects alone (a right to connect) is dropped from wherever we are.
-        for place in sorted(place or "postgres" for place in places):
-            database = state.databases.get(place)
-            if place in context.desired.databases or (
-                database is not None and database.connectable and database.admin_may_connect
-            ):
-                findings.database = place
-                findings.change(RetireIn(retired.name, heir), destructive=True)
-            else:
-                blocked = True
-                findings.unreachable(
-                    f"retired role {shown(retired.name)} owns something or has rights in database {shown(place)}, "
-                    f"which {shown(state.admin.name)} cannot connect to",
-                    f"a superuser must run there: REASSIGN OWNED BY {_quoted(retired.name)} TO {_quoted(heir)}; "
-                    f"DROP OWNED BY {_quoted(retired.name)}",
-                )
+        reachable = [_retire_in(retired.name, heir, place, context, findings) for place in _places(retired.name, state)]
         findings.database = None
-        if not blocked:
+        if all(reachable):
             findings.change(DropRole(retired.name), destructive=True)
     return findings
+
+
+def _places(role: str, state: ServerState) -> list[tuple[str, frozenset[str | None]]]:
+    """The databases to go to, with the owners of what depends on the role there."""
+    found: dict[str, frozenset[str | None]] = {}
+    for place, owning in state.depended.get(role, {}).items():
+        # What hangs on shared objects (a right to connect) can be dropped from any database.
+        name = ADMIN_DATABASE if place is None else place
+        found[name] = found.get(name, frozenset()) | owning
+    return sorted(found.items(), key=lambda item: item[0])
+
+
+def _retire_in(
+    role: str, heir: str, place: tuple[str, frozenset[str | None]], context: Context, findings: Findings
+) -> bool:
+    """Add what retires a role in one database; False when that is out of reach."""
+    name, owning = place
+    state = context.state
+    database = state.databases.get(name)
+    declared = context.desired.databases.get(name)
+    enters = declared is not None or (database is not None and database.connectable and database.admin_may_connect)
+    beyond = sorted(
+        "a superuser" if owner is None else owner
+        for owner in owning
+        if not state.admin.superuser and (owner is None or not context.may_become(owner, name))
+    )
+    if enters and not beyond:
+        owner = {declared.owner} if declared is not None else set()
+        acting = {one for one in owning | owner if one is not None}
+        findings.database = name
+        findings.change(RetireIn(role, heir, tuple(sorted(acting))), destructive=True)
+        return True
+    reason = f"something there belongs to {', '.join(map(shown, beyond))}" if enters else "it cannot be connected to"
+    findings.unreachable(
+        f"retired role {shown(role)} stays: {shown(state.admin.name)} cannot see to database {shown(name)}: {reason}",
+        f"a superuser must run there: REASSIGN OWNED BY {_quoted(role)} TO {_quoted(heir)}; "
+        f"DROP OWNED BY {_quoted(role)}",
+    )
+    return False
 
 
 def _quoted(name: str) -> str:

@@ -56,6 +56,9 @@ def inspect_server(connection: Connection, retired: Iterable[str] = ()) -> Serve
     ((name, version, superuser, createdb, createrole, replication, bypassrls, iam_member, administers, acts_as),) = (
         answer["admin"]
     )
+    depended: dict[str, dict[str | None, frozenset[str | None]]] = {}
+    for role, database, its_owners in answer["depended"]:
+        depended.setdefault(role, {})[database] = frozenset(its_owners)
     return ServerState(
         version=version,
         admin=Admin(
@@ -76,7 +79,7 @@ def inspect_server(connection: Connection, retired: Iterable[str] = ()) -> Serve
             name: DatabaseState(name, owner, _acl(acl), connectable, may_connect, frozenset(used))
             for name, owner, acl, connectable, may_connect, used in answer["databases"]
         },
-        depended={role: frozenset(databases) for role, databases in answer["depended"]},
+        depended=depended,
     )
 
 

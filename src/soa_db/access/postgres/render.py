@@ -118,7 +118,7 @@ def owners(action: Action) -> frozenset[str]:
         case CreateSchema(owner=owner) | Privileges(owner=owner) | DefaultPrivileges(owner=owner):
             return frozenset({owner})
         case RetireIn(role=role, heir=heir):
-            return frozenset({role, heir})
+            return frozenset({role, heir, *action.owners})
         case _:
             return frozenset()
 

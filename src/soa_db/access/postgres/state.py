@@ -241,7 +241,8 @@ class ServerState:
         settings: settings of roles.
         databases: every database that is no template, by name.
         contents: by database; a declared database may be missing: it does not exist, or cannot be connected to.
-        depended: for each role on which something depends, the databases (None: shared objects) where it does.
+        depended: by retired role, the databases (None: shared objects) where something depends on it, with the
+            owners of what does; an owner of None is the bootstrap superuser.
         passwords: of development users, by name; empty elsewhere.
     """
 
@@ -252,5 +253,5 @@ class ServerState:
     settings: tuple[RoleSetting, ...] = ()
     databases: Mapping[str, DatabaseState] = field(default_factory=dict)
     contents: Mapping[str, Contents] = field(default_factory=dict)
-    depended: Mapping[str, frozenset[str | None]] = field(default_factory=dict)
+    depended: Mapping[str, Mapping[str | None, frozenset[str | None]]] = field(default_factory=dict)
     passwords: Mapping[str, PasswordState] = field(default_factory=dict)

@@ -1,11 +1,17 @@
--- Where something depends on the given roles: owned objects, privileges, policies. NULL: on shared objects.
-SELECT r.rolname::text, array_agg(DISTINCT d.datname::text)
+-- Where something depends on the given roles (owned objects, privileges, policies), and who owns those objects: as whom
+-- one must act to take privileges away. A database of NULL: shared objects. An owner of NULL: the bootstrap superuser,
+-- whose ownership is not recorded (src/backend/catalog/pg_shdepend.c, "pinned").
+SELECT r.rolname::text, d.datname::text,
+       array_agg(DISTINCT CASE s.deptype WHEN 'o' THEN r.rolname ELSE w.rolname END::text)
   FROM pg_shdepend AS s
   JOIN pg_roles AS r ON r.oid = s.refobjid
   LEFT JOIN pg_database AS d ON d.oid = s.dbid
+  LEFT JOIN pg_shdepend AS o
+         ON (o.dbid, o.classid, o.objid, o.objsubid, o.deptype) = (s.dbid, s.classid, s.objid, 0, 'o')
+        AND o.refclassid = 'pg_authid'::regclass
+  LEFT JOIN pg_roles AS w ON w.oid = o.refobjid
  WHERE s.refclassid = 'pg_authid'::regclass
    AND r.rolname = ANY(%(roles)s)
-   -- Memberships (16+) go with the role.
+   -- Memberships (recorded since 16) and default privileges go with the role itself.
    AND s.classid <> 'pg_auth_members'::regclass
-   -- A default privilege, a setting and the like of the role go with DROP OWNED.
- GROUP BY 1
+ GROUP BY 1, 2

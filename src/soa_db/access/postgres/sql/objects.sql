@@ -28,8 +28,9 @@ WITH schemas AS MATERIALIZED (
            END
       FROM pg_proc AS p
      WHERE p.pronamespace IN (SELECT oid FROM schemas)
+       -- Nor the constructors of range types, which follow their type.
        AND NOT EXISTS (SELECT FROM pg_depend AS e
-                        WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e')
+                        WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype IN ('e', 'i'))
     UNION ALL
     -- Not the row types of tables, nor array and multirange types: they follow their table or element.
     SELECT 'type', t.typnamespace, t.typowner, coalesce(t.typacl, acldefault('T', t.typowner)), false, t.typname, NULL
