@@ -1,11 +1,12 @@
 """Roles in code: ``db-access.yaml`` → plan → provision → verify → rotate.
 
-``plan`` and ``apply`` are functions here and modules too: importing the functions now, after the modules, is what lets
-the functions win. Both modules load the driver and the AWS libraries only when they are called.
+``plan``, ``apply`` and ``rotate`` are functions here and modules too: importing the functions now, after the modules,
+is what lets the functions win. The modules load the driver and the AWS libraries only when they are called.
 """
 
 from soa_db.access.apply import apply, plan
 from soa_db.access.plan import ApplyResult, Change, Notice, Plan, PlanOptions, Progress, ProgressEvent, load_plan
+from soa_db.access.rotate import Rotated, RotateResult, rotate
 from soa_db.access.spec import Spec, SpecSet, load_spec, load_specs
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "PlanOptions",
     "Progress",
     "ProgressEvent",
+    "RotateResult",
+    "Rotated",
     "Spec",
     "SpecSet",
     "apply",
@@ -23,4 +26,5 @@ __all__ = [
     "load_spec",
     "load_specs",
     "plan",
+    "rotate",
 ]

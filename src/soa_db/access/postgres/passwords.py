@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from soa_db.access.aws.secrets import PasswordSecret, insecure_dev_password, issue_password, read_passwords
+from soa_db.access.aws.stages import fits
 from soa_db.access.postgres.inspect import PARALLEL
 from soa_db.access.postgres.render import set_password
 from soa_db.access.postgres.state import PasswordState, ServerState
@@ -75,7 +76,7 @@ class DevelopmentPasswords:
             return f"new secret {name}"
         if version.payload is None:
             return f"secret {name} is malformed"
-        wrong = [field for field, value in fields.items() if str(version.payload.get(field, "")) != str(value)]
+        wrong = [field for field, value in fields.items() if not fits(version.payload, {field: value})]
         return f"secret {name} has another {', '.join(wrong)}" if wrong else ""
 
     def _fields(self, role: DesiredRole, database: str) -> dict[str, object]:

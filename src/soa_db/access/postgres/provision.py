@@ -37,6 +37,7 @@ from soa_db.access.postgres.desired import IAM_ROLE, Desired
 from soa_db.access.postgres.diff import compare_server, diff_database
 from soa_db.access.postgres.diff_contents import diff_contents
 from soa_db.access.postgres.inspect import PARALLEL, inspect_all_contents, inspect_contents, inspect_server
+from soa_db.access.postgres.lock import server_lock
 from soa_db.access.postgres.render import bracket_close, bracket_open, owners, render
 from soa_db.errors import ConnectionFailed, PoolTimeout, ProvisionError
 
@@ -45,14 +46,11 @@ if TYPE_CHECKING:
     from soa_db.access.postgres.passwords import DevelopmentPasswords
     from soa_db.access.postgres.state import ServerState
 
-__all__ = ["LOCK_KEY", "PostgresProvisioner"]
+__all__ = ["PostgresProvisioner"]
 
 Connection = psycopg.Connection[Any]
 T = TypeVar("T")
 
-# An advisory lock is per database: it is taken in `postgres`, whatever is provisioned. ASCII of "soa-db".
-LOCK_KEY = int.from_bytes(b"soa-db", "big")
-_POLL = 0.1  # seconds between two looks at a lock that somebody else holds
 _ATTEMPTS = 5
 
 
@@ -91,28 +89,8 @@ class PostgresProvisioner:
         Raises:
             ProvisionError: another run still held the lock.
         """
-        with closing(self.server.connect()) as connection:
-            yield LockedServer(self, connection, self._lock(connection, timeout))
-
-    def _lock(self, connection: Connection, timeout: float | None) -> float:
-        start = time.monotonic()
-        self._tell("lock", f"taking the lock of {self.server.address}")
-        told = False
-        # Tried again and again instead of waited for: a waiting statement cannot be interrupted by Ctrl-C at once,
-        # and holds a snapshot.
-        while not _one(connection.execute("SELECT pg_try_advisory_lock(%s)", [LOCK_KEY])):
-            waited = time.monotonic() - start
-            if timeout is not None and waited >= timeout:
-                raise ProvisionError(
-                    f"another provisioning run held the lock for {waited:.0f} s",
-                    hint="wait until it ends, and run the command again",
-                    host=self.server.address,
-                )
-            if not told:
-                self._tell("wait", f"another run is provisioning {self.server.address}; waiting for it")
-                told = True
-            time.sleep(_POLL)
-        return time.monotonic() - start
+        with server_lock(self.server, timeout=timeout, progress=self.progress) as (connection, waited):
+            yield LockedServer(self, connection, waited)
 
     def _tell(self, step: str, message: str, database: str | None = None) -> None:
         self.progress(ProgressEvent(step, message, database))

@@ -1,0 +1,65 @@
+"""One run per server at a time: provisioning and rotation take the same lock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from soa_db.access.plan import Progress, ProgressEvent
+from soa_db.errors import ProvisionError
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from soa_db.access.postgres.admin import AdminServer
+
+__all__ = ["LOCK_KEY", "server_lock"]
+
+# An advisory lock is per database: it is taken in `postgres`, whatever is changed. ASCII of "soa-db".
+LOCK_KEY = int.from_bytes(b"soa-db", "big")
+_POLL = 0.1  # seconds between two looks at a lock that somebody else holds
+
+
+@contextmanager
+def server_lock(
+    server: AdminServer, *, timeout: float | None, progress: Progress
+) -> Iterator[tuple[psycopg.Connection[Any], float]]:
+    """Hold the server's lock for as long as the block runs; whoever dies in it lets go with the session.
+
+    Args:
+        server: the server.
+        timeout: seconds to wait for another run; None for as long as it takes.
+        progress: told that the lock is being taken, and when there is somebody to wait for.
+
+    Returns:
+        The session that holds the lock, in the database ``postgres``, and the seconds it took to get it. What is done
+        over that very session is done under the lock for certain.
+
+    Raises:
+        ProvisionError: another run still held the lock.
+    """
+    with closing(server.connect()) as connection:
+        yield connection, _take(connection, server.address, timeout, progress)
+
+
+def _take(connection: psycopg.Connection[Any], address: str, timeout: float | None, progress: Progress) -> float:
+    start = time.monotonic()
+    progress(ProgressEvent("lock", f"taking the lock of {address}"))
+    told = False
+    # Tried again and again instead of waited for: a waiting statement cannot be interrupted by Ctrl-C at once, and
+    # holds a snapshot.
+    while connection.execute("SELECT pg_try_advisory_lock(%s)", [LOCK_KEY]).fetchone() != (True,):
+        waited = time.monotonic() - start
+        if timeout is not None and waited >= timeout:
+            raise ProvisionError(
+                f"another run at this server held the lock for {waited:.0f} s",
+                hint="wait until it ends, and run the command again",
+                host=address,
+            )
+        if not told:
+            progress(ProgressEvent("wait", f"another run is at work on {address}; waiting for it"))
+            told = True
+        time.sleep(_POLL)
+    return time.monotonic() - start

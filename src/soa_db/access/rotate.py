@@ -1,0 +1,281 @@
+"""New passwords for users that log in with one: in dev all, in mirror and prod those of services not yet on IAM.
+
+PostgreSQL keeps one live password per user. From the moment the server is given the new one the old one is refused, so
+a client must read its secret again: this library does (AWSCURRENT, then AWSPENDING while the rotation is under way),
+and loses no call; a client that read its secret once and for all is cut off at its next connect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from soa_db.access.plan import Progress, ProgressEvent
+from soa_db.access.settings import Settings, load_settings
+from soa_db.errors import ConfigurationError, ProvisionError
+from soa_db.names import Env, check_env, check_role, dev_secret_name, password_secret_name
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from soa_db.access.aws.secrets import PasswordSecret
+    from soa_db.access.postgres.admin import AdminServer
+    from soa_db.access.spec import SpecSet
+    from soa_db.aws import AwsClients
+
+__all__ = ["RotateResult", "Rotated", "rotate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """One user that has a new password.
+
+    Attributes:
+        service: whose it is.
+        user: the user.
+        secrets: the secrets that hold the password.
+        finished: the password is that of a rotation that was interrupted before.
+    """
+
+    service: str
+    user: str
+    secrets: tuple[str, ...]
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RotateResult:
+    """What a rotation did.
+
+    Attributes:
+        rotated: the users, in the order of the specs.
+        skipped: a sentence for each service that has no password here.
+    """
+
+    rotated: tuple[Rotated, ...]
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Login:
+    """A user with the secrets that hold its password."""
+
+    service: str
+    user: str
+    database: str
+    secrets: tuple[PasswordSecret, ...]
+
+
+def rotate(
+    specs: SpecSet,
+    *,
+    env: str,
+    all_consumers_reread: bool = False,
+    aws: AwsClients | None = None,
+    admin_url: str | None = None,
+    services: Collection[str] | None = None,
+    roles: Collection[str] | None = None,
+    settings: Settings | None = None,
+    lock_timeout: float | None = None,
+    progress: Progress | None = None,
+) -> RotateResult:
+    """Give users new passwords, in Secrets Manager and on the server; killed anywhere, the next run finishes it.
+
+    Args:
+        specs: the declared services.
+        env: ``dev``, ``mirror`` or ``prod``.
+        all_consumers_reread: that every client reads its secret again when the server refuses the password.
+        aws: AWS access; by the settings of ``env`` when left out.
+        admin_url: the administrator's URL, instead of SOA_DB_ADMIN_URL or what AWS says.
+        services: only these; all when left out.
+        roles: only these (dev); all when left out.
+        settings: soa-db.toml; looked for when left out.
+        lock_timeout: seconds to wait for another run at the same server; None for as long as it takes.
+        progress: told each step.
+
+    Raises:
+        ConfigurationError: it was not said that all consumers re-read, or the selection is wrong.
+        ProvisionError: a password could not be changed; those before it were, and nothing is lost.
+        CredentialError: AWS did not give, or take, what was needed.
+        ConnectionFailed: the server was not reached.
+    """
+    environment = check_env(env)
+    _check_selection(specs, environment, services, roles)
+    if not all_consumers_reread:
+        raise ConfigurationError(
+            "PostgreSQL keeps one live password per user: a client that read its secret once (the TypeScript "
+            "packages do) is cut off at its next connect",
+            hint="when every client of these services reads its secret again, say so: --all-consumers-reread",
+            env=env,
+        )
+    from soa_db.access.postgres.admin import AdminServer, admin_config
+    from soa_db.access.postgres.lock import server_lock
+
+    settings = load_settings() if settings is None else settings
+    tell = progress or (lambda _: None)
+    with ExitStack() as stack:
+        clients = aws or stack.enter_context(settings.aws_for(env))
+        settings.check_account(clients, env)
+        server = AdminServer(admin_config(environment, aws=clients, admin_url=admin_url), clients)
+        if environment == "dev":
+            logins, skipped = _in_dev(specs, server, services, roles), list[str]()
+        else:
+            logins, skipped = _on_passwords(specs, environment, clients, server, services)
+        if not logins:
+            return RotateResult((), tuple(skipped))
+        connection, _ = stack.enter_context(server_lock(server, timeout=lock_timeout, progress=tell))
+        run = _Run(environment, clients, server, connection, tell)
+        run.check_users(logins)
+        return RotateResult(tuple(run.rotate(login) for login in logins), tuple(skipped))
+
+
+def _check_selection(specs: SpecSet, env: Env, services: Collection[str] | None, roles: Collection[str] | None) -> None:
+    known = specs.by_service
+    for service in services or ():
+        if service not in known:
+            raise ConfigurationError(
+                f"there is no service {service!r} among the specs", hint=f"known are {', '.join(sorted(known))}"
+            )
+    for role in roles or ():
+        check_role(role)
+    if roles is not None and env != "dev":
+        raise ConfigurationError(
+            "a password secret of mirror or prod holds one user: a role cannot be chosen", hint="leave --role out"
+        )
+
+
+def _in_dev(
+    specs: SpecSet, server: AdminServer, services: Collection[str] | None, roles: Collection[str] | None
+) -> list[_Login]:
+    from soa_db.access.aws.secrets import PasswordSecret
+
+    config = server.config
+    return [
+        _Login(
+            identity.service,
+            identity.user,
+            identity.databases[0],
+            tuple(
+                PasswordSecret(
+                    dev_secret_name(identity.service, identity.role, db_id),
+                    identity.service,
+                    {"username": identity.user, "host": config.host, "port": config.port, "database": database},
+                )
+                for db_id, database in zip(identity.db_ids, identity.databases, strict=True)
+            ),
+        )
+        for identity in specs.postgres_identities()
+        if (services is None or identity.service in services) and (roles is None or identity.role in roles)
+    ]
+
+
+def _on_passwords(
+    specs: SpecSet, env: Env, aws: AwsClients, server: AdminServer, services: Collection[str] | None
+) -> tuple[list[_Login], list[str]]:
+    """The users of the password secrets that exist: whoever each payload names."""
+    from soa_db.access.aws.secrets import PasswordSecret, read_passwords
+
+    places = [
+        (spec.service, spec.database_name(database), password_secret_name(env, spec.service, database.id))
+        for spec in specs.specs
+        if services is None or spec.service in services
+        for database in spec.postgres_databases()
+    ]
+    versions = read_passwords(aws, [name for _, _, name in places])
+    found: dict[tuple[str, str], _Login] = {}
+    skipped: list[str] = []
+    for service, database, name in places:
+        version = versions[name]
+        if version is None:
+            skipped.append(f"{service} has no password secret {name}: it logs in by IAM token")
+            continue
+        user = _user(version.payload or {}, name, server)
+        login = found.get((service, user), _Login(service, user, database, ()))
+        found[service, user] = _Login(service, user, login.database, (*login.secrets, PasswordSecret(name, service)))
+    return list(found.values()), skipped
+
+
+def _user(payload: Mapping[str, object], name: str, server: AdminServer) -> str:
+    user = payload.get("username")
+    if not isinstance(user, str) or not user:
+        raise ConfigurationError(
+            "the secret does not say whose password it holds", hint="put a 'username' into its payload", secret=name
+        )
+    if user == server.config.user:
+        raise ConfigurationError(
+            f"the secret holds the password of the administrator {user!r}, which is not a service's to rotate",
+            hint="give the service a user of its own",
+            secret=name,
+        )
+    return user
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run, over the session that holds the lock: lose it, and nothing more is changed."""
+
+    env: Env
+    aws: AwsClients
+    server: AdminServer
+    connection: psycopg.Connection[Any]
+    tell: Progress
+
+    def check_users(self, logins: list[_Login]) -> None:
+        """Find missing roles before any secret is written."""
+        wanted = [login.user for login in logins]
+        found = self.connection.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", [wanted]).fetchall()
+        missing = sorted(set(wanted).difference(name for (name,) in found))
+        if missing:
+            raise ProvisionError(
+                f"there is no role {', '.join(missing)} on the server",
+                hint="`soa-db provision` makes it; nothing was changed",
+                host=self.server.address,
+            )
+
+    def rotate(self, login: _Login) -> Rotated:
+        """Rotate one user's password."""
+        from soa_db.access.aws.secrets import issue_password, stored_passwords
+
+        self._say(login, "rotating its password")
+
+        def opens(password: str) -> bool:
+            return self.server.opens(login.database, login.user, password)
+
+        stored = (password for secret in login.secrets for password in stored_passwords(self.aws, secret.name))
+        if self.env != "dev" and not any(map(opens, stored)):
+            raise ConfigurationError(
+                f"no password stored for {login.user} opens this server, so it is left alone",
+                hint="is the user on IAM already, or the secret for another server?",
+                host=self.server.address,
+                secret=login.secrets[0].name,
+            )
+        issued = issue_password(
+            self.aws,
+            login.secrets,
+            set_on_server=lambda password: self._set(login, password),
+            opens=opens,
+            goal="rotate",
+            progress=lambda sentence: self._say(login, sentence),
+        )
+        return Rotated(login.service, login.user, tuple(secret.name for secret in login.secrets), not issued.made)
+
+    def _set(self, login: _Login, password: str) -> None:
+        import psycopg
+
+        from soa_db.access.postgres.render import set_password
+
+        # Computed here, so that neither the statement nor the server's log holds the password.
+        verifier = self.connection.pgconn.encrypt_password(password.encode(), login.user.encode(), b"scram-sha-256")
+        try:
+            self.connection.execute(set_password(login.user, verifier.decode()))
+        except psycopg.Error as error:
+            raise ProvisionError(
+                f"the password of {login.user} could not be set: {error.diag.message_primary or type(error).__name__}",
+                hint="the new one stands in AWSPENDING; mend the cause and run the command again",
+                host=self.server.address,
+            ) from error
+
+    def _say(self, login: _Login, sentence: str) -> None:
+        self.tell(ProgressEvent("password", f"{login.user}: {sentence}", login.database))
