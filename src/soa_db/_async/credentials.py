@@ -110,8 +110,9 @@ class AsyncSecretCredentials:
         try:
             pending = self._from(await self._aws.secret(self._secret_id, stage="AWSPENDING", force=True))
         except (SecretNotFound, SecretMalformed):
-            # No rotation is under way, or one that has not written its password yet.
-            return None
+            # No rotation is under way. Or it ended between the two reads: then AWSCURRENT has the password now.
+            current = self._from(await self._aws.secret(self._secret_id, force=True))
+            return current if current.secret != rejected.secret else None
         if pending.secret == rejected.secret:
             return None
         self._pending = (current.secret, pending)

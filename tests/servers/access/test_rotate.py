@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -209,8 +210,14 @@ def test_a_run_killed_at_any_write_is_finished_by_the_next(
     assert at == 8, "two pending, the server, two promoted, two labels dropped; then it was not killed any more"
 
 
+def until(true: Callable[[], object]) -> None:
+    """Wait for something that happens in another thread."""
+    while not true():
+        time.sleep(0.01)
+
+
 def test_library_clients_lose_no_call(aws: AwsClients, specs: SpecSet, unique_name: str) -> None:
-    """A pool and fresh connections under way all the time, through several rotations."""
+    """A pool that is made to log in again and again, and single connections, before, during and after it."""
     apply(specs, env="dev", aws=aws)
     failures: list[BaseException] = []
     calls = [0, 0]
@@ -223,7 +230,6 @@ def test_library_clients_lose_no_call(aws: AwsClients, specs: SpecSet, unique_na
                     with provider.connection() as connection:
                         connection.execute("SELECT 1")
                         calls[0] += 1
-                        # Ended by the server now and then, so that the pool has to log in again.
                         if calls[0] % 5 == 0:
                             provider.drain()
                 except BaseException as error:
@@ -244,11 +250,10 @@ def test_library_clients_lose_no_call(aws: AwsClients, specs: SpecSet, unique_na
     for thread in threads:
         thread.start()
     try:
-        for _ in range(3):
-            seen = list(calls)
-            turn(specs, aws, roles=["app"])
-            while not failures and any(now < before + 3 for now, before in zip(calls, seen, strict=True)):
-                stop.wait(0.01)
+        until(lambda: failures or min(calls) > 3)
+        turn(specs, aws, roles=["app"])
+        seen = list(calls)
+        until(lambda: failures or all(now > before + 10 for now, before in zip(calls, seen, strict=True)))
     finally:
         stop.set()
         for thread in threads:
