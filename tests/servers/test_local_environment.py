@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +203,63 @@ def test_a_server_that_is_killed_comes_back_on_its_port(local_env: LocalEnvironm
     assert after.port == before.port
     assert after.pid != before.pid
     assert local_env.status().up["mirror"]
+
+
+def test_a_server_is_paused_stopped_and_restarted_on_request(local_env: LocalEnvironment) -> None:
+    """Paused it hangs, stopped it is gone, restarted it is another process on the same port."""
+    first = local_env.server("prod")
+    local_env.pause_server("prod")
+    assert local_env.status().up["prod"]
+    local_env.resume_server("prod")
+    with psycopg.connect(first.superuser_conninfo) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+    local_env.stop_server("prod")
+    assert not local_env.status().up["prod"]
+    local_env.start_server("prod")
+    local_env.restart_server("prod")
+    assert local_env.server("prod").backend_port == first.backend_port
+    assert local_env.server("prod").pid != first.pid
+
+
+@pytest.mark.parametrize(
+    ("request_line", "answer"),
+    [
+        (b"nonsense\n", "malformed"),
+        (b"\n", "malformed"),
+        (b"{}\n", "malformed"),
+        (b'{"token": "wrong", "env": "dev", "command": "kill"}\n', "refused"),
+        (b'{"token": "TOKEN", "env": "moon", "command": "kill"}\n', "unknown environment"),
+        (b'{"token": "TOKEN", "env": "dev", "command": "dance"}\n', "unknown command"),
+    ],
+)
+def test_the_supervisor_obeys_only_those_who_may_read_its_state(
+    local_env: LocalEnvironment, request_line: bytes, answer: str
+) -> None:
+    """And survives what it does not understand."""
+    state = read_state(local_env.directory)
+    assert state is not None
+    with socket.create_connection(("127.0.0.1", state.control_port), timeout=20) as control:
+        control.sendall(request_line.replace(b"TOKEN", state.control_token.encode()))
+        assert answer in json.loads(control.makefile("rb").readline())["error"]
+    assert local_env.status().up["dev"]
+
+
+def test_a_command_that_fails_says_why(local_env: LocalEnvironment) -> None:
+    """The supervisor's words reach the caller."""
+    with pytest.raises(ServerUnavailable, match="unknown command 'dance'"):
+        local_env._command("dev", "dance")
+
+
+def test_several_ups_at_once_make_one_environment(server_folder: Path) -> None:
+    """The first starts it, the others find it."""
+    folder = server_folder / "race"
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            found = list(pool.map(lambda _: LocalEnvironment(folder).up(), range(3)))
+        assert len({status.pid for status in found}) == 1
+        assert all(status.running for status in found)
+    finally:
+        LocalEnvironment(folder).down()
 
 
 def test_an_environment_that_cannot_start_says_why(server_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from soa_db.errors import MissingExtra
 try:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from moto.rds.models import DBInstance, rds_backends
-    from moto.secretsmanager.models import FakeSecret, secretsmanager_backends
+    from moto.secretsmanager.models import secretsmanager_backends
     from moto.ssm.models import ssm_backends
     from werkzeug.serving import WSGIRequestHandler, make_server
 except ImportError as error:  # pragma: no cover (the tests run with the extra installed)
@@ -267,10 +267,7 @@ class EmulatedAws:
                 "HTTP_X_MOTO_ACCOUNT_ID": principal.account,
                 "PATH_INFO": "/",
             }
-            answer = self._forward(environ, errors, start_response)
-            if (scope.service, action) == ("secretsmanager", "UpdateSecretVersionStage"):
-                self._settle_stages(principal.account, scope.region, str(data.get("SecretId", "")))
-            return answer
+            return self._forward(environ, errors, start_response)
 
     def _forward(
         self, environ: dict[str, Any], errors: list[dict[str, str]], start_response: StartResponse
@@ -297,20 +294,6 @@ class EmulatedAws:
     def _secret_arn(self, account: str, region: str, name: str) -> str | None:
         secret = secretsmanager_backends[account][region].secrets.get(name)
         return None if secret is None else str(secret.arn)
-
-    def _settle_stages(self, account: str, region: str, name: str) -> None:
-        """Make the version labelled AWSCURRENT the one read by default.
-
-        moto 5.2.5 moves the label and goes on reading the old version when no stage is named; it also lists a label
-        twice that was there already.
-        """
-        secret = secretsmanager_backends[account][region].secrets.get(name)
-        if not isinstance(secret, FakeSecret):
-            return
-        for version_id, version in secret.versions.items():
-            version["version_stages"] = list(dict.fromkeys(version["version_stages"]))
-            if "AWSCURRENT" in version["version_stages"]:
-                secret.set_default_version_id(version_id)
 
     def _authorise(
         self, principal: Principal, service: str, action: str, data: Mapping[str, object], region: str

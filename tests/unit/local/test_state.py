@@ -1,0 +1,52 @@
+"""The state file and the locks."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from soa_db.local.state import ServerState, State, held, lock, read_state, write_private, write_state
+
+SERVER = ServerState("localhost", 1, 2, 3, 17, "host=/s", "/log", None, "111111111111")
+STATE = State(7, "start", 9, "control-token", {"AWS_SECRET_ACCESS_KEY": "hidden"}, {"dev": SERVER})
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    """Readable by its owner alone, and without secrets in its repr."""
+    write_state(tmp_path, STATE)
+    assert read_state(tmp_path) == STATE
+    assert stat.S_IMODE((tmp_path / "state.json").stat().st_mode) == 0o600
+    assert "hidden" not in repr(STATE)
+    assert "control-token" not in repr(STATE)
+    assert STATE.with_pid("dev", None).servers["dev"].pid is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"servers": 3}', '{"servers": {"dev": {"port": 1}}}', "\0"])
+def test_a_broken_state_file_counts_as_none(tmp_path: Path, content: str) -> None:
+    """Half-written, of another version, or missing."""
+    assert read_state(tmp_path) is None
+    (tmp_path / "state.json").write_text(content)
+    assert read_state(tmp_path) is None
+
+
+def test_a_private_file_is_replaced_whole(tmp_path: Path) -> None:
+    """Also when an earlier attempt was killed half-way."""
+    path = tmp_path / "secret"
+    write_private(path, "one")
+    write_private(path, "two")
+    assert path.read_text() == "two"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_lock_is_held_once(tmp_path: Path) -> None:
+    """Whoever does not wait is told."""
+    path = tmp_path / "deep" / "lock"
+    assert not held(path)
+    with lock(path, wait=True) as ours:
+        assert ours
+        assert held(path)
+        with lock(path, wait=False) as second:
+            assert not second
+    assert not held(path)
