@@ -38,6 +38,26 @@ class CountingAws(EmulatedAws):
         self.faults += [(status, json.dumps({"__type": f"com.amazonaws#{code}", "message": message}))] * times
 
 
+def allow(*statements: tuple[str, str]) -> dict[str, object]:
+    """A policy of (action, resource)."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in statements],
+    }
+
+
+def trust(account: str, external_id: str | None = None) -> dict[str, object]:
+    """The trust policy of a role that an account may assume."""
+    statement: dict[str, object] = {
+        "Effect": "Allow",
+        "Action": "sts:AssumeRole",
+        "Principal": {"AWS": f"arn:aws:iam::{account}:root"},
+    }
+    if external_id is not None:
+        statement["Condition"] = {"StringEquals": {"sts:ExternalId": external_id}}
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
 Clients = AsyncAwsClients | AwsClients
 Make = Callable[..., Clients]
 

@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from tests.servers.aws_kit import ACCOUNT, OTHER_ACCOUNT, REGION, CountingAws, Make, settle
+from tests.servers.aws_kit import ACCOUNT, OTHER_ACCOUNT, REGION, CountingAws, Make, allow, settle, trust
 
 from soa_db._runtime.clock import Clock
 from soa_db.aws import AsyncAwsClients, AwsClients
@@ -26,14 +26,6 @@ from soa_db.errors import (
 )
 
 CANARY = "c4n4ry"
-
-
-def allow(*statements: tuple[str, str]) -> dict[str, object]:
-    """A policy of (action, resource)."""
-    return {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in statements],
-    }
 
 
 def become(aws: CountingAws, monkeypatch: pytest.MonkeyPatch, name: str, policy: dict[str, object]) -> None:
@@ -242,19 +234,7 @@ async def test_profiles_regions_and_endpoints_follow_the_aws_configuration(
 
 async def test_a_role_is_assumed_with_its_external_id(aws: CountingAws, make: Make, unique_name: str) -> None:
     """Once, whatever is asked in its name; a refusal names the role."""
-    trust = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Action": "sts:AssumeRole",
-                "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
-                "Condition": {"StringEquals": {"sts:ExternalId": "agreed"}},
-            }
-        ],
-    }
-    policy = allow(("*", "*"))
-    role = aws.create_role(OTHER_ACCOUNT, unique_name, trust=trust, policy=policy)
+    role = aws.create_role(OTHER_ACCOUNT, unique_name, trust=trust(ACCOUNT, "agreed"), policy=allow(("*", "*")))
     aws.put_secret(OTHER_ACCOUNT, unique_name, {"account": "other"})
     aws.seen.clear()
     clients = make(role_arn=role, external_id="agreed")
