@@ -268,7 +268,7 @@ async def test_a_connection_reset_in_the_middle_of_a_reply_fails_typed(
     async with AsyncPostgresProvider(config(server, user, port=proxy.port)) as provider:
         proxy.mode = "reset"
         with pytest.raises(ServerUnavailable) as caught:
-            async with provider.connection() as conn:
+            async with asyncio.timeout(20), provider.connection() as conn:
                 await conn.execute("SELECT repeat('x', 100000)")
         assert isinstance(caught.value, psycopg.OperationalError)
         proxy.mode = "pass"

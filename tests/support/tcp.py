@@ -119,6 +119,8 @@ class FaultyProxy:
             pass
         for one in (source, sink):
             with contextlib.suppress(OSError):
-                if not (reply and self.mode == "reset"):
-                    one.shutdown(socket.SHUT_RDWR)
+                # The other direction's thread still reads it, and a socket that is read is not closed: this wakes it,
+                # without the FIN that would go before the RST.
+                one.shutdown(socket.SHUT_RD if reply and self.mode == "reset" else socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):
                 one.close()
