@@ -172,6 +172,21 @@ def test_killed_while_starting_is_put_right(server_folder: Path) -> None:
     assert environment.down()
 
 
+def test_an_interrupted_up_leaves_no_process(server_folder: Path) -> None:
+    """Ctrl-C while it starts."""
+    environment = LocalEnvironment(server_folder / "interrupted")
+
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        environment.up(progress=interrupt)
+    assert not environment.status().running
+    mark = str(environment.directory)
+    assert not [pid for pid in processes.table() if any(mark in part for part in processes.command_line(pid))]
+    environment.down()
+
+
 def test_the_environment_of_a_with_block_ends_with_its_process(server_folder: Path) -> None:
     """A test run or demo that is killed leaves no servers behind."""
     folder = server_folder / "follow"

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import trustme
 from tests.conftest import MASTER_PASSWORD, ServerFactory
 
 from soa_db.errors import ServerUnavailable
-from soa_db.local import processes
-from soa_db.local.postgres import PostgresServer
+from soa_db.local import binaries, processes
+from soa_db.local.binaries import Binaries, copy_binaries, find_binaries
+from soa_db.local.postgres import PostgresServer, ServerTls
 
 
 def test_the_server_is_of_the_version_asked_for_and_master_is_what_rds_gives(
@@ -208,3 +210,61 @@ def test_a_data_folder_made_half_way_is_made_anew(server_folder: Path) -> None:
             assert connection.execute("select 1").fetchone() == (1,)
     finally:
         server.remove()
+
+
+def test_programs_that_the_server_s_user_cannot_reach_are_copied(server_folder: Path) -> None:
+    """A virtual environment under a 0700 folder, as root's home is."""
+    found = find_binaries(17)
+    if found.root is None:
+        found = next(item for item in binaries._candidates() if item.root is not None)
+    locked = server_folder / "locked"
+    copied = copy_binaries(found, locked)
+    locked.chmod(0o700)
+    server = PostgresServer(
+        server_folder / "of-locked",
+        binaries=Binaries(copied.version, copied.directory, locked, found.parts),
+        master_password=MASTER_PASSWORD,
+    )
+    try:
+        server.start()
+        with psycopg.connect(server.master_conninfo) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+    finally:
+        server.remove()
+
+
+def test_tls_of_the_server_s_own_with_client_certificates(pg_server_factory: ServerFactory) -> None:
+    """Where no gate stands in front."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    server = pg_server_factory(
+        tls=ServerTls(
+            certificate.cert_chain_pems[0].bytes(), certificate.private_key_pem.bytes(), authority.cert_pem.bytes()
+        ),
+        hba=["local all postgres trust", "hostssl all all 127.0.0.1/32 scram-sha-256"],
+    )
+    assert "PRIVATE" not in repr(server.tls)
+    with pytest.raises(psycopg.OperationalError, match="no encryption"):
+        psycopg.connect(server.master_conninfo, sslmode="disable")
+    with (
+        authority.cert_pem.tempfile() as roots,
+        psycopg.connect(
+            server.master_conninfo, host="localhost", sslmode="verify-full", sslrootcert=roots
+        ) as connection,
+    ):
+        assert connection.pgconn.ssl_in_use
+
+
+def test_a_server_never_started_has_no_port_and_nothing_to_stop(server_folder: Path) -> None:
+    """Stopping, killing and pausing are harmless then; as a context manager it starts and stops."""
+    server = PostgresServer(server_folder / "idle", version=17, master_password=MASTER_PASSWORD)
+    assert MASTER_PASSWORD not in repr(server)
+    with pytest.raises(ServerUnavailable, match="has not been started"):
+        _ = server.port
+    for harmless in (server.stop, server.kill, server.pause, server.resume):
+        harmless()
+    with server:
+        server.start()
+        assert server.is_running
+    assert not server.is_running
+    server.remove()

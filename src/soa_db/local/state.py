@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -108,20 +109,31 @@ def read_state(directory: Path) -> State | None:
 
 @contextmanager
 def lock(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold an exclusive lock on a file; gives False, without holding it, when another does and ``wait`` is not set."""
+    """Hold an exclusive lock on a file; gives False, without holding it, when another does and ``wait`` is not set.
+
+    Without ``wait`` it still tries for a second: somebody may be looking (``held``) at this very moment.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
+        for remaining in range(50, -1, -1):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                break
+            except BlockingIOError:
+                if not remaining:
+                    yield False
+                    return
+                time.sleep(0.02)
         yield True
 
 
 def held(path: Path) -> bool:
-    """Whether somebody holds the lock now."""
+    """Whether somebody holds the lock now; those who only look do not see each other."""
     if not path.exists():
         return False
-    with lock(path, wait=False) as ours:
-        return not ours
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

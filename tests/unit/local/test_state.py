@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,16 @@ def test_a_lock_is_held_once(tmp_path: Path) -> None:
         with lock(path, wait=False) as second:
             assert not second
     assert not held(path)
+
+
+def test_looking_at_a_lock_does_not_keep_it_from_anybody(tmp_path: Path) -> None:
+    """Whoever asks for the status while a supervisor starts must not make it think that another runs."""
+    path = tmp_path / "lock"
+    with path.open("a") as looker:
+        fcntl.flock(looker, fcntl.LOCK_SH)
+        assert not held(path)
+        timer = threading.Timer(0.1, fcntl.flock, (looker, fcntl.LOCK_UN))
+        timer.start()
+        with lock(path, wait=False) as ours:
+            assert ours
+        timer.join()
