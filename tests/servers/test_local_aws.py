@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -332,6 +333,17 @@ def test_nothing_is_to_be_had_without_a_signature(aws: EmulatedAws, path: str, m
     with caught.value as error:
         assert error.code in {400, 403}
         assert b"of chat" not in error.read()
+
+
+@pytest.mark.parametrize("length", ["99999999", "-1", "many"])
+def test_a_body_of_no_sensible_length_is_not_read(aws: EmulatedAws, length: str) -> None:
+    """It is refused and the connection closed."""
+    with socket.create_connection(("127.0.0.1", int(aws.endpoint.rpartition(":")[2])), timeout=20) as raw:
+        raw.sendall(f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode())
+        answer = b""
+        while part := raw.recv(4096):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_service_that_is_not_emulated_says_so(aws: EmulatedAws, admin: UserKeys) -> None:

@@ -227,7 +227,8 @@ class EmulatedAws:
         """Answer one request (WSGI)."""
         json_protocol = "HTTP_X_AMZ_TARGET" in environ
         try:
-            length = int(environ.get("CONTENT_LENGTH") or 0)
+            declared = environ.get("CONTENT_LENGTH") or "0"
+            length = int(declared) if declared.isdecimal() else _MAX_BODY + 1
             if length > _MAX_BODY:
                 raise _Refused("RequestEntityTooLarge", 413, "the request is too large")
             body = environ["wsgi.input"].read(length)
@@ -405,6 +406,8 @@ def _refuse(refusal: _Refused, json_protocol: bool, start_response: StartRespons
         ).encode()
         kind = "text/xml"
     headers = [("Content-Type", kind), ("Content-Length", str(len(content))), ("x-amzn-RequestId", request_id)]
-    # The body was read in full or is to be dropped with the connection.
+    if refusal.status == 413:
+        # The body was not read: what follows on this connection would be taken for the next request.
+        headers.append(("Connection", "close"))
     start_response(f"{refusal.status} Refused", headers)
     return [content]
