@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import psycopg
 from psycopg import sql
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from soa_db.local.postgres import PostgresServer
 
 PASSWORD = 'a p\'a\\ss "wörd" %s $1 {x};--'
+
+
+class Administered(Protocol):
+    """A server whose superuser can be reached."""
+
+    @property
+    def superuser_conninfo(self) -> str:
+        """Over the socket."""
+        ...
 
 
 def config(server: PostgresServer, user: object, **changes: object) -> PostgresConfig:
@@ -36,19 +45,19 @@ def config(server: PostgresServer, user: object, **changes: object) -> PostgresC
     )
 
 
-def superuser(server: PostgresServer, statement: str | sql.Composed) -> list[tuple[object, ...]]:
+def superuser(server: Administered, statement: str | sql.Composed) -> list[tuple[object, ...]]:
     """Run something as the superuser, over the socket."""
     with psycopg.connect(server.superuser_conninfo, autocommit=True) as conn:
         cursor = conn.execute(statement)
         return cursor.fetchall() if cursor.description else []
 
 
-def set_password(server: PostgresServer, user: str, password: str) -> None:
+def set_password(server: Administered, user: str, password: str) -> None:
     """Change a user's password on the server."""
     superuser(server, sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(user), password))
 
 
-def end_sessions(server: PostgresServer, user: str) -> None:
+def end_sessions(server: Administered, user: str) -> None:
     """Terminate every session of a user (57P01)."""
     superuser(
         server,
@@ -56,14 +65,14 @@ def end_sessions(server: PostgresServer, user: str) -> None:
     )
 
 
-def sessions(server: PostgresServer, user: str) -> int:
+def sessions(server: Administered, user: str) -> int:
     """How many sessions a user has."""
     (row,) = superuser(server, sql.SQL("SELECT count(*) FROM pg_stat_activity WHERE usename = {}").format(user))
     return int(str(row[0]))
 
 
 @contextmanager
-def login_role(server: PostgresServer, name: str) -> Iterator[str]:
+def login_role(server: Administered, name: str) -> Iterator[str]:
     """A role that can log in with PASSWORD and owns a schema of its name, on the search path."""
     role = sql.Identifier(name)
     superuser(server, sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, PASSWORD))
