@@ -16,7 +16,7 @@ import pytest
 from tests.servers.access.provisioning import PASSWORD, provision, provisioner, run, specs
 
 from soa_db.access import ApplyResult, ProgressEvent, apply, load_plan, plan
-from soa_db.access.postgres.provision import LOCK_KEY
+from soa_db.access.postgres.lock import LOCK_KEY
 from soa_db.access.settings import Settings
 from soa_db.errors import ConfigurationError, ConnectionFailed, PlanConflict, ProvisionError
 
@@ -118,7 +118,7 @@ def test_waiting_for_another_run_can_be_limited(pg: PostgresServer, tmp_path: Pa
     wanted = specs(tmp_path, TWO_DATABASES.format(name=unique_name))
     with psycopg.connect(pg.master_conninfo, autocommit=True) as other:
         other.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
-        with pytest.raises(ProvisionError, match="another provisioning run held the lock"):
+        with pytest.raises(ProvisionError, match="another run at this server held the lock"):
             applied(pg, wanted, lock_timeout=0)
     assert not run(pg, "postgres", f"SELECT 1 FROM pg_roles WHERE rolname LIKE '{unique_name}%'")
 

@@ -31,6 +31,7 @@ from soa_db.access.postgres.actions import (
     RetireIn,
     RevokeMembership,
     SetPassword,
+    sentence,
 )
 from soa_db.access.postgres.context import Context
 from soa_db.access.postgres.desired import IAM_ROLE, Desired
@@ -39,7 +40,7 @@ from soa_db.access.postgres.diff_contents import diff_contents
 from soa_db.access.postgres.inspect import PARALLEL, inspect_all_contents, inspect_contents, inspect_server
 from soa_db.access.postgres.lock import server_lock
 from soa_db.access.postgres.render import bracket_close, bracket_open, owners, render
-from soa_db.errors import ConnectionFailed, PoolTimeout, ProvisionError
+from soa_db.errors import ConnectionFailed, ProvisionError, ServerUnavailable
 
 if TYPE_CHECKING:
     from soa_db.access.postgres.admin import AdminServer
@@ -99,17 +100,14 @@ class PostgresProvisioner:
         """Inspect everything and compare."""
         desired = self.desired
         self._tell("inspect", f"inspecting {self.server.address}")
-        state = inspect_server(connection, [retired.name for retired in desired.retired])
-        there = {
-            name: wanted.columns
-            for name, wanted in desired.databases.items()
-            if (database := state.databases.get(name)) is not None
-            and database.connectable
-            and database.admin_may_connect
-        }
-        state = replace(state, contents=inspect_all_contents(self.server.connect, there))
-        if self.passwords is not None:
-            state = replace(state, passwords=self.passwords.inspect(state))
+        try:
+            state = self._inspect(connection)
+        except psycopg.Error as error:
+            raise ServerUnavailable(
+                f"the server failed while it was inspected: {error.diag.message_primary or error}",
+                hint="nothing was changed by this; see the server's log, and run again",
+                host=self.server.address,
+            ) from error
         found = compare_server(desired, state, self.options)
         mark = fingerprint(
             specs=self.specs,
@@ -128,6 +126,20 @@ class PostgresProvisioner:
             fingerprint=mark,
         )
         return plan, state
+
+    def _inspect(self, connection: Connection) -> ServerState:
+        state = inspect_server(connection, [retired.name for retired in self.desired.retired])
+        there = {
+            name: wanted.columns
+            for name, wanted in self.desired.databases.items()
+            if (database := state.databases.get(name)) is not None
+            and database.connectable
+            and database.admin_may_connect
+        }
+        state = replace(state, contents=inspect_all_contents(self.server.connect, there))
+        if self.passwords is None:
+            return state
+        return replace(state, passwords=self.passwords.inspect(state))
 
 
 @dataclass(slots=True)
@@ -184,16 +196,13 @@ class LockedServer:
         assert state is not None
         actions = [(change, _action(change)) for change in plan.changes]
         created = [action.name for _, action in actions if isinstance(action, CreateDatabase)]
-        roles = [pair for pair in actions if pair[0].group == "roles"]
-        self._roles([action for _, action in roles], state)
-        for name in created:
-            self._tell("create", f"creating database {name}", name)
-            self._execute(self.connection, [CreateDatabase(name)], state)
+        self._roles([action for change, action in actions if change.group == "roles"], state)
+        self._create(created, state)
         self._databases(actions, created, state)
         self._passwords([action for _, action in actions if isinstance(action, SetPassword)])
         self._retire(actions, state)
         self._tell("check", "inspecting again: nothing may be left to do")
-        return self._prove(roles)
+        return self.plan()
 
     # --- roles
 
@@ -227,12 +236,17 @@ class LockedServer:
                 host=self.of.server.address,
             ) from error
 
-    def _prove(self, roles: Sequence[tuple[Change, Action]]) -> Plan:
-        """Look again, over fresh connections."""
-        del roles
-        return self.plan()
-
     # --- databases
+
+    def _create(self, names: Sequence[str], state: ServerState) -> None:
+        """CREATE DATABASE copies files for a tenth of a second, most of it waiting: several at once."""
+
+        def one(name: str) -> None:
+            self._tell("create", f"creating database {name}", name)
+            with closing(self.of.server.connect()) as connection:
+                _retried(lambda: self._execute(connection, [CreateDatabase(name)], state), self.of.server.address)
+
+        _in_parallel(one, names)
 
     def _databases(self, actions: Sequence[tuple[Change, Action]], created: Sequence[str], state: ServerState) -> None:
         work: dict[str, list[Action]] = {}
@@ -251,10 +265,7 @@ class LockedServer:
             for name in group:
                 self._database(name, work[name], fresh=name in created, state=state)
 
-        if groups:
-            with ThreadPoolExecutor(min(PARALLEL, len(groups)), thread_name_prefix="soa-db-database") as pool:
-                for _ in pool.map(one, groups):
-                    pass
+        _in_parallel(one, groups)
 
     def _database(self, name: str, actions: Sequence[Action], *, fresh: bool, state: ServerState) -> None:
         self._tell("database", f"{len(actions)} changes in database {name}", name)
@@ -306,7 +317,7 @@ class LockedServer:
                 acting = self._acting(actions, state, database)
                 for role in acting:
                     connection.execute(bracket_open(role, state.admin.name, state.version))
-                self._execute(connection, actions, state)
+                self._execute(connection, actions, state, database)
                 for role in acting:
                     connection.execute(bracket_close(role, state.admin.name, state.version))
 
@@ -324,10 +335,18 @@ class LockedServer:
         # Sorted: two runs that need the same roles ask for them in the same order.
         return sorted(role for role in needed - already if not role.startswith("pg_"))
 
-    def _execute(self, connection: Connection, actions: Iterable[Action], state: ServerState) -> None:
+    @staticmethod
+    def _execute(
+        connection: Connection, actions: Iterable[Action], state: ServerState, database: str | None = None
+    ) -> None:
         for action in actions:
-            for statement in render(action, state.version):
-                connection.execute(statement)
+            try:
+                for statement in render(action, state.version):
+                    connection.execute(statement)
+            except psycopg.Error as error:
+                # Whoever types the error says which change it was.
+                error.add_note(sentence(action, database))
+                raise
 
     def _tell(self, step: str, message: str, database: str | None = None) -> None:
         self.of.progress(ProgressEvent(step, message, database))
@@ -345,6 +364,15 @@ def _one(cursor: psycopg.Cursor[Any]) -> Any:
     return None if row is None else row[0]
 
 
+def _in_parallel(work: Callable[[T], None], items: Sequence[T]) -> None:
+    """Do all of it, even when some fails; the first failure is raised in the end."""
+    if not items:
+        return
+    with ThreadPoolExecutor(min(PARALLEL, len(items)), thread_name_prefix="soa-db-database") as pool:
+        for _ in pool.map(work, items):
+            pass
+
+
 def _sharing_no_owner(needs: dict[str, frozenset[str]]) -> list[list[str]]:
     """Group databases so that no two groups act as the same role: acting as one locks the role's row."""
     groups: list[tuple[set[str], list[str]]] = []
@@ -354,6 +382,16 @@ def _sharing_no_owner(needs: dict[str, frozenset[str]]) -> list[list[str]]:
         merged[1].append(name)
         groups = [group for group in groups if group not in together] + [merged]
     return [names for _, names in groups]
+
+
+def _failed(error: psycopg.Error, address: str) -> ProvisionError:
+    change = "; ".join(getattr(error, "__notes__", ())) or "a change"
+    detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+    return ProvisionError(
+        f"could not {change}: {error.diag.message_primary or error}{detail}",
+        hint="what was done before it stands, and its own transaction was rolled back; mend the cause and run again",
+        host=address,
+    )
 
 
 def _retried(run: Callable[[], T], address: str) -> T:
@@ -366,8 +404,8 @@ def _retried(run: Callable[[], T], address: str) -> T:
             return run()
         except psycopg.errors.InternalError_ as error:
             if "tuple concurrently" not in str(error) or attempt == _ATTEMPTS:
-                raise ProvisionError(f"a change failed: {error.diag.message_primary}", host=address) from error
+                raise _failed(error, address) from error
             time.sleep(0.05 * attempt)
         except psycopg.Error as error:
-            raise ProvisionError(f"a change failed: {error.diag.message_primary or error}", host=address) from error
-    raise PoolTimeout("unreachable")
+            raise _failed(error, address) from error
+    raise AssertionError("the last attempt returns or raises")
