@@ -13,7 +13,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from soa_db.access.aws.roles import apply_policies, policies
+from soa_db.access.aws.roles import apply_policies, find_place, policies
+from soa_db.access.aws.secrets import read_passwords
 from soa_db.access.settings import load_settings
 from soa_db.access.spec import PostgresSpec, Spec, SpecSet
 from soa_db.aws import AwsClients
@@ -143,3 +144,20 @@ def check_logins(address: tuple[str, int], aws: AwsClients, own: str, users: Ite
         else:
             with pytest.raises(AuthenticationFailed):
                 connect(config, aws=aws)
+
+
+def test_whoever_lacks_the_rights_to_administer_is_told_which(
+    local_aws: LocalEnvironment, services: tuple[str, str], closing: ExitStack
+) -> None:
+    """A service's own role may neither look for the database nor write policies."""
+    aws = grant("prod", services, closing)
+    narrow = closing.enter_context(AwsClients.from_target(target(aws, services[0], "app")))
+    with pytest.raises(AccessDenied, match="rds:Describe") as caught:
+        find_place(narrow, "prod")
+    assert "--resource-id" in caught.value.hint
+    specs = SpecSet(tuple(Spec(version=1, service=name, postgres=PostgresSpec()) for name in services))
+    rendered = policies(specs, env="prod", aws=narrow, resource_id="db-GIVEN")
+    with pytest.raises(AccessDenied, match="iam:GetRolePolicy"):
+        apply_policies(specs, rendered, env="prod", aws=narrow)
+    with pytest.raises(AccessDenied):
+        read_passwords(narrow, [password_secret_name("prod", services[1])])
