@@ -109,7 +109,8 @@ def test_rights_on_relations_follow_the_grants_and_their_exceptions_in_order(acc
     subject, must, may = line.split("|")
     user, place, kind = subject.split()
     database, part = _part(access, "iam_db", user)
-    wanted = database.on_relation(part, *place.split("."), kind)
+    schema, name = place.split(".")
+    wanted = database.on_relation(part, schema, name, kind)
     assert (wanted.must, wanted.may) == (frozenset(must.split()), frozenset(may.split()))
 
 
