@@ -1,7 +1,7 @@
 """Roles in code: ``db-access.yaml`` → plan → provision → verify → rotate.
 
-``plan``, ``apply``, ``rotate`` and ``verify`` are functions here and modules too: importing the functions now, after the modules,
-is what lets the functions win. The modules load the driver and the AWS libraries only when they are called.
+``plan``, ``apply``, ``rotate`` and ``verify`` are functions here and modules too: importing the functions now, after
+the modules, is what lets the functions win. The modules load driver and AWS libraries only when they are called.
 """
 
 from soa_db.access.apply import apply, plan

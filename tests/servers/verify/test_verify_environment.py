@@ -16,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from soa_db.access import apply
 from soa_db.access.aws.roles import apply_policies, policies
+from soa_db.access.report import Outcome
 from soa_db.access.settings import load_settings
 from soa_db.access.spec import SpecSet, load_specs
 from soa_db.access.verify import verify
@@ -205,14 +206,14 @@ def test_missing_policies_are_violations_of_the_services_own_login(stage: Callab
     assert any("secretsmanager:GetSecretValue" in text for text in said)
 
 
-def test_an_aws_role_that_does_not_exist_is_told_once_for_each_service_and_tier(
-    stage: Callable[[Env], Stage],
-) -> None:
-    """A template that names no role gives violations of login, not a crash."""
+def test_an_aws_role_that_cannot_be_assumed_decides_nothing_about_the_service(stage: Callable[[Env], Stage]) -> None:
+    """Nobody can log in, and that is no violation: whoever verifies lacks a right, or the role is not there."""
     made = stage("dev")
     report = verify(made.specs, env="dev", assume_role="arn:aws:iam::{account}:role/none-{service}-{role}")
-    assert report.exit_code == 4
-    assert all("AccessDenied" in check.detail for check in report.violations if check.probe.aspect == "connect")
+    assert report.violations == ()
+    assert report.exit_code == 5
+    assert all("sts:AssumeRole" in check.detail for check in report.inconclusive if check.probe.aspect == "connect")
+    assert not [check for check in report.checks if check.outcome is Outcome.OK]
 
 
 @pytest.mark.parametrize("template", ["arn:{nobody}", "arn:{}", "arn:{service", "arn:{service.__class__}"])
