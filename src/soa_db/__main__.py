@@ -4,4 +4,6 @@ import sys
 
 from soa_db.cli import main
 
-sys.exit(main())
+# Worker processes import this module anew, under another name.
+if __name__ == "__main__":
+    sys.exit(main())

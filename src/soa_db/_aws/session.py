@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 from botocore.credentials import CredentialProvider, CredentialResolver, DeferredRefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
+from botocore.loaders import Loader, create_loader
 from botocore.session import Session
 
 from soa_db._aws.failures import translate
@@ -27,6 +28,12 @@ __all__ = ["USER_AGENT", "AwsSession"]
 USER_AGENT = f"soa-db/{__version__}"
 # Parameters of API calls that name what a call is about; never one that holds a secret.
 _RESOURCES = ("SecretId", "Name", "Names", "RoleArn", "RoleName", "UserId", "UserGroupId", "DBInstanceIdentifier")
+
+
+@cache
+def _loader(data_path: str | None) -> Loader:
+    """What reads botocore's models: one for the process, since parsing them is half of what a principal costs."""
+    return create_loader(data_path)
 
 
 class _RoleProvider(CredentialProvider):
@@ -93,6 +100,7 @@ class AwsSession:
         session = Session(profile=self._profile)
         try:
             session.get_scoped_config()
+            session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
         except BotoCoreError as error:
             raise translate(error) from error
         return session

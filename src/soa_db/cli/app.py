@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from soa_db._version import __version__
-from soa_db.cli import local, plan, policy, provision, verify
+from soa_db.cli import demo, local, plan, policy, provision, rotate, verify
 from soa_db.cli.options import debug_option
 
 __all__ = ["command"]
@@ -33,5 +33,13 @@ def command() -> None:
     """
 
 
-for _command in (plan.command, provision.command, verify.command, policy.command, local.command):
+for _command in (
+    plan.command,
+    provision.command,
+    verify.command,
+    rotate.command,
+    policy.command,
+    local.command,
+    demo.command,
+):
     command.add_command(_command)

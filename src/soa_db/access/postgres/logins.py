@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -50,17 +49,6 @@ class Logins(Protocol):
         ...
 
 
-def _is_template(text: str) -> bool:
-    try:
-        parts = list(string.Formatter().parse(text))
-    except ValueError:
-        return False
-    return all(
-        field is None or (field in {"service", "role", "env", "account"} and not spec and not conversion)
-        for _, field, spec, conversion in parts
-    )
-
-
 class Rights:
     """The AWS clients of each service and role: the caller's own, or those of a role assumed per service and role.
 
@@ -83,12 +71,15 @@ class Rights:
         self._template = assume_role or ""
         self._lock = threading.Lock()
         self._clients: dict[tuple[str, str], AwsClients] = {}
-        if assume_role is not None and not _is_template(assume_role):
-            raise ConfigurationError(
-                f"{assume_role!r} is not a template of a role",
-                hint="its fields are {service}, {role}, {env} and {account}, e.g. "
-                "arn:aws:iam::{account}:role/{service}-{role}",
-            )
+        if assume_role is not None:
+            try:
+                assume_role.format(service="", role="", env="", account="")
+            except (KeyError, IndexError, ValueError, AttributeError) as error:
+                raise ConfigurationError(
+                    f"{assume_role!r} is not a template of a role",
+                    hint="its fields are {service}, {role}, {env} and {account}, e.g. "
+                    "arn:aws:iam::{account}:role/{service}-{role}",
+                ) from error
 
     def of(self, identity: PostgresIdentity) -> AwsClients:
         """The clients an identity's service has."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ def examples_folder() -> Path:
     )
 
 
+@cache
 def load_examples() -> tuple[SpecSet, dict[str, Path]]:
     """Return the specs of the examples, and each service's folder."""
     from soa_db.access.spec import load_spec, load_specs

@@ -49,13 +49,14 @@ class Load:
     Args:
         name: what its writes are called; another for each load on one database.
         config: saga-dash's database, and a user that may insert into it.
-        aws: what the provider reads secrets and mints tokens with; closed by the caller.
-        tasks: how many write at the same time.
+        aws: what the provider reads secrets and mints tokens with; closed at the end.
+        tasks: how many write at the same time; also an attribute.
         reconnect: drain the pool all the time, so that many calls need a new connection, and with it the password.
 
     Attributes:
         acknowledged: monotonic seconds of each write the server confirmed, by its title.
         failures: the calls that failed.
+        connections: how many the pool made.
         lost: acknowledged writes that were not in the table at the end; None until then.
     """
 
@@ -64,11 +65,12 @@ class Load:
     ) -> None:
         self.acknowledged: dict[str, float] = {}
         self.failures: list[Failure] = []
+        self.connections = 0
         self.lost: int | None = None
         self._name = name
         self._config = config
         self._aws = aws
-        self._tasks = tasks
+        self.tasks = tasks
         self._reconnect = reconnect
         self._ids = itertools.count(1)
         self._stop = threading.Event()
@@ -111,9 +113,9 @@ class Load:
     async def _main(self) -> None:
         from soa_db.postgres import AsyncPostgresProvider
 
-        async with AsyncPostgresProvider(self._config, aws=self._aws) as provider:
+        async with self._aws, AsyncPostgresProvider(self._config, aws=self._aws) as provider:
             async with asyncio.TaskGroup() as group:
-                for _ in range(self._tasks):
+                for _ in range(self.tasks):
                     group.create_task(self._write(provider))
                 if self._reconnect:
                     group.create_task(self._drain(provider))
@@ -121,6 +123,7 @@ class Load:
             async with provider.connection() as connection:
                 row = await (await connection.execute(FOUND, (titles,))).fetchone()
             self.lost = len(titles) - (row[0] if row else 0)
+            self.connections = provider.stats()["connections_num"]
 
     async def _write(self, provider: AsyncPostgresProvider) -> None:
         while not self._stop.is_set():

@@ -47,6 +47,10 @@ class Story:
         for line in lines:
             self._terminal.line(f"    {line}")
 
+    def say(self, text: str) -> None:
+        """Tell a detail."""
+        self._terminal.line(f"    {text}")
+
     def promise(self, kept: bool, text: str) -> None:
         """Tell whether a promise was kept."""
         if not kept:

@@ -1,0 +1,109 @@
+"""What the demo plays on: a local environment, this process's environment pointing at it, and a worker for each."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from soa_db.local.environment import LocalEnvironment
+from soa_db.names import ENVS, Env
+
+if TYPE_CHECKING:
+    from soa_db.cli.demo.story import Story
+
+__all__ = ["Stage", "staged"]
+
+T = TypeVar("T")
+
+# What would lead AWS clients or PostgreSQL's elsewhere; SOA_DB_POSTGRES_BIN says which server to start.
+_FOREIGN = ("AWS_", "PG", "SOA_DB_")
+_KEPT = {"SOA_DB_POSTGRES_BIN"}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The environment the demo works in.
+
+    Attributes:
+        local: the local environment.
+    """
+
+    local: LocalEnvironment
+    _workers: ProcessPoolExecutor
+
+    def account(self, env: Env) -> str:
+        """The AWS account of an environment."""
+        return self.local.server(env).account
+
+    def in_each(self, act: Callable[..., T], *arguments: object) -> dict[Env, T]:
+        """Do something in the three environments side by side: ``act(env, *arguments)``, in processes of their own."""
+        futures = {env: self._workers.submit(act, env, *arguments) for env in ENVS}
+        return {env: future.result() for env, future in futures.items()}
+
+
+@contextmanager
+def staged(directory: Path, story: Story, *, keep: bool) -> Iterator[Stage]:
+    """Start a fresh environment in ``directory``, and take it down again unless it is to be kept.
+
+    Raises:
+        ServerUnavailable: it did not come up.
+        ConfigurationError: the folder is somebody else's.
+    """
+    local = LocalEnvironment(directory)
+    # The demo begins on empty servers: what an earlier one was told to keep, or left when it was killed, goes.
+    local.down()
+    with ExitStack() as stack:
+        with story.step("start PostgreSQL for dev, mirror and prod, and an emulated AWS") as lines:
+            if keep:
+                local.up()
+            else:
+                stack.enter_context(local)
+            versions = ", ".join(sorted({str(local.server(env).version) for env in ENVS}))
+            lines.append(f"PostgreSQL {versions}: dev plain, with passwords; mirror and prod with TLS and IAM tokens")
+            lines.append("AWS: signatures and policies enforced; dev and mirror in one account, prod in another")
+        stack.enter_context(_pointing_at(local.exports()))
+        yield Stage(local, stack.enter_context(_workers()))
+
+
+@contextmanager
+def _workers() -> Iterator[ProcessPoolExecutor]:
+    """Give processes that do the work of one environment each, and end them whatever they are doing."""
+    executor = ProcessPoolExecutor(len(ENVS), multiprocessing.get_context("spawn"), initializer=_ignore_interrupts)
+    try:
+        yield executor
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+            process.join()
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C, which the terminal sends to every process, to the one that talks to the person."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _pointing_at(exports: Mapping[str, str]) -> Iterator[None]:
+    """Make this process's environment lead to the local environment and nowhere else."""
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith(_FOREIGN) and name not in _KEPT:
+            del os.environ[name]
+    os.environ.update(exports)
+    # A profile of the person who runs this must not play a part.
+    os.environ.update(AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
+    # A proxy neither: botocore would send it what is meant for 127.0.0.1.
+    os.environ["NO_PROXY"] = "127.0.0.1,localhost"
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,87 @@
+"""``soa-db rotate``: new passwords, without a moment in which the only copy is in memory."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from soa_db.cli import options
+from soa_db.cli.consent import confirm_prod, require_somebody_to_ask
+from soa_db.cli.run import ExitCode
+from soa_db.cli.terminal import Terminal, counted
+from soa_db.names import ROLES
+
+__all__ = ["command"]
+
+EPILOG = """\b
+Examples:
+  soa-db rotate --env dev --all-consumers-reread
+  soa-db rotate --env dev --service chat-api --role app --all-consumers-reread
+"""
+
+
+@click.command("rotate", cls=options.SpecsCommand, epilog=EPILOG)
+@options.env_option
+@options.specs_option
+@options.service_option
+@click.option("--role", "roles", multiple=True, type=click.Choice(ROLES), help="Only this role; may be repeated.")
+@click.option(
+    "--all-consumers-reread",
+    is_flag=True,
+    help="Every client reads its secret again when it is refused; one that does not is cut off at its next connect.",
+)
+@options.yes_option
+@options.settings_option
+@options.admin_url_option
+@options.json_option
+@options.common_options
+@click.pass_context
+def command(
+    context: click.Context,
+    *,
+    env: str,
+    spec_paths: tuple[Path, ...],
+    services: tuple[str, ...],
+    roles: tuple[str, ...],
+    all_consumers_reread: bool,
+    yes: bool,
+    settings_file: Path | None,
+    admin_url: str | None,
+    as_json: bool,
+) -> None:
+    """Give users new passwords, in Secrets Manager and on the server; killed anywhere, the next run finishes it.
+
+    Written as AWSPENDING, set on the server, proved by a login, then made AWSCURRENT. Users that log in with IAM
+    tokens have nothing to rotate.
+    """
+    from soa_db.access.rotate import rotate
+    from soa_db.cli.session import open_session
+
+    require_somebody_to_ask(env, yes=yes)
+    terminal = Terminal()
+    with open_session(env, spec_paths, settings_file) as session:
+        if not confirm_prod(env, "give users in prod new passwords?", yes=yes):
+            context.exit(ExitCode.FAILED)
+        with terminal.busy(f"rotating passwords in {env}") as now:
+            result = rotate(
+                session.specs,
+                env=session.env,
+                all_consumers_reread=all_consumers_reread,
+                aws=session.aws,
+                admin_url=admin_url,
+                services=services or None,
+                roles=roles or None,
+                settings=session.settings,
+                progress=lambda event: now(event.message),
+            )
+    if as_json:
+        terminal.json(asdict(result))
+        return
+    for done in result.rotated:
+        note = " (finished an interrupted rotation)" if done.finished else ""
+        terminal.line(f"  + {done.user}: {', '.join(done.secrets)}{note}")
+    for sentence in result.skipped:
+        terminal.line(f"  - {sentence}", style="dim")
+    terminal.line(f"{env}: {counted(len(result.rotated), 'password')} rotated", style="green")
