@@ -122,6 +122,7 @@ postgres:
   extra_grants:
     - {{to: app, on: public.audit_log, revoke: [update, delete]}}
     - {{to: ro, on: "public.refresh_*()", privileges: [execute]}}
+    - {{to: ro, on: "public.all_names()", privileges: [execute]}}
     - {{to: ro, on: public.secrets, revoke: [select]}}
     - {{to: ro, on: public.secrets, privileges: [select], columns: [id]}}
   shared_with:
@@ -151,7 +152,7 @@ INSERT INTO public.users (name, email) VALUES ('ann', 'ann@example.org'), ('bob'
 REVOKE UPDATE, DELETE ON public.audit_log FROM {tag}_alpha_app;
 REVOKE SELECT ON public.secrets FROM {tag}_alpha_ro;
 GRANT SELECT (id) ON public.secrets TO {tag}_alpha_ro;
-GRANT EXECUTE ON FUNCTION public.refresh_all() TO {tag}_alpha_ro;
+GRANT EXECUTE ON FUNCTION public.refresh_all(), public.all_names() TO {tag}_alpha_ro;
 GRANT USAGE ON SCHEMA public TO {tag}_beta_app, {tag}_beta_ro;
 GRANT SELECT (id, name) ON public.users TO {tag}_beta_app, {tag}_beta_ro;
 """

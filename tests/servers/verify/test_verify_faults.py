@@ -186,6 +186,16 @@ FAULTS = (
         (r"^{tag}_beta_(app|ro) in {tag}_alpha: cannot EXECUTE of 2 routines",),
     ),
     Fault(
+        "a_view_calls_a_function_its_readers_may_not",
+        MAIN,
+        "REVOKE EXECUTE ON FUNCTION public.all_names() FROM {tag}_alpha_ro",
+        "GRANT EXECUTE ON FUNCTION public.all_names() TO {tag}_alpha_ro",
+        (
+            r"^{tag}_alpha_ro in {tag}_alpha: can EXECUTE of 2 routines: missing on public.all_names\(\)",
+            r"^{tag}_alpha_ro in .*: can SELECT on 6 relations: extra.summary: 42501 permission denied for function",
+        ),
+    ),
+    Fault(
         "default_privileges_for_tables_are_missing",
         MAIN,
         "ALTER DEFAULT PRIVILEGES FOR ROLE {tag}_alpha_owner IN SCHEMA extra REVOKE SELECT ON TABLES "
