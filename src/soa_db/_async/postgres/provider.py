@@ -113,8 +113,9 @@ class AsyncPostgresProvider:
         try:
             await self._probe(source)
             await pool.open()
-            # The first connection goes through the pool's own hands, which then looks after it.
-            await pool.putconn(await pool.getconn())
+            if config.pool.min_size == 0:
+                # Make the pool ask for the first connection, and so look after it; otherwise it does so by itself.
+                await pool.putconn(await pool.getconn())
         except BaseException:
             await source.close()
             await pool.close()

@@ -115,8 +115,9 @@ class PostgresProvider:
         try:
             self._probe(source)
             pool.open()
-            # The first connection goes through the pool's own hands, which then looks after it.
-            pool.putconn(pool.getconn())
+            if config.pool.min_size == 0:
+                # Make the pool ask for the first connection, and so look after it; otherwise it does so by itself.
+                pool.putconn(pool.getconn())
         except BaseException:
             source.close()
             pool.close()
