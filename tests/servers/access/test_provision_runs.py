@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from tests.servers.access.provisioning import PASSWORD, provision, provisioner, run, specs
+from tests.servers.access.provisioning import PASSWORD, may, provision, provisioner, run, specs
 
 from soa_db.access import ApplyResult, ProgressEvent, apply, load_plan, plan
 from soa_db.access.postgres.lock import LOCK_KEY
@@ -240,6 +240,27 @@ def test_hostile_names_are_only_names(pg: PostgresServer, tmp_path: Path, unique
     )
 
     assert len(provision(pg, wanted).changes) == 1
+
+
+def test_a_superuser_can_provision_too(pg: PostgresServer, tmp_path: Path, unique_name: str) -> None:
+    """As in a development container: what was the superuser's goes to the owner, and a second run finds nothing."""
+    boss = f"{unique_name}_boss"
+    run(pg, "postgres", f"CREATE ROLE {boss} SUPERUSER LOGIN PASSWORD '{PASSWORD}'")
+    run(pg, "postgres", f"CREATE DATABASE {unique_name}")
+    run(pg, unique_name, "ALTER SCHEMA public OWNER TO postgres; CREATE TABLE public.t (id int)")
+    run(pg, "postgres", f"CREATE ROLE {unique_name}_app SUPERUSER REPLICATION BYPASSRLS")
+    wanted = specs(tmp_path, f"service: {unique_name}\npostgres: {{}}")
+    its_url = url(pg).replace("//master:", f"//{boss}:")
+
+    apply(wanted, env="mirror", admin_url=its_url, settings=Settings(), reassign=True)
+
+    again = plan(wanted, env="mirror", admin_url=its_url, settings=Settings())
+    assert again.is_empty
+    assert not again.notices
+    assert may(pg, unique_name, f"{unique_name}_app", "public.t", "SELECT")
+    assert run(pg, "postgres", f"SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname = '{unique_name}_app'") == [
+        (False, False)
+    ]
 
 
 def test_the_plan_as_json_holds_sentences_and_no_actions(

@@ -299,9 +299,8 @@ def sentence(action: Action, database: str | None = None) -> str:  # noqa: C901,
         case SetPassword(user=user, secrets=secrets, reason=reason):
             return f"set password of {shown(user)} in {', '.join(secrets)} ({reason})"
         case RetireIn(role=role, heir=heir):
-            return (
-                f"give what retired role {shown(role)} owns{_in(database)} to {shown(heir)}, drop its privileges there"
-            )
+            place = "" if database is None else f" in database {shown(database)}"
+            return f"give what retired role {shown(role)} owns{place} to {shown(heir)}, drop its privileges there"
         case DropRole(name=name):
             return f"drop retired role {shown(name)}"
 

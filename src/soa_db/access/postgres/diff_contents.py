@@ -133,6 +133,7 @@ class _Comparison:
     privileges: PrivilegeChanges
 
     def run(self) -> None:
+        self.too_new()
         # First, so that a schema made next gets what the specs say and no more.
         self.default_privileges_anywhere()
         self.schemas()
@@ -142,6 +143,14 @@ class _Comparison:
             self.objects(group)
         self.columns()
         self.privileges.tell(self.findings)
+
+    def too_new(self) -> None:
+        wanted = frozenset().union(*self.wanted.tables.values(), *(rule.privileges for rule in self.wanted.rules))
+        if self.context.version < 17 and "MAINTAIN" in wanted:
+            self.findings.note(
+                f"MAINTAIN came with PostgreSQL 17: on this server ({self.context.version}) nobody is granted it in "
+                f"database {shown(self.wanted.name)}"
+            )
 
     def is_ours(self, role: str) -> bool:
         """Taking something from this role takes nothing from anybody."""
