@@ -9,10 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+from psycopg import sql
+
 from soa_db.config import PasswordAuth, PoolConfig, PostgresConfig
 from soa_db.local.postgres import MASTER_USER, PostgresServer
 
 __all__ = ["Plain", "plain_server"]
+
+DATABASE = "bench"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +30,12 @@ class Plain:
     @property
     def conninfo(self) -> str:
         """For the drivers themselves."""
-        return self.server.master_conninfo
+        return self.server.conninfo(MASTER_USER, self.password, DATABASE)
 
     @property
     def url(self) -> str:
         """For drivers that want a URL."""
-        return f"postgresql://{MASTER_USER}:{self.password}@127.0.0.1:{self.server.port}/postgres"
+        return f"postgresql://{MASTER_USER}:{self.password}@127.0.0.1:{self.server.port}/{DATABASE}"
 
     def config(self, *, pool: PoolConfig | None = None) -> PostgresConfig:
         """For the provider."""
@@ -38,7 +43,7 @@ class Plain:
             instance_name="bench",
             host="127.0.0.1",
             port=self.server.port,
-            database="postgres",
+            database=DATABASE,
             user=MASTER_USER,
             auth=PasswordAuth(password=self.password),
             tls=None,
@@ -48,12 +53,14 @@ class Plain:
 
 @contextmanager
 def plain_server(*, settings: Mapping[str, str] | None = None) -> Iterator[Plain]:
-    """A server of any version, removed afterwards."""
+    """A server of any version with a database of its administrator's, removed afterwards."""
     password = secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="soa-db-bench-") as folder:
         server = PostgresServer(Path(folder) / "postgres", master_password=password, settings=settings)
         try:
             server.start()
+            with psycopg.connect(server.master_conninfo, autocommit=True) as conn:
+                conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
             yield Plain(server, password)
         finally:
             server.remove()

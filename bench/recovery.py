@@ -1,0 +1,176 @@
+"""A server killed with -9 and started again under 200 writing tasks on 20 connections, for four pools on that server.
+
+Every pool and the prober that finds out when the server accepts again are processes of their own. Times count from
+that moment. Afterwards the ledger is read: a write that was acknowledged must be in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO
+
+import psycopg
+
+from bench.report import Row
+from bench.servers import Plain, plain_server
+from bench.writers import CONTENDERS, CREATE
+
+# Seconds the server is down, a round each: pools that wait longer and longer between attempts are lucky or not.
+OUTAGES = (0.5, 0.9, 1.3)
+BEFORE, AFTER = 0.7, 2.5
+PEERS = {"psycopg_pool": "psycopg_pool", "asyncpg": "asyncpg's pool", "sqlalchemy": "SQLAlchemy, pre-ping"}
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """One crash, as one pool lived through it.
+
+    Attributes:
+        first: seconds from the moment the server accepted to the first good write.
+        all_back: seconds from then until every task had written.
+        errors: calls that failed.
+        in_flight: calls that held a connection when the server died.
+        late: failed calls of those begun after the server accepted.
+        lost: acknowledged writes that are not in the ledger.
+    """
+
+    first: float
+    all_back: float
+    errors: int
+    in_flight: int
+    late: int
+    lost: int
+
+
+class _Process:
+    """A child that is talked to in lines."""
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._to: IO[str] = self._process.stdin
+        self._from: IO[str] = self._process.stdout
+
+    def say(self, line: str) -> None:
+        self._to.write(line + "\n")
+        self._to.flush()
+
+    def hear(self) -> str:
+        line = self._from.readline()
+        if not line:
+            raise RuntimeError(f"a process of the benchmark ended: exit code {self._process.wait()}")
+        return line.strip()
+
+    def end(self) -> None:
+        self._to.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._from.close()
+
+
+def _crash(plain: Plain, prober: _Process, outage: float) -> tuple[float, float, float]:
+    """Kill the server and start it again; when it was killed (from, to) and when it accepted."""
+    before = time.monotonic()
+    plain.server.kill()
+    after = time.monotonic()
+    time.sleep(outage)
+    prober.say("watch")
+    plain.server.start()
+    return before, after, float(prober.hear())
+
+
+def _one(contender: str, plain: Plain, prober: _Process, outage: float) -> Recovery:
+    with psycopg.connect(plain.conninfo, autocommit=True) as conn:
+        conn.execute(CREATE)
+        conn.execute("TRUNCATE ledger")
+    writers = _Process("bench.writers", contender)
+    try:
+        writers.say(json.dumps({"conninfo": plain.conninfo, "url": plain.url}))
+        assert writers.hear() == "ready"
+        time.sleep(BEFORE)
+        killed, dead, accepted = _crash(plain, prober, outage)
+        time.sleep(AFTER)
+        writers.say("stop")
+        calls = json.loads(writers.hear())
+    finally:
+        writers.end()
+    back: dict[int, float] = {}
+    acknowledged: set[tuple[int, int]] = set()
+    failed = [call for call in calls if call[5] is not None and call[4] >= killed]
+    for task, number, _, _, ended, error in calls:
+        if error is None:
+            acknowledged.add((task, number))
+            if ended > dead + outage:
+                back.setdefault(task, ended)
+    with psycopg.connect(plain.conninfo) as conn:
+        query = "SELECT task, number FROM ledger WHERE contender = %s"
+        found = {(task, number) for task, number in conn.execute(query, (contender,))}
+    tasks = {call[0] for call in calls}
+    missing = AFTER if len(back) < len(tasks) else 0.0
+    return Recovery(
+        first=max(0.0, min(back.values(), default=accepted + AFTER) - accepted),
+        all_back=max(missing, max(back.values(), default=accepted + AFTER) - accepted),
+        errors=len(failed),
+        in_flight=sum(1 for call in calls if 0.0 < call[3] <= dead and call[4] >= killed),
+        late=sum(1 for call in failed if call[2] > accepted),
+        lost=len(acknowledged - found),
+    )
+
+
+def run() -> list[Row]:
+    """All contenders in turn, several rounds; the median of the times, the worst of the counts."""
+    found: dict[str, list[Recovery]] = {name: [] for name in CONTENDERS}
+    with plain_server() as plain:
+        prober = _Process("bench.prober")
+        try:
+            prober.say(plain.conninfo)
+            assert prober.hear() == "ready"
+            for outage in OUTAGES:
+                for name, recoveries in found.items():
+                    recoveries.append(_one(name, plain, prober, outage))
+        finally:
+            prober.end()
+
+    def middle(name: str, figure: Callable[[Recovery], float]) -> float:
+        return statistics.median(figure(recovery) for recovery in found[name])
+
+    def worst(name: str, figure: Callable[[Recovery], int]) -> int:
+        return max(figure(recovery) for recovery in found[name])
+
+    ours = found["provider"]
+    beyond = max(0, *(recovery.errors - recovery.in_flight for recovery in ours))
+    rows = [
+        Row("first good write", middle("provider", lambda r: r.first) * 1e3, "ms", bar=100, bar_is="value"),
+        Row("all 200 tasks back", middle("provider", lambda r: r.all_back) * 1e3, "ms", bar=300, bar_is="value"),
+        Row("errors beyond the calls in flight", beyond, "calls", bar=0, bar_is="value"),
+        Row("errors of calls begun later", worst("provider", lambda r: r.late), "calls", bar=0, bar_is="value"),
+        Row("acknowledged writes lost", worst("provider", lambda r: r.lost), "writes", bar=0, bar_is="value"),
+    ]
+    figures: dict[str, tuple[str, Callable[[Recovery], float]]] = {
+        "first good write": ("ms", lambda r: r.first * 1e3),
+        "all 200 tasks back": ("ms", lambda r: r.all_back * 1e3),
+        "errors": ("calls", lambda r: r.errors),
+        "acknowledged writes lost": ("writes", lambda r: r.lost),
+    }
+    for what, (unit, figure) in figures.items():
+        rows += [
+            Row(what, middle("provider", figure), unit, middle(name, figure), title) for name, title in PEERS.items()
+        ]
+    return rows
