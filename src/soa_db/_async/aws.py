@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from soa_db._core.refresh import Need
 from soa_db._runtime._async import SingleFlight, to_thread
 from soa_db._runtime.clock import Clock
+from soa_db._runtime.imports import no_collection
 
 if TYPE_CHECKING:
     from soa_db._aws.backend import Backend
@@ -200,8 +201,9 @@ class AsyncAwsClients:
         return backend
 
     def _make(self) -> Backend:
-        from soa_db._aws.backend import Backend
-        from soa_db._aws.session import AwsSession
+        with no_collection():
+            from soa_db._aws.backend import Backend
+            from soa_db._aws.session import AwsSession
 
         made = self._made
         if made is None or made.pid != os.getpid():

@@ -13,6 +13,7 @@ from soa_db.sources import Payload, read_payload
 if TYPE_CHECKING:
     from soa_db._async.aws import AsyncAwsClients
     from soa_db.config import PostgresConfig
+    from soa_db.credentials import AwsCredentials
 
 __all__ = [
     "AsyncFixedCredentials",
@@ -158,6 +159,7 @@ class AsyncIamCredentials:
         self._aws = aws
         self._clock = clock or Clock()
         self._minted: Credentials | None = None
+        self._signed_by: AwsCredentials | None = None
 
     async def get(self) -> Credentials:
         """Return a token that is good for a new connection now."""
@@ -189,7 +191,13 @@ class AsyncIamCredentials:
 
         # Both clocks before signing: a pause after it shortens the token's use and never lengthens it.
         monotonic, wall = self._clock.monotonic(), self._clock.wall()
+        minted = self._minted
+        if minted is not None and self._signed_by == credentials and monotonic < minted.expires_at:
+            # One of the many who waited for the AWS credentials has signed with them: a token for each would hold
+            # up the event loop.
+            return minted
         token = rds_token(credentials, host=self._host, port=self._port, user=self._user, region=self._region, now=wall)
         left = min(RDS_TOKEN_SECONDS, credentials.expires_at - wall) - _TOKEN_MARGIN
+        self._signed_by = credentials
         minted = self._minted = Credentials(self._user, token, expires_at=monotonic + left, source="rds-iam")
         return minted

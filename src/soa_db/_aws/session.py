@@ -15,6 +15,7 @@ from botocore.loaders import Loader, create_loader
 from botocore.session import Session
 
 from soa_db._aws.failures import translate
+from soa_db._runtime.imports import no_collection
 from soa_db._version import __version__
 from soa_db.credentials import AwsCredentials
 from soa_db.errors import ConfigurationError
@@ -166,7 +167,10 @@ class AwsSession:
         mode = session.get_config_variable("retry_mode")
         retries = {} if mode not in {None, "legacy"} else {"retries": {"mode": "standard"}}
         config = Config(user_agent_extra=USER_AGENT, **retries)  # type: ignore[arg-type]  # the stubs want a TypedDict
-        return session.create_client(service, region_name=self.region(), endpoint_url=self._endpoint_url, config=config)
+        with no_collection():
+            return session.create_client(
+                service, region_name=self.region(), endpoint_url=self._endpoint_url, config=config
+            )
 
     def client(self, service: str) -> Any:
         """Return the botocore client of a service, one for all threads."""

@@ -15,6 +15,7 @@ from soa_db.sources import Payload, read_payload
 if TYPE_CHECKING:
     from soa_db._sync.aws import AwsClients
     from soa_db.config import PostgresConfig
+    from soa_db.credentials import AwsCredentials
 
 __all__ = [
     "FixedCredentials",
@@ -160,6 +161,7 @@ class IamCredentials:
         self._aws = aws
         self._clock = clock or Clock()
         self._minted: Credentials | None = None
+        self._signed_by: AwsCredentials | None = None
 
     def get(self) -> Credentials:
         """Return a token that is good for a new connection now."""
@@ -191,7 +193,13 @@ class IamCredentials:
 
         # Both clocks before signing: a pause after it shortens the token's use and never lengthens it.
         monotonic, wall = self._clock.monotonic(), self._clock.wall()
+        minted = self._minted
+        if minted is not None and self._signed_by == credentials and monotonic < minted.expires_at:
+            # One of the many who waited for the AWS credentials has signed with them: a token for each would hold
+            # up the event loop.
+            return minted
         token = rds_token(credentials, host=self._host, port=self._port, user=self._user, region=self._region, now=wall)
         left = min(RDS_TOKEN_SECONDS, credentials.expires_at - wall) - _TOKEN_MARGIN
+        self._signed_by = credentials
         minted = self._minted = Credentials(self._user, token, expires_at=monotonic + left, source="rds-iam")
         return minted

@@ -1,0 +1,85 @@
+"""What keeps a crowd of callers from holding up the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from typing import cast
+
+import pytest
+
+from soa_db._async.credentials import AsyncIamCredentials
+from soa_db._runtime.imports import no_collection
+from soa_db.aws import AsyncAwsClients, AwsCredentials
+from soa_db.config import IamAuth
+from soa_db.credentials import Credentials
+
+
+class SlowAws:
+    """Gives AWS credentials once it is told to; another set each time ``force`` is used."""
+
+    def __init__(self) -> None:
+        self.ready = asyncio.Event()
+        self.held = self._new(1)
+
+    def _new(self, number: int) -> AwsCredentials:
+        return AwsCredentials(f"AKIA{number}", f"made-up-{number}", None, time.time() + 3600)
+
+    async def credentials(self, *, force: bool = False) -> AwsCredentials:
+        await self.ready.wait()
+        if force:
+            self.held = self._new(2)
+        return self.held
+
+
+def _provider(aws: SlowAws) -> AsyncIamCredentials:
+    clients = cast("AsyncAwsClients", aws)
+    return AsyncIamCredentials(
+        IamAuth(region="us-west-2"), host="db.example", port=5432, user="chat_api_app", aws=clients
+    )
+
+
+async def test_callers_who_waited_for_the_same_aws_credentials_share_one_token() -> None:
+    """Only one of them signs: a thousand signatures would hold up the event loop for 100 ms."""
+    aws = SlowAws()
+    provider = _provider(aws)
+    callers = [asyncio.create_task(provider.get()) for _ in range(20)]
+    await asyncio.sleep(0)
+    aws.ready.set()
+    tokens = [await caller for caller in callers]
+    assert all(token is tokens[0] for token in tokens)
+
+
+async def test_new_aws_credentials_sign_a_new_token() -> None:
+    """A token refused is replaced by one of the renewed credentials, not given again."""
+    aws = SlowAws()
+    aws.ready.set()
+    provider = _provider(aws)
+    refused = await provider.get()
+    renewed = await provider.refresh(refused)
+    assert isinstance(renewed, Credentials)
+    assert renewed.secret != refused.secret
+    assert await provider.get() is renewed
+
+
+def test_the_collector_rests_while_something_is_loaded() -> None:
+    """And works again afterwards, also when the import fails."""
+    assert gc.isenabled()
+    with no_collection():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ImportError), no_collection():
+        raise ImportError
+    assert gc.isenabled()
+
+
+def test_a_collector_the_user_switched_off_stays_off() -> None:
+    """Whoever runs without it (gunicorn before its fork, say) does not get it back from us."""
+    gc.disable()
+    try:
+        with no_collection():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
