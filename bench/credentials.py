@@ -3,8 +3,8 @@
 Requests are counted by a proxy before the emulated AWS. The event loop is watched by a task that wakes every
 millisecond; what else the machine does can only lengthen a stall, so the shortest of the rounds is taken, and held
 against that of a crowd that only waits. Each crowd is a new process: the AWS library is imported, and everything
-resolved, while it waits. Where the callers also connect, psycopg itself stops the loop for as long as it takes to begin a
-login, so the stall is measured without.
+resolved, while it waits. Where the callers also connect, psycopg itself stops the loop for as long as it takes to begin
+a login, so the stall is measured without.
 """
 
 from __future__ import annotations
