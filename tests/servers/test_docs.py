@@ -1,8 +1,8 @@
 """The examples of README and docs/ run: Python blocks as they stand, ``console`` blocks through the real command.
 
 The blocks of one page share one namespace and run in their order, in the local environment with the seven services of
-``examples/`` provisioned. A ``yaml`` block whose first line names ``db-access.yaml`` becomes that file. Blocks fenced as
-``sh`` are for real AWS or a person's shell and are not run.
+``examples/`` provisioned. A ``yaml`` block whose first line names ``db-access.yaml`` becomes that file. Blocks fenced
+as ``sh`` are for real AWS or a person's shell and are not run.
 """
 
 from __future__ import annotations
