@@ -1,13 +1,15 @@
 """Roles in code: ``db-access.yaml`` → plan → provision → verify → rotate.
 
-``plan``, ``apply`` and ``rotate`` are functions here and modules too: importing the functions now, after the modules,
-is what lets the functions win. The modules load the driver and the AWS libraries only when they are called.
+``plan``, ``apply``, ``rotate`` and ``verify`` are functions here and modules too: importing the functions now, after
+the modules, is what lets the functions win. The modules load driver and AWS libraries only when they are called.
 """
 
 from soa_db.access.apply import apply, plan
 from soa_db.access.plan import ApplyResult, Change, Notice, Plan, PlanOptions, Progress, ProgressEvent, load_plan
+from soa_db.access.report import VerifyReport
 from soa_db.access.rotate import Rotated, RotateResult, rotate
 from soa_db.access.spec import Spec, SpecSet, load_spec, load_specs
+from soa_db.access.verify import verify
 
 __all__ = [
     "ApplyResult",
@@ -21,10 +23,12 @@ __all__ = [
     "Rotated",
     "Spec",
     "SpecSet",
+    "VerifyReport",
     "apply",
     "load_plan",
     "load_spec",
     "load_specs",
     "plan",
     "rotate",
+    "verify",
 ]
