@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 import trustme
+from pydantic import SecretStr
 from tests.support.postgres import PASSWORD, config, login_role, superuser
 
 from soa_db._psycopg import roots
@@ -235,15 +237,15 @@ async def test_no_secret_is_in_what_a_refused_login_leaves(secured: Secured, use
     """Not in the error's texts, not in those of its causes, not in the server's log."""
     superuser(secured.server, "ALTER SYSTEM SET log_statement = 'all'")
     superuser(secured.server, "SELECT pg_reload_conf()")
-    canary = "canary-" + PASSWORD
+    secret = SecretStr("canary-" + PASSWORD)
+    wanted = tunnelled(secured, user, tls=TlsConfig(ca_pem=secured.ca_pem), auth=PasswordAuth(password=secret))
     with pytest.raises(AuthenticationFailed) as caught:
-        await aconnect(
-            tunnelled(secured, user, tls=TlsConfig(ca_pem=secured.ca_pem), auth=PasswordAuth(password=canary))
-        )
+        await aconnect(wanted)
     error: BaseException | None = caught.value
     seen = secured.server.log_file.read_text("utf-8", errors="replace")
     while error is not None:
         seen += f"{error}{error!r}"
+        seen += "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
         error = error.__cause__ or error.__context__
     assert "canary" not in seen
     assert isinstance(caught.value.__cause__, psycopg.Error)

@@ -7,6 +7,7 @@ probe with the answer the server gave. Colours belong to the command line; the t
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from enum import StrEnum
@@ -35,6 +36,10 @@ class Outcome(StrEnum):
     INCONCLUSIVE = "inconclusive"
     NOTED = "noted"
     NOT_APPLICABLE = "n/a"
+
+
+# XML 1.0 has no way to write these, not even escaped (https://www.w3.org/TR/xml/#charsets).
+_NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +269,7 @@ class VerifyReport:
 
 
 def _xml(text: str) -> str:
-    # XML 1.0 has no way to write most control characters, not even escaped (https://www.w3.org/TR/xml/#charsets).
-    return "".join(char if char in "\t\n" or ord(char) >= 32 else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _table(columns: tuple[Aspect, ...], rows: tuple[tuple[str, str, tuple[Cell, ...]], ...]) -> str:

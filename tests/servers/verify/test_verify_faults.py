@@ -181,9 +181,9 @@ FAULTS = (
         "REVOKE EXECUTE ON FUNCTION public.plain(integer) FROM PUBLIC",
         (
             r"^PUBLIC in {tag}_alpha: cannot EXECUTE on routine public.plain\(integer\)",
-            r"^{tag}_alpha_ro in {tag}_alpha: cannot EXECUTE of 1 routines: permitted on public.plain\(integer\)",
+            r"^{tag}_alpha_ro in {tag}_alpha: cannot EXECUTE of 2 routines: permitted on public.plain\(integer\)",
         ),
-        (r"^{tag}_beta_(app|ro) in {tag}_alpha: cannot EXECUTE of 2 routines",),
+        (r"^{tag}_beta_(app|ro) in {tag}_alpha: cannot EXECUTE of 3 routines: permitted on public.plain",),
     ),
     Fault(
         "a_view_calls_a_function_its_readers_may_not",
@@ -319,6 +319,13 @@ FAULTS = (
             r"^{tag}_stray in {tag}_alpha: cannot CONNECT on database",
             r"^{tag}_stray in {tag}_alpha: cannot UPDATE on table public.users",
         ),
+    ),
+    Fault(
+        "an_unknown_role_reads_everything",
+        SHARED,
+        "CREATE ROLE {tag}_reporter LOGIN; GRANT pg_read_all_data TO {tag}_reporter",
+        "DROP ROLE {tag}_reporter",
+        (r"^{tag}_reporter: cannot have the rights of pg_read_all_data in every database: {tag}_reporter → pg_read",),
     ),
     Fault(
         "a_retired_role_still_has_rights",

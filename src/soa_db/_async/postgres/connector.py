@@ -80,7 +80,8 @@ class AsyncConnector:
                     if other is not None and other.secret != credentials.secret:
                         credentials = other
                         continue
-                raise self._typed(category, error, credentials) from error
+                # Without the frames that held the password: tools that report errors print the locals of frames.
+                raise self._typed(category, error, credentials) from error.with_traceback(None)
 
     def _typed(self, category: Category, error: psycopg.Error, credentials: Credentials) -> SoaDbError:
         context = context_of(self.config, self._user(credentials))

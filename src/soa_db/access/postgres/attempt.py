@@ -72,7 +72,9 @@ def attempt(
     import psycopg
     from psycopg import sql as composing
 
-    text = composing.SQL("BEGIN; {}; ROLLBACK").format(statement) if transaction else statement
+    # Views and defaults may rest on functions whose bodies need the path that users of the database have.
+    inside = composing.SQL("BEGIN; SET LOCAL search_path TO DEFAULT; {}; ROLLBACK")
+    text = inside.format(statement) if transaction else statement
     try:
         connection.execute(text)
     except psycopg.Error as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -49,6 +50,17 @@ class Logins(Protocol):
         ...
 
 
+def _is_template(text: str) -> bool:
+    try:
+        parts = list(string.Formatter().parse(text))
+    except ValueError:
+        return False
+    return all(
+        field is None or (field in {"service", "role", "env", "account"} and not spec and not conversion)
+        for _, field, spec, conversion in parts
+    )
+
+
 class Rights:
     """The AWS clients of each service and role: the caller's own, or those of a role assumed per service and role.
 
@@ -71,15 +83,12 @@ class Rights:
         self._template = assume_role or ""
         self._lock = threading.Lock()
         self._clients: dict[tuple[str, str], AwsClients] = {}
-        if assume_role is not None:
-            try:
-                assume_role.format(service="", role="", env="", account="")
-            except (KeyError, IndexError, ValueError, AttributeError) as error:
-                raise ConfigurationError(
-                    f"{assume_role!r} is not a template of a role",
-                    hint="its fields are {service}, {role}, {env} and {account}, e.g. "
-                    "arn:aws:iam::{account}:role/{service}-{role}",
-                ) from error
+        if assume_role is not None and not _is_template(assume_role):
+            raise ConfigurationError(
+                f"{assume_role!r} is not a template of a role",
+                hint="its fields are {service}, {role}, {env} and {account}, e.g. "
+                "arn:aws:iam::{account}:role/{service}-{role}",
+            )
 
     def of(self, identity: PostgresIdentity) -> AwsClients:
         """The clients an identity's service has."""

@@ -27,7 +27,7 @@ from soa_db.access.postgres.probe_login import (
 from soa_db.access.postgres.probe_server import IAM_ROLE, ServerFacts, read_server
 from soa_db.access.postgres.probe_session import listed, probe_powers, probe_session
 from soa_db.access.report import Aspect, Check, Outcome, Probe
-from soa_db.errors import AuthenticationFailed, CredentialError, SoaDbError
+from soa_db.errors import AccessDenied, AuthenticationFailed, CredentialError, SoaDbError
 
 if TYPE_CHECKING:
     from soa_db.access.postgres.expect import DatabaseAccess, ServerAccess
@@ -193,6 +193,9 @@ def _line(error: Exception) -> str:
 
 def _no_entry(probe: Probe, error: Exception, mend: str) -> Check:
     """A login that should have succeeded: refused for good, or not decided."""
+    if isinstance(error, AccessDenied) and "sts:AssumeRole" in error.message:
+        # That whoever verifies may not act for the service says nothing about the service.
+        return Check(probe, Outcome.INCONCLUSIVE, _line(error), error.hint or _AGAIN)
     refusal = refusal_of(error)
     final = isinstance(error, (AuthenticationFailed, CredentialError)) or refusal not in {
         Refusal.OTHER,

@@ -27,6 +27,9 @@ IAM_ROLE = "rds_iam"
 _TELLING = {"role", "session_authorization", "session_replication_role", "local_preload_libraries",
             "session_preload_libraries", "lo_compat_privileges", "row_security", "search_path"}  # fmt: skip
 _ATTRIBUTES = ("superuser", "createrole", "createdb", "replication", "bypassrls")
+# Memberships that give rights in every database without a line in any ACL.
+_EVERYWHERE = {"pg_read_all_data", "pg_write_all_data", "pg_maintain", "pg_execute_server_program",
+               "pg_read_server_files", "pg_write_server_files"}  # fmt: skip
 # What a parameter must be, where the server knows it. Only RDS has rds.force_ssl.
 _PARAMETERS = {"password_encryption": "scram-sha-256", "lo_compat_privileges": "off", "allow_system_table_mods": "off",
                "session_replication_role": "origin", "row_security": "on"}  # fmt: skip
@@ -87,6 +90,7 @@ def judge_server(facts: ServerFacts, access: ServerAccess, *, iam: bool, mend: s
     yield from _settings(facts, access, mend)
     yield from _databases(facts, access, mend)
     yield from _parameters(facts, iam)
+    yield from _powerful(facts, access)
 
 
 def _ask(identity: str, aspect: Aspect, what: str, *, is_state: bool = False) -> Probe:
@@ -152,6 +156,8 @@ def _memberships(facts: ServerFacts, access: ServerAccess, iam: bool, mend: str)
             elif role in access.users and len(path) == 1:
                 # Of a stranger's memberships those in declared identities matter; the path's last step names it.
                 what = f"become {role}"
+            elif role in _EVERYWHERE and member not in facts.strangers.expected:
+                what = f"have the rights of {role} in every database"
             else:
                 continue
             problems.add(member)
@@ -260,3 +266,26 @@ def _parameters(facts: ServerFacts, iam: bool) -> Iterator[Check]:
         )
     if not problems:
         yield Check(_ask("", "roles", "the server's parameters keep identities apart", is_state=True), Outcome.OK)
+
+
+def _powerful(facts: ServerFacts, access: ServerAccess) -> Iterator[Check]:
+    """Who can give itself anything, or see everything: for a person to look at, since no spec says who may."""
+    edges: dict[str, list[Any]] = {}
+    for edge in facts.memberships:
+        edges.setdefault(edge.member, []).append(edge)
+    administrators = facts.strangers.administrators
+    named: list[str] = []
+    for name, role in facts.roles.items():
+        if name in access.users or role.predefined:
+            continue
+        through = sorted({reached for reached, _ in _paths(name, edges)} & administrators)
+        special = [attribute.upper() for attribute in _ATTRIBUTES if getattr(role, attribute)]
+        if special or through:
+            named.append(f"{name} ({', '.join((*special, *(f'member of {one}' for one in through)))})")
+    if named:
+        yield Check(
+            _ask("", "roles", "roles beside the declared ones with powers over everything", is_state=True),
+            Outcome.NOTED,
+            "; ".join(named),
+            "see that each of them is meant to be there",
+        )

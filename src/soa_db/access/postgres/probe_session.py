@@ -79,8 +79,15 @@ def probe_session(
         mend: the command that provisions.
     """
     ask = _Asker(user.user, database.name)
-    yield from _relations(connection, database, user, ask, mend)
-    yield from _columns(connection, database, user, ask, mend)
+    found = rows(connection, "probe_relations", privileges=table_privileges(connection.info.server_version))
+    relations = [
+        (relation, database.on_relation(user, relation.schema, relation.name, relation.kind))
+        for relation in found
+        if not relation.internal
+    ]
+    yield from _relations(connection, relations, ask, mend)
+    if user.part != "owner":
+        yield from _columns(connection, relations, ask, mend)
     yield from _schemas(connection, database, user, ask, mend)
     yield from _routines(connection, database, user, ask, mend)
     yield from _creating(connection, database, user, ask, mend)
@@ -99,15 +106,12 @@ class _Asker:
 
 
 def _relations(
-    connection: psycopg.Connection[Any], database: DatabaseAccess, user: UserAccess, ask: _Asker, mend: str
+    connection: psycopg.Connection[Any], relations: list[tuple[Any, Wanted]], ask: _Asker, mend: str
 ) -> Iterator[Check]:
     privileges = table_privileges(connection.info.server_version)
     tallies: dict[tuple[str, str], _Tally] = {}
-    for relation in rows(connection, "probe_relations", privileges=privileges):
+    for relation, wanted in relations:
         sequence = relation.kind == "S"
-        if relation.internal:
-            continue
-        wanted = database.on_relation(user, relation.schema, relation.name, relation.kind)
         name = f"{relation.schema}.{relation.name}"
         for privilege in ("SELECT", "USAGE", "UPDATE") if sequence else privileges:
             tally = tallies.setdefault((privilege, "sequences" if sequence else "relations"), _Tally())
@@ -177,16 +181,9 @@ def _tried(probe: Probe, samples: Iterable[Any], try_on: Callable[[Any], Attempt
 
 
 def _columns(
-    connection: psycopg.Connection[Any], database: DatabaseAccess, user: UserAccess, ask: _Asker, mend: str
+    connection: psycopg.Connection[Any], relations: list[tuple[Any, Wanted]], ask: _Asker, mend: str
 ) -> Iterator[Check]:
-    if user.part == "owner":
-        return
-    relations = rows(connection, "probe_relations", privileges=["SELECT"])
-    wanted = {
-        (relation.schema, relation.name): database.on_relation(user, relation.schema, relation.name, relation.kind)
-        for relation in relations
-        if relation.kind != "S"
-    }
+    wanted = {(relation.schema, relation.name): rights for relation, rights in relations if relation.kind != "S"}
     limited = [place for place, rights in wanted.items() if rights.columns]
     tallies: dict[str, _Tally] = {}
     for column in rows(
