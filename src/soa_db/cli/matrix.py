@@ -38,9 +38,10 @@ def _show_matrix(terminal: Terminal, report: VerifyReport) -> None:
     from rich.text import Text
 
     columns, rows = report.matrix()
+    who, where = _widths(terminal.out.width, columns, rows)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
-    table.add_column("identity", no_wrap=True, overflow="ellipsis")
-    table.add_column("database", no_wrap=True, overflow="ellipsis")
+    table.add_column("identity", no_wrap=True, overflow="ellipsis", width=who)
+    table.add_column("database", no_wrap=True, overflow="ellipsis", width=where)
     for column in columns:
         table.add_column(column, no_wrap=True, justify="center", min_width=len(column))
     previous = None
@@ -49,6 +50,19 @@ def _show_matrix(terminal: Terminal, report: VerifyReport) -> None:
         previous = identity
         table.add_row(Text(printable(shown)), Text(printable(database)), *map(_mark, cells))
     terminal.out.print(table)
+
+
+def _widths(
+    room: int, columns: tuple[str, ...], rows: tuple[tuple[str, str, tuple[Cell, ...]], ...]
+) -> tuple[int, int]:
+    """How wide the names may be, so that every mark stays on the line: the names give way."""
+    who = max(len("identity"), *(len(identity) for identity, _, _ in rows))
+    where = max(len("database"), *(len(database) for _, database, _ in rows))
+    room = max(room - sum(max(len(column), 4) + 2 for column in columns) - 3, 24)
+    if who + where > room:
+        where = max(room - who, min(where, room // 2))
+        who = room - where
+    return who, where
 
 
 def _mark(cell: Cell) -> Text:

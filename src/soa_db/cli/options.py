@@ -64,11 +64,12 @@ def _set_debug(context: click.Context, _option: click.Parameter, value: bool) ->
 
 def _set_verbose(_context: click.Context, _option: click.Parameter, value: int) -> None:
     if value:
-        logger = logging.getLogger("soa_db")
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO if value == 1 else logging.DEBUG)
+        for name in ("soa_db", "psycopg.pool"):
+            logger = logging.getLogger(name)
+            logger.addHandler(handler)
+            logger.setLevel(logging.INFO if value == 1 else logging.DEBUG)
 
 
 def _default_specs(context: click.Context, _option: click.Parameter, value: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -109,7 +110,7 @@ _verbose_option: Callable[[_F], _F] = click.option(
     count=True,
     expose_value=False,
     callback=_set_verbose,
-    help="Say more on stderr; twice for everything.",
+    help="Say more on stderr; twice for more.",
 )
 
 # Eager: other options' rules depend on it.

@@ -5,6 +5,7 @@ The exit codes are a contract (DESIGN section 3), see `ExitCode`.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -74,6 +75,8 @@ class _TerminatedError(BaseException):
 def run(command: click.Command, program: str, arguments: Sequence[str]) -> int:
     """Run ``command`` and return its exit code; every error is told on stderr, none escapes."""
     invocation = Invocation()
+    # The driver's pool warns of each connection it drops; what a person needs of that, our errors say. -v shows all.
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())
     try:
         with _terminable():
             code = command.main(list(arguments), program, standalone_mode=False, obj=invocation)

@@ -1,0 +1,43 @@
+"""An environment of the command line tests' own: they plant faults and kill servers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from soa_db.local.environment import LocalEnvironment
+
+SPEC = """\
+version: 1
+service: {service}
+postgres: {{}}
+"""
+
+
+@pytest.fixture(scope="session")
+def cli_environment(server_folder: Path) -> Iterator[LocalEnvironment]:
+    """A whole local environment, for the tests in this folder only."""
+    with LocalEnvironment(server_folder / "cli-environment") as environment:
+        yield environment
+
+
+@pytest.fixture
+def cli_env(cli_environment: LocalEnvironment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> LocalEnvironment:
+    """That environment as this process's AWS, in a working directory of the test's own."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "PG", "SOA_DB_")):
+            monkeypatch.delenv(name)
+    for name, value in cli_environment.exports().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    return cli_environment
+
+
+@pytest.fixture
+def service(cli_env: LocalEnvironment, unique_name: str) -> str:
+    """A new service whose spec is the working directory's db-access.yaml."""
+    Path("db-access.yaml").write_text(SPEC.format(service=unique_name))
+    return unique_name
