@@ -6,12 +6,13 @@ when it is given somebody to ask, carries the plan out, and demands that nothing
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from soa_db.access.plan import ApplyResult, Plan, PlanOptions, Progress
+from soa_db.access.plan import ApplyResult, Plan, PlanOptions, Progress, ProgressEvent
 from soa_db.access.settings import Settings, load_settings
 from soa_db.errors import ConfigurationError
 from soa_db.names import Env, check_env
@@ -53,7 +54,6 @@ def plan(
 
     Raises:
         ConfigurationError: the options cannot be used, or the caller is in another AWS account than expected.
-        SpecError: the specs contradict each other on one server.
         CredentialError: AWS did not give the administrator's coordinates.
         ConnectionFailed: the server was not reached.
     """
@@ -103,7 +103,7 @@ def apply(
     Raises:
         PlanConflict: the saved plan no longer fits.
         ProvisionError: a change failed, or is left to do, or cannot be made by this administrator.
-        ConfigurationError, SpecError, CredentialError, ConnectionFailed: as for ``plan``.
+        ConfigurationError, CredentialError, ConnectionFailed: as for ``plan``.
     """
     start = time.monotonic()
     options = PlanOptions(prune, reassign, insecure_dev) if saved is None else saved.options
@@ -128,6 +128,19 @@ def apply(
             seconds=time.monotonic() - start,
             declined=declined,
         )
+
+
+def _one_at_a_time(progress: Progress | None) -> Progress:
+    """Databases and passwords are worked on in threads; whoever is told need not be safe for that."""
+    if progress is None:
+        return lambda _: None
+    lock = threading.Lock()
+
+    def tell(event: ProgressEvent) -> None:
+        with lock:
+            progress(event)
+
+    return tell
 
 
 class _prepared:  # noqa: N801  (used as a context manager only)
@@ -173,7 +186,7 @@ class _prepared:  # noqa: N801  (used as a context manager only)
             server=server,
             options=options,
             passwords=DevelopmentPasswords(clients, server, desired, options.insecure_dev) if env == "dev" else None,
-            progress=progress or (lambda _: None),
+            progress=_one_at_a_time(progress),
         )
 
     def close(self) -> None:

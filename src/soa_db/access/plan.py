@@ -240,7 +240,7 @@ class ProgressEvent:
 
     Attributes:
         step: ``lock``, ``wait``, ``inspect``, ``roles``, ``prove``, ``create``, ``database``, ``passwords``,
-            ``retire``, ``check``, ``done``.
+            ``password``, ``retire``, ``check``, ``done``.
         message: what a person reads.
         database: the database it is about.
     """

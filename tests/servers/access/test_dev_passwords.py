@@ -90,6 +90,19 @@ def test_a_password_changed_on_the_server_is_put_back(
     assert logs_in(name)
 
 
+def test_a_role_that_cannot_log_in_is_mended_before_its_password_is_judged(
+    service: tuple[str, SpecSet], local_env: LocalEnvironment
+) -> None:
+    """The password was changed too: found in the same run, once the role can log in again."""
+    name, wanted = service
+    with psycopg.connect(local_env.server("dev").superuser_conninfo, autocommit=True) as connection:
+        connection.execute(f"ALTER ROLE {name}_app NOLOGIN PASSWORD 'other'".encode())
+
+    assert not reasons(apply(wanted, env="dev"))
+    assert logs_in(name)
+    assert plan(wanted, env="dev").is_empty
+
+
 def test_fixed_passwords_for_development(service: tuple[str, SpecSet], local_env: LocalEnvironment) -> None:
     """``insecure_dev``: what the documentation says, in the secret and on the server."""
     name, wanted = service

@@ -242,6 +242,10 @@ def test_a_retired_role_is_dropped_from_every_database(pg: PostgresServer, tmp_p
     run(pg, elsewhere, f'CREATE TABLE t (id int); ALTER TABLE t OWNER TO master; GRANT SELECT ON t TO "{old}"')
     run(pg, unique_name, f'CREATE TABLE relic (id int); ALTER TABLE relic OWNER TO "{old}"')
     run(pg, "postgres", f'GRANT CONNECT ON DATABASE {unique_name} TO "{old}"')
+    if pg.version >= 16:
+        handed = f'SET SESSION AUTHORIZATION "{old}"; GRANT {unique_name}_ro TO {unique_name}_friend'
+        run(pg, "postgres", f"CREATE ROLE {unique_name}_friend")
+        run(pg, "postgres", f'GRANT {unique_name}_ro TO "{old}" WITH ADMIN OPTION; {handed}')
     wanted = specs(tmp_path / "after", f'service: {unique_name}\npostgres: {{retire: [{{role: "{old}"}}]}}')
 
     assert "is retired" in told(provision(pg, wanted), "note")

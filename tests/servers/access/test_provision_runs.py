@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from tests.servers.access.provisioning import PASSWORD, may, provision, provisioner, run, specs
+from tests.servers.access.provisioning import PASSWORD, may, provision, provisioner, run, specs, superuser
 
 from soa_db.access import ApplyResult, ProgressEvent, apply, load_plan, plan
 from soa_db.access.postgres.lock import LOCK_KEY
@@ -111,6 +111,24 @@ def test_eight_runs_at_once_all_end_well(pg: PostgresServer, tmp_path: Path, uni
 
     assert sorted(bool(result.applied) for result in results) == [False] * 7 + [True]
     assert any(event.step == "wait" for event in events)
+
+
+def test_somebody_elses_grant_at_the_same_moment_is_waited_for(
+    pg: PostgresServer, tmp_path: Path, unique_name: str
+) -> None:
+    """PostgreSQL says "tuple concurrently updated"; the transaction is done again."""
+    wanted = specs(tmp_path, f"service: {unique_name}\npostgres: {{}}")
+    applied(pg, wanted)
+    run(pg, "postgres", f"REVOKE CONNECT ON DATABASE {unique_name} FROM {unique_name}_ro")
+    with superuser(pg) as other, ThreadPoolExecutor(1) as pool:
+        with other.transaction():
+            other.execute(f"GRANT CONNECT ON DATABASE {unique_name} TO rds_iam".encode())
+            result = pool.submit(applied, pg, wanted)
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
+            with superuser(pg) as watch:
+                while watch.execute(waiting, [unique_name]).fetchone() == (0,):
+                    assert not result.done()
+        assert len(result.result().applied) == 1
 
 
 def test_waiting_for_another_run_can_be_limited(pg: PostgresServer, tmp_path: Path, unique_name: str) -> None:

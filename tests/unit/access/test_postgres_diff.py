@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -25,7 +26,7 @@ from soa_db.access.postgres.actions import (
     SetObjectOwner,
     SetSchemaOwner,
 )
-from soa_db.access.postgres.desired import Desired, desired_state
+from soa_db.access.postgres.desired import Desired, RetiredRole, desired_state
 from soa_db.access.postgres.diff import compare_server
 from soa_db.access.postgres.diff_contents import FRESH
 from soa_db.access.postgres.privileges import builtin_acl, owner_privileges, with_new_owner
@@ -350,3 +351,110 @@ def test_nothing_is_taken_from_strangers_without_prune(desired: Desired) -> None
     assert len([notice for notice in found.notices if "stranger" in notice.sentence]) == 2
     pruned = compare_server(desired, state, PlanOptions(prune=True))
     assert len([change for change in pruned.changes if "stranger" in change.sentence and change.destructive]) == 2
+
+
+def server(**more: Any) -> ServerState:
+    """A PostgreSQL 17 with every role of the specs, well kept, and no database."""
+    names = (*MANAGED, "reports_owner", "reports_ro", "stranger", "master", "rds_iam")
+    roles = {name: RoleState(name) for name in names} | more.pop("roles", {})
+    admin = more.pop("admin", replace(ADMIN, administers=frozenset(roles)))
+    return ServerState(**{"version": 17, "admin": admin, "roles": roles, **more})
+
+
+UNMANAGEABLE: list[tuple[dict[str, Any], str, str, str]] = [
+    ({"admin": replace(ADMIN, name="pii_app")}, "error", "which is the administrator", "choose another user"),
+    (
+        {"roles": {"pii_app": RoleState("pii_app", comment="soa-db: app of service other")}},
+        "error",
+        "belongs to service other, but chat-api declares it too",
+        "choose another user",
+    ),
+    (
+        {"roles": {"pii_app": RoleState("pii_app", superuser=True)}},
+        "error",
+        "it is a superuser",
+        'ALTER ROLE "pii_app" NOSUPERUSER; GRANT "pii_app" TO "master" WITH ADMIN OPTION',
+    ),
+    (
+        {"roles": {"pii_app": RoleState("pii_app", replication=True, bypassrls=True)}},
+        "unreachable",
+        "alter role pii_app: NOREPLICATION, NOBYPASSRLS",
+        'ALTER ROLE "pii_app" NOREPLICATION NOBYPASSRLS',
+    ),
+    (
+        {"admin": replace(ADMIN, administers=frozenset(MANAGED))},
+        "error",
+        "master may not grant rds_iam",
+        'GRANT rds_iam TO "master" WITH ADMIN OPTION',
+    ),
+    (
+        {"settings": (RoleSetting("pii_app", None, "log_statement", resettable=False),)},
+        "unreachable",
+        "reset setting log_statement of role pii_app",
+        "a superuser must do it",
+    ),
+    (
+        {"roles": {"past": RoleState("past", comment="soa-db: app of service chat-api")}},
+        "note",
+        "role past was made for service chat-api",
+        "retire: [{role: past}]",
+    ),
+    (
+        {"databases": {"chat_api": DatabaseState("chat_api", "master", connectable=False)}},
+        "error",
+        "database chat_api accepts no connections",
+        "ALLOW_CONNECTIONS",
+    ),
+    (
+        {"databases": {"chat_api": DatabaseState("chat_api", "postgres")}},
+        "error",
+        "database chat_api belongs to postgres",
+        'ALTER DATABASE "chat_api" OWNER TO "master"',
+    ),
+    (
+        {"memberships": (Membership("stranger", "pii_app", "postgres"),)},
+        "unreachable",
+        "revoke membership in stranger from pii_app",
+        'REVOKE "stranger" FROM "pii_app" GRANTED BY "postgres"',
+    ),
+]
+
+
+@pytest.mark.parametrize(("more", "level", "said", "remedy"), UNMANAGEABLE, ids=[case[2] for case in UNMANAGEABLE])
+def test_what_cannot_be_done_is_said_with_what_a_human_must_run(
+    desired: Desired, more: dict[str, Any], level: str, said: str, remedy: str
+) -> None:
+    """Never an attempt that fails half-way."""
+    found = compare_server(desired, server(**more), PlanOptions())
+
+    assert [
+        notice
+        for notice in found.notices
+        if notice.level == level and said in notice.sentence and remedy in notice.remedy
+    ], found.notices
+
+
+@pytest.mark.parametrize(
+    ("places", "more", "said"),
+    [
+        ({"gone": frozenset({"old"})}, {}, "it cannot be connected to"),
+        ({None: frozenset({None})}, {}, "something there belongs to"),
+        ({None: frozenset({"master"})}, {"administers": frozenset[str]()}, "drop retired role old"),
+    ],
+)
+def test_a_retired_role_out_of_reach_stays_and_is_reported(
+    desired: Desired, places: Any, more: dict[str, Any], said: str
+) -> None:
+    """Where it has something in a database that cannot be entered, or from somebody who cannot be acted as."""
+    retiring = replace(desired, retired=(RetiredRole("old", "chat-api", "chat_api_owner"),))
+    state = server(roles={"old": RoleState("old")}, depended={"old": places})
+    state = replace(
+        state,
+        admin=replace(state.admin, **more),
+        databases={"postgres": DatabaseState("postgres", "postgres")},
+    )
+
+    found = compare_server(retiring, state, PlanOptions(prune=True))
+
+    assert not [change for change in found.changes if "drop retired role" in change.sentence]
+    assert [notice for notice in found.notices if notice.level == "unreachable" and said in notice.sentence]

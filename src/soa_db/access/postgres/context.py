@@ -41,9 +41,9 @@ class Context:
         if found is None:
             # It is created in this very plan.
             return role in self.desired.roles and admin.createrole
-        if self.version >= 16:
-            return role in admin.administers
-        return admin.createrole and not found.superuser
+        if found.superuser:
+            return False
+        return role in admin.administers if self.version >= 16 else admin.createrole
 
     def may_become(self, role: str, database: str | None = None) -> bool:
         """Whether the administrator can act as this role, if need be by granting it to itself for a moment."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from soa_db.errors import SpecError
 from soa_db.names import ROLES, Env, Role, dev_secret_name
 
 if TYPE_CHECKING:
@@ -134,16 +133,9 @@ class Desired:
 
 
 def desired_state(specs: SpecSet, env: Env) -> Desired:
-    """Work out what the specs want in ``env``.
-
-    Raises:
-        SpecError: the specs contradict each other on one server.
-    """
+    """Work out what the specs want in ``env``; that they do not contradict each other, ``SpecSet`` has seen to."""
     roles: dict[str, DesiredRole] = {}
     for identity in specs.postgres_identities():
-        if identity.user in roles:
-            # One user in two roles would have the rights of both under one role's name.
-            raise SpecError([f"the user {identity.user!r} is declared more than once"])
         secrets = tuple(
             (dev_secret_name(identity.service, identity.role, db_id), database)
             for database, db_id in zip(identity.databases, identity.db_ids, strict=True)
@@ -158,7 +150,7 @@ def desired_state(specs: SpecSet, env: Env) -> Desired:
         services=frozenset(spec.service for spec in specs.specs),
         roles=roles,
         databases=databases,
-        retired=tuple(_retired(specs, roles)),
+        retired=tuple(_retired(specs)),
         pending=tuple(
             f"{pending.reader.service} wants to read {', '.join(pending.read.tables)} of {pending.read.service}, "
             "whose spec is not given: not granted"
@@ -225,12 +217,10 @@ def _reads(specs: SpecSet) -> dict[str, list[Rule]]:
     return found
 
 
-def _retired(specs: SpecSet, roles: Mapping[str, DesiredRole]) -> list[RetiredRole]:
+def _retired(specs: SpecSet) -> list[RetiredRole]:
     found = []
     for spec in specs.specs:
         for retired in spec.postgres.retire if spec.postgres else ():
-            if retired.role in roles:
-                raise SpecError([f"the role {retired.role!r} is both declared and retired"])
             databases = spec.postgres_databases()
             heir = spec.user(databases[0], retired.reassign_to) if databases else None
             found.append(RetiredRole(retired.role, spec.service, heir))

@@ -126,7 +126,7 @@ def _role(role: DesiredRole, context: Context, findings: Findings) -> None:
             return
     attributes, beyond = _attributes(state, context)
     if not context.may_manage(role.name):
-        reason = "it is a superuser" if state.superuser and context.version < 16 else "somebody else made it"
+        reason = "it is a superuser" if state.superuser else "somebody else made it"
         findings.error(
             f"role {shown(role.name)} exists, and {shown(admin.name)} may not manage it: {reason}",
             f"a superuser must run: {_human_grant(role.name, state, admin.name, context.version)}",

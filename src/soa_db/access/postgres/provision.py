@@ -176,11 +176,9 @@ class LockedServer:
             lines = "\n".join(f"  {notice.sentence}\n    {notice.remedy}" for notice in plan.errors)
             raise ProvisionError(f"nothing was changed, since this stands in the way:\n{lines}")
         after = self._pass(plan)
-        if after.changes and any(
-            not database.admin_may_connect and name in self.of.desired.databases
-            for name, database in self._state.databases.items()
-        ):
-            # A database that could not be looked into before can be now.
+        if {change.sentence for change in after.changes} - {change.sentence for change in plan.changes}:
+            # What could not be seen before can be now: inside a database that had shut the administrator out, or
+            # whether a password is right whose role could not log in.
             after = self._pass(after)
         if after.changes:
             lines = "\n".join(f"  {change.sentence}" for change in after.changes[:20])

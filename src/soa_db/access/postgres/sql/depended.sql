@@ -1,8 +1,10 @@
 -- Where something depends on the given roles (owned objects, privileges, policies), and who owns those objects: as whom
 -- one must act to take privileges away. A database of NULL: shared objects. An owner of NULL: the bootstrap superuser,
--- whose ownership is not recorded (src/backend/catalog/pg_shdepend.c, "pinned").
+-- whose ownership is not recorded (src/backend/catalog/pg_shdepend.c, "pinned"). Memberships the role granted (recorded
+-- since 16) are its own to take back.
 SELECT r.rolname::text, d.datname::text,
-       array_agg(DISTINCT CASE s.deptype WHEN 'o' THEN r.rolname ELSE w.rolname END::text)
+       array_agg(DISTINCT CASE WHEN s.deptype = 'o' OR s.classid = 'pg_auth_members'::regclass
+                               THEN r.rolname ELSE w.rolname END::text)
   FROM pg_shdepend AS s
   JOIN pg_roles AS r ON r.oid = s.refobjid
   LEFT JOIN pg_database AS d ON d.oid = s.dbid
@@ -12,6 +14,4 @@ SELECT r.rolname::text, d.datname::text,
   LEFT JOIN pg_roles AS w ON w.oid = o.refobjid
  WHERE s.refclassid = 'pg_authid'::regclass
    AND r.rolname = ANY(%(roles)s)
-   -- Memberships (recorded since 16) and default privileges go with the role itself.
-   AND s.classid <> 'pg_auth_members'::regclass
  GROUP BY 1, 2
