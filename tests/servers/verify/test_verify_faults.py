@@ -181,7 +181,7 @@ FAULTS = (
         "REVOKE EXECUTE ON FUNCTION public.plain(integer) FROM PUBLIC",
         (
             r"^PUBLIC in {tag}_alpha: cannot EXECUTE on routine public.plain\(integer\)",
-            r"^{tag}_alpha_ro in {tag}_alpha: cannot EXECUTE of 2 routines: permitted on public.plain\(integer\)",
+            r"^{tag}_alpha_ro in {tag}_alpha: cannot EXECUTE of 1 routines: permitted on public.plain\(integer\)",
         ),
         (r"^{tag}_beta_(app|ro) in {tag}_alpha: cannot EXECUTE of 3 routines: permitted on public.plain",),
     ),
