@@ -149,6 +149,8 @@ def _tiers(identities: Iterable[PostgresIdentity]) -> list[PostgresIdentity]:
 def _aws(run: Run, rights: Rights, identity: PostgresIdentity) -> Iterator[Check]:
     try:
         clients = rights.of(identity)
+        # A role that cannot be assumed is refused everything: that would look like the best of policies.
+        clients.credentials()
     except SoaDbError as error:
         probe = Probe(identity.user, "", "aws", "assume its service's AWS role", "can", "aws")
         yield Check(probe, Outcome.INCONCLUSIVE, error.message, error.hint)

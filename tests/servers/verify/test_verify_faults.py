@@ -463,6 +463,71 @@ FAULTS = (
         ),
     ),
     Fault(
+        "an_identity_owns_a_database_no_spec_declares",
+        SHARED,
+        "CREATE DATABASE {tag}_attic OWNER {tag}_beta_app",
+        "DROP DATABASE {tag}_attic",
+        (
+            r"^{tag}_beta_app: cannot CONNECT on the undeclared database {tag}_attic: it belongs to {tag}_beta_app",
+            r"^{tag}_beta_app: cannot CREATE on the undeclared database {tag}_attic",
+        ),
+        (r"^{tag}_beta_app: cannot TEMPORARY on the undeclared database {tag}_attic",),
+    ),
+    Fault(
+        "a_declared_database_is_missing",
+        SHARED,
+        "ALTER DATABASE {tag}_pii RENAME TO {tag}_elsewhere",
+        "ALTER DATABASE {tag}_elsewhere RENAME TO {tag}_pii",
+        (
+            r"^{tag}_pii_owner in {tag}_pii: owns the database: there is no such database",
+            r"^{tag}_pii_owner: cannot CONNECT on the undeclared database {tag}_elsewhere",
+            r"^{tag}_pii_app: cannot CONNECT on the undeclared database {tag}_elsewhere",
+        ),
+        (r"^{tag}_pii_owner: cannot (CREATE|TEMPORARY) on the undeclared database",),
+    ),
+    Fault(
+        "a_parameter_lets_everybody_at_large_objects",
+        SHARED,
+        "ALTER DATABASE {tag}_alpha SET lo_compat_privileges = on",
+        "ALTER DATABASE {tag}_alpha RESET lo_compat_privileges",
+        (
+            r"^the server: the server parameter lo_compat_privileges is off: it is on",
+            r"^the server: nobody's lo_compat_privileges is set: lo_compat_privileges is set in {tag}_alpha",
+        ),
+    ),
+    Fault(
+        "a_role_cannot_log_in_any_more",
+        SHARED,
+        "ALTER ROLE {tag}_beta_ro NOLOGIN NOINHERIT VALID UNTIL '2001-01-01'",
+        "ALTER ROLE {tag}_beta_ro LOGIN INHERIT VALID UNTIL 'infinity'",
+        (
+            r"^{tag}_beta_ro: a plain login role .*: has NOLOGIN, NOINHERIT, VALID UNTIL a time that has passed",
+            r"^{tag}_beta_ro in {tag}_beta: can connect: ",
+            r"^{tag}_beta_ro in {tag}_alpha: can connect: ",
+        ),
+    ),
+    Fault(
+        "a_definer_function_of_a_superuser_that_is_everybodys",
+        MAIN,
+        "ALTER FUNCTION public.refresh_all() SECURITY DEFINER SET search_path = pg_catalog; "
+        "ALTER FUNCTION public.refresh_all() OWNER TO postgres; "
+        "GRANT EXECUTE ON FUNCTION public.refresh_all() TO PUBLIC",
+        "ALTER FUNCTION public.refresh_all() SECURITY INVOKER RESET ALL; "
+        "ALTER FUNCTION public.refresh_all() OWNER TO {tag}_alpha_owner; "
+        "REVOKE EXECUTE ON FUNCTION public.refresh_all() FROM PUBLIC",
+        (
+            r"^PUBLIC in {tag}_alpha: cannot act as postgres through public.refresh_all",
+            r"^PUBLIC in {tag}_alpha: cannot EXECUTE on routine public.refresh_all",
+            r"^the server in {tag}_alpha: cannot act as postgres through public.refresh_all.*not as {tag}_alpha_owner",
+            r"^postgres in {tag}_alpha: cannot own routine public.refresh_all",
+            r"^{tag}_alpha_app in {tag}_alpha: cannot act as postgres",
+        ),
+        (
+            r"^{tag}_beta_(app|ro) in {tag}_alpha: cannot act as postgres",
+            r"^{tag}_beta_(app|ro) in {tag}_alpha: cannot EXECUTE of 3 routines: permitted on public.refresh_all",
+        ),
+    ),
+    Fault(
         "a_role_is_missing",
         SHARED,
         "ALTER ROLE {tag}_beta_ro RENAME TO {tag}_gone",

@@ -220,13 +220,12 @@ def _databases(facts: ServerFacts, access: ServerAccess, mend: str) -> Iterator[
     open_to_all = []
     for name in sorted(set(by_name) - set(declared)):
         for row in by_name[name]:
-            if row.grantee in access.users or row.owner in access.users:
-                who = row.grantee if row.grantee in access.users else row.owner
+            if row.grantee in access.users:
                 yield Check(
-                    _ask(who, "connect", f"{row.privilege} on the undeclared database {name}"),
+                    _ask(row.grantee, "connect", f"{row.privilege} on the undeclared database {name}"),
                     Outcome.VIOLATED,
-                    f"the database belongs to {row.owner}",
-                    f"REVOKE ALL ON DATABASE {name} FROM {who}, or declare the database",
+                    f"it belongs to {row.owner}",
+                    f"REVOKE ALL ON DATABASE {name} FROM {row.grantee}, or declare the database",
                 )
             elif row.grantee == "PUBLIC" and row.privilege == "CONNECT":
                 open_to_all.append(name)
