@@ -88,6 +88,13 @@ def test_matrix_tells_outcomes_apart_without_colour(capsys: pytest.CaptureFixtur
     assert out.rstrip().splitlines()[-1].startswith("dev: 5 checks")
 
 
+@pytest.mark.usefixtures("plain")
+def test_report_of_nothing_is_a_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    """Specs without PostgreSQL give an empty matrix, not an error."""
+    show_report(Terminal(), VerifyReport("dev", ()))
+    assert capsys.readouterr().out.endswith("dev: 0 checks of 0 identities: 0 ok\n")
+
+
 @pytest.mark.usefixtures("on_terminal")
 def test_on_a_terminal_work_under_way_moves_and_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """A spinner says what is done now and can be held still for a question; a bar counts."""

@@ -56,8 +56,8 @@ def _widths(
     room: int, columns: tuple[str, ...], rows: tuple[tuple[str, str, tuple[Cell, ...]], ...]
 ) -> tuple[int, int]:
     """How wide the names may be, so that every mark stays on the line: the names give way."""
-    who = max(len("identity"), *(len(identity) for identity, _, _ in rows))
-    where = max(len("database"), *(len(database) for _, database, _ in rows))
+    who = max([len("identity"), *(len(identity) for identity, _, _ in rows)])
+    where = max([len("database"), *(len(database) for _, database, _ in rows)])
     room = max(room - sum(max(len(column), 4) + 2 for column in columns) - 3, 24)
     if who + where > room:
         where = max(room - who, min(where, room // 2))

@@ -1,0 +1,168 @@
+"""`soa_db.testing`: a service's own tests get a provisioned PostgreSQL, clean for each test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SPEC = """\
+version: 1
+service: chat-api
+postgres:
+  databases:
+    - id: main
+    - id: pii
+      isolated: true
+      identities: {owner: chat_pii_owner, app: chat_pii_app, ro: null}
+  extra_grants:
+    - {to: app, on: public.audit, revoke: [delete]}
+"""
+
+CONFTEST = """\
+import pytest
+from soa_db.postgres import connect
+
+@pytest.fixture(scope="session")
+def soa_db_migrate():
+    def migrate(config, db_id):
+        with connect(config) as connection:
+            if db_id == "main":
+                connection.execute("create table rooms (id int primary key)")
+                connection.execute("create table audit (id int)")
+                connection.execute("insert into rooms values (1)")
+                connection.execute("alter database chat_api set search_path to public, pg_temp")
+                connection.execute("alter database chat_api set timezone to 'Asia/Tokyo'")
+            else:
+                connection.execute("create table people (id int)")
+    return migrate
+"""
+
+TESTS = """\
+import asyncio
+import psycopg
+import pytest
+from soa_db.postgres import PostgresProvider, connect
+
+def rooms(connection):
+    return connection.execute("select array_agg(id order by id) from rooms").fetchone()[0]
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_each_begins_clean(soa_db_provider, number):
+    with soa_db_provider().connection() as connection:
+        assert rooms(connection) == [1]
+        connection.execute("insert into rooms values (2)")
+    with soa_db_provider("owner").connection() as connection:
+        connection.execute("create table leftover ()")
+    with soa_db_provider("ro").connection() as connection:
+        assert rooms(connection) == [1, 2]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("insert into rooms values (3)")
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_rights_and_settings_outlive_the_reset(soa_db_config, number):
+    with connect(soa_db_config()) as connection:
+        assert connection.execute("show timezone").fetchone() == ("Asia/Tokyo",)
+        assert connection.execute("show search_path").fetchone() == ("public, pg_temp",)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("delete from audit")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("create temporary table t ()")
+    with connect(soa_db_config("app", db_id="pii")) as connection:
+        assert connection.execute("select current_user::text").fetchone() == ("chat_pii_app",)
+
+def test_asynchronous(soa_db_async_provider):
+    async def ask():
+        async with soa_db_async_provider("ro") as provider, provider.connection() as connection:
+            return (await (await connection.execute("select count(*) from rooms")).fetchone())[0]
+    assert asyncio.run(ask()) == 1
+
+def test_the_services_own_code_connects(soa_db_postgres):
+    with PostgresProvider.from_aws(env="dev", service="chat-api") as provider:
+        assert provider.ping()
+
+def test_verify_holds_after_resets(soa_db_postgres, soa_db_spec):
+    from soa_db.access.verify import verify
+    report = verify(soa_db_spec, env="dev")
+    # What the migrations did set; nothing else is lost or gained by copying.
+    assert [check.detail for check in report.violations] == ["search_path is set in chat_api"], report.to_text()
+    assert not report.inconclusive
+
+def test_wrong_service_is_named(soa_db_config):
+    with pytest.raises(Exception, match="no spec is given for 'other'"):
+        soa_db_config(service="other")
+"""
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a service's tests in a process of their own, with the plugin once."""
+    installed = any(entry.value == "soa_db.testing" for entry in entry_points(group="pytest11"))
+    plugin = [] if installed else ["-p", "soa_db.testing"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PG", "SOA_DB_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", *plugin, *arguments],
+        cwd=folder,
+        env={**environment, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture
+def folder(server_folder: Path, tmp_path: Path) -> Path:
+    """A service's repository with a spec and tests."""
+    (tmp_path / "db-access.yaml").write_text(SPEC)
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_service.py").write_text(TESTS)
+    return tmp_path
+
+
+def test_a_service_tests_with_its_own_rights_on_clean_databases(folder: Path) -> None:
+    """Provisioned, migrated as the owner, put back after each test with privileges and settings as they were."""
+    (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    done = run(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 passed" in done.stdout
+
+
+def test_specs_come_from_the_option_or_the_settings(folder: Path) -> None:
+    """--soa-db-specs wins over the ini setting, which is relative to its file; without the spec the error names it."""
+    (folder / "test_service.py").write_text("def test_spec(soa_db_spec):\n    assert soa_db_spec.specs\n")
+    (folder / "db-access.yaml").rename(folder / "other.yaml")
+    missing = run(folder)
+    assert missing.returncode == 1
+    assert "db-access.yaml" in missing.stdout
+    (folder / "pytest.ini").write_text("[pytest]\nsoa_db_specs = other.yaml\n")
+    assert run(folder).returncode == 0
+    (folder / "pytest.ini").write_text("[pytest]\nsoa_db_specs = nowhere.yaml\n")
+    assert run(folder, "--soa-db-specs", "other.yaml").returncode == 0
+
+
+def test_several_services_must_be_told_apart(server_folder: Path) -> None:
+    """With one spec the service needs no name; with several it does."""
+    from soa_db.access.spec import load_specs
+    from soa_db.errors import ConfigurationError
+    from soa_db.testing.server import TestServer
+
+    server = TestServer(server_folder / "never-started", load_specs([ROOT / "examples"]))
+    with pytest.raises(ConfigurationError, match="say which service is meant"):
+        server.config()
+
+
+def test_loading_the_plugin_loads_no_driver_and_no_server() -> None:
+    """pytest imports it in every run where soa-db is installed: it must cost nothing there."""
+    heavy = ("psycopg", "psycopg_pool", "botocore", "moto", "trustme", "pydantic", "yaml", "soa_db.local")
+    code = (
+        f"import sys, soa_db.testing\nloaded = sorted(set(sys.modules) & set({heavy!r}))\nassert not loaded, loaded\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
