@@ -24,8 +24,9 @@ from soa_db.access.postgres.probe_login import (
     probe_token_of_another,
     refusal_of,
 )
+from soa_db.access.postgres.probe_powers import probe_powers
 from soa_db.access.postgres.probe_server import IAM_ROLE, ServerFacts, read_server
-from soa_db.access.postgres.probe_session import listed, probe_powers, probe_session
+from soa_db.access.postgres.probe_session import listed, probe_session
 from soa_db.access.report import Aspect, Check, Outcome, Probe
 from soa_db.errors import AccessDenied, AuthenticationFailed, CredentialError, SoaDbError
 
