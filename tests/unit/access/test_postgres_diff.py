@@ -293,6 +293,35 @@ def simulated(state: ServerState, actions: list[tuple[str | None, object]]) -> S
     )
 
 
+def assert_as_specified(inside: Contents, version: int) -> None:
+    """What the specs above say of chat_api, in other words than the code under test; strangers' things aside."""
+    everything = {"SELECT", "INSERT", "UPDATE", "DELETE"} | ({"MAINTAIN"} if version >= 17 else set())
+    for group in inside.objects:
+        if group.kind != "table" or group.schema == "undeclared" or group.owner == "stranger":
+            continue
+        ((name, _),) = group.names
+        held = {who: {one.privilege for one in group.acl if one.grantee == who} for who in (*MANAGED, PUBLIC)}
+        held.pop(group.owner, None)
+        assert held["chat_api_app"] == (
+            everything - {"UPDATE", "DELETE"} if (name, group.schema) == ("audit", "public") else everything
+        )
+        assert held["chat_api_ro"] == (set() if (name, group.schema) == ("t", "s") else {"SELECT"})
+        assert not held[PUBLIC] | held["pii_app"] | held["pii_owner"] | held["reports_app"]
+        assert not [
+            one for one in group.acl if one.grantable and one.grantee in {"chat_api_app", "chat_api_ro", PUBLIC}
+        ]
+    for column in inside.columns:
+        if column.schema != "undeclared" and column.owner != "stranger":
+            readers = {(one.grantee, one.privilege) for one in column.acl if one.grantee in {*MANAGED, "reports_ro"}}
+            assert (
+                readers
+                == {
+                    "s": {("chat_api_ro", "SELECT")},
+                    "public": {("reports_app", "SELECT"), ("reports_ro", "SELECT")},
+                }[column.schema]
+            )
+
+
 def apart(inside: Contents) -> Contents:
     """The same contents with every object in a group of its own."""
     return replace(
@@ -314,6 +343,8 @@ def test_carrying_out_what_comparing_finds_leaves_nothing_to_find(
 
     left = compare_server(desired, after, options)
     assert [change.sentence for change in left.changes] == []
+    if "chat_api" in after.contents:
+        assert_as_specified(after.contents["chat_api"], after.version)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
