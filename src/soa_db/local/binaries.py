@@ -106,7 +106,8 @@ def reachable(path: Path, account: Account) -> bool:
 def _version(directory: Path) -> int | None:
     """The major version of the server in a folder, None when there is none that runs."""
     program = directory / "postgres"
-    if not program.is_file() or not (directory / "initdb").is_file():
+    # os.access never raises: a folder on PATH may be unreadable for us (Path.exists would say so with an error).
+    if not os.access(program, os.X_OK) or not os.access(directory / "initdb", os.X_OK):
         return None
     try:
         run = subprocess.run(  # noqa: S603 (the program was looked for, not given by input)
@@ -121,7 +122,7 @@ def _version(directory: Path) -> int | None:
 def _candidates() -> Iterator[Binaries]:
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         directory = Path(folder)
-        version = _version(directory) if folder and (directory / "postgres").exists() else None
+        version = _version(directory) if folder else None
         if version is not None:
             yield Binaries(version, directory.resolve())
     for base, pattern in _DISTRIBUTION_FOLDERS:

@@ -125,3 +125,12 @@ def test_a_path_is_reachable_when_every_folder_lets_pass(tmp_path: Path) -> None
     assert reachable(inner / "missing", own) or not parents
     inner.parent.chmod(0o071)
     assert not reachable(inner, own)
+
+
+def test_a_folder_on_path_that_cannot_be_looked_into_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's folder on PATH, or a name no file system takes, does not end the search."""
+    on_path = install(tmp_path / "path", "17.1")
+    monkeypatch.setenv("PATH", os.pathsep.join(("/" + "x" * 5000, "/nowhere", str(on_path))))
+    assert find_binaries() == Binaries(17, on_path)
