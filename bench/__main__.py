@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.report import Row, as_json, table
 
-NAMES = ("imports", "provider", "credentials", "recovery")
+NAMES = ("imports", "provider", "credentials", "cold_start", "recovery")
 
 
 def main() -> int:
