@@ -47,8 +47,8 @@ format: $(VENV)/.dev  ## put the code in its usual form
 generate: $(VENV)/.dev  ## make _sync/ from _async/, and the JSON Schema of db-access.yaml
 	@$(BIN)/python tools/generate.py
 
-bench: $(VENV)/.dev  ## ratios against the bare drivers and the peers, in one run
-	@$(BIN)/python -m bench
+bench: $(VENV)/.dev  ## ratios against the bare drivers and the peers, in one run (ONLY="name name": some of them)
+	@$(BIN)/python -m bench $(ONLY)
 
 docs: $(VENV)/.dev  ## the documentation, built strictly
 	@$(BIN)/python -m mkdocs build --strict --quiet

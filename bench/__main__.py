@@ -1,4 +1,4 @@
-"""``make bench [ONLY=name,…]``: run the benchmarks and print ratios; exit code 1 when a bar is missed."""
+"""``make bench [ONLY="name …"]``: run the benchmarks and print ratios; exit code 1 when a bar is missed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.report import Row, as_json, table
 
-NAMES = ("imports", "provider", "credentials", "cold_start", "recovery")
+NAMES = ("imports", "provider", "credentials", "cold_start", "recovery", "provision")
 
 
 def main() -> int:
