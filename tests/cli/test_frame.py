@@ -53,6 +53,8 @@ def test_help_loads_no_driver_and_no_aws_library() -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "Exit codes" in done.stdout
+    assert done.stdout.index("  plan ") < done.stdout.index("  provision ") < done.stdout.index("  demo ")
+    assert "...\n" not in done.stdout
 
 
 def test_version_is_told() -> None:

@@ -22,7 +22,14 @@ Completion for your shell (bash, zsh, fish):
 """
 
 
-@click.group("soa-db", epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+class _InOrder(click.Group):
+    """Lists commands in the order they were added, which is the order of work, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click passes it by this name
+        return list(self.commands)
+
+
+@click.group("soa-db", cls=_InOrder, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="soa-db")
 @debug_option
 def command() -> None:

@@ -35,7 +35,7 @@ _state_dir_option = click.option(
 )
 
 
-@click.group("local", epilog=EPILOG)
+@click.group("local", epilog=EPILOG, short_help="An environment to work in: up, down, status, env.")
 def command() -> None:
     """Real PostgreSQL servers and an emulated AWS on this machine.
 

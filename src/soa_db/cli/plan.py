@@ -21,7 +21,9 @@ Examples:
 """
 
 
-@click.command("plan", cls=options.SpecsCommand, epilog=EPILOG)
+@click.command(
+    "plan", cls=options.SpecsCommand, epilog=EPILOG, short_help="What provision would change; changes nothing."
+)
 @options.env_option
 @options.specs_option
 @click.option("--check", is_flag=True, help="Exit with 3 when changes are pending.")

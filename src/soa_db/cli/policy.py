@@ -30,7 +30,9 @@ Examples:
 """
 
 
-@click.command("policy", cls=options.SpecsCommand, epilog=EPILOG)
+@click.command(
+    "policy", cls=options.SpecsCommand, epilog=EPILOG, short_help="IAM policies of each service: print, or --apply."
+)
 @options.env_option
 @options.specs_option
 @options.service_option

@@ -26,7 +26,7 @@ Examples:
 """
 
 
-@click.command("provision", cls=options.SpecsCommand, epilog=EPILOG)
+@click.command("provision", cls=options.SpecsCommand, epilog=EPILOG, short_help="Make the server what the specs say.")
 @click.argument(
     "plan_file", metavar="[FILE]", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )

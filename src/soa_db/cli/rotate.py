@@ -22,7 +22,9 @@ Examples:
 """
 
 
-@click.command("rotate", cls=options.SpecsCommand, epilog=EPILOG)
+@click.command(
+    "rotate", cls=options.SpecsCommand, epilog=EPILOG, short_help="New passwords, in Secrets Manager and on the server."
+)
 @options.env_option
 @options.specs_option
 @options.service_option

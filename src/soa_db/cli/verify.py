@@ -22,7 +22,12 @@ Exit codes: 0 all as declared, 4 something is violated, 5 something could not be
 """
 
 
-@click.command("verify", cls=options.SpecsCommand, epilog=EPILOG)
+@click.command(
+    "verify",
+    cls=options.SpecsCommand,
+    epilog=EPILOG,
+    short_help="Log in as everyone; prove what they can and cannot do.",
+)
 @options.env_option
 @options.specs_option
 @click.option(

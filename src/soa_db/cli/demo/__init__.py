@@ -19,7 +19,7 @@ Examples:
 """
 
 
-@click.command("demo", epilog=EPILOG)
+@click.command("demo", epilog=EPILOG, short_help="The whole idea on real servers on this machine, in a minute.")
 @click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
