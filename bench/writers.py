@@ -1,13 +1,14 @@
 """200 tasks that write through one pool of 20, in a process of its own: ``python -m bench.writers CONTENDER``.
 
 The first line of standard input is a JSON object with the server's coordinates, the second ends the run. It prints
-``ready`` when every task has written once, and in the end its calls as JSON: ``[[task, number, began, held, ended,
-error], …]`` in monotonic seconds, which all processes of a machine share. ``held`` is when the call got its connection.
+how many seconds a new pool took until every task had written, and in the end its calls as JSON: ``[[task, number,
+began, ended, error], …]`` in monotonic seconds, which all processes of a machine share.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import itertools
 import json
 import logging
@@ -25,8 +26,8 @@ CREATE = (
     "CREATE TABLE IF NOT EXISTS ledger (contender text, task int, number int, PRIMARY KEY (contender, task, number))"
 )
 
-# Writes one row and tells, in between, that it has a connection.
-Write = Callable[[int, int, Callable[[], None]], Awaitable[None]]
+# Writes the row of a task with a number.
+Write = Callable[[int, int], Awaitable[None]]
 Pool = Callable[[dict[str, Any]], AbstractAsyncContextManager[Write]]
 
 
@@ -40,9 +41,8 @@ async def provider(server: dict[str, Any]) -> AsyncIterator[Write]:
     config = PostgresConfig.from_url(f"{server['url']}?sslmode=disable", instance_name="bench", pool=sizes)
     async with AsyncPostgresProvider(config) as ours:
 
-        async def write(task: int, number: int, held: Callable[[], None]) -> None:
+        async def write(task: int, number: int) -> None:
             async with ours.connection() as conn:
-                held()
                 await conn.execute("INSERT INTO ledger VALUES ('provider', %s, %s)", (task, number))
 
         yield write
@@ -57,9 +57,8 @@ async def psycopg_pool(server: dict[str, Any]) -> AsyncIterator[Write]:
         server["conninfo"], kwargs={"autocommit": True}, min_size=CONNECTIONS, max_size=CONNECTIONS
     ) as pool:
 
-        async def write(task: int, number: int, held: Callable[[], None]) -> None:
+        async def write(task: int, number: int) -> None:
             async with pool.connection() as conn:
-                held()
                 await conn.execute("INSERT INTO ledger VALUES ('psycopg_pool', %s, %s)", (task, number))
 
         yield write
@@ -72,9 +71,8 @@ async def asyncpg(server: dict[str, Any]) -> AsyncIterator[Write]:
 
     async with driver.create_pool(server["url"], min_size=CONNECTIONS, max_size=CONNECTIONS) as pool:
 
-        async def write(task: int, number: int, held: Callable[[], None]) -> None:
+        async def write(task: int, number: int) -> None:
             async with pool.acquire() as conn:
-                held()
                 await conn.execute("INSERT INTO ledger VALUES ('asyncpg', $1, $2)", task, number)
 
         yield write
@@ -95,9 +93,8 @@ async def sqlalchemy(server: dict[str, Any]) -> AsyncIterator[Write]:
     )
     statement = text("INSERT INTO ledger VALUES ('sqlalchemy', :task, :number)")
 
-    async def write(task: int, number: int, held: Callable[[], None]) -> None:
+    async def write(task: int, number: int) -> None:
         async with engine.connect() as conn:
-            held()
             await conn.execute(statement, {"task": task, "number": number})
 
     try:
@@ -123,26 +120,24 @@ async def _run(contender: str, server: dict[str, Any]) -> list[tuple[object, ...
         for count in itertools.count():
             if stopped:
                 return
-            began, held, error = time.monotonic(), 0.0, None
-
-            def hold() -> None:
-                nonlocal held
-                held = time.monotonic()
-
+            began, error = time.monotonic(), None
             try:
-                await write(number, count, hold)
+                await write(number, count)
             except Exception as failure:
                 error = type(failure).__name__
-            calls.append((number, count, began, held, time.monotonic(), error))
+            calls.append((number, count, began, time.monotonic(), error))
             first[number].set()
             if error is not None:
                 await asyncio.sleep(REST)
 
-    async with CONTENDERS[contender](server) as write:
+    pool = CONTENDERS[contender](server)
+    importlib.import_module({"provider": "soa_db.postgres"}.get(contender, contender))
+    start = time.monotonic()
+    async with pool as write:
         tasks = [asyncio.create_task(task(number, write)) for number in range(TASKS)]
         for event in first:
             await event.wait()
-        print("ready", flush=True)
+        print(time.monotonic() - start, flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         stopped = True
         await asyncio.gather(*tasks)
