@@ -99,8 +99,8 @@ async def test_the_config_names_the_user_unless_it_leaves_that_to_the_secret(
         provide(make(), config(IamAuth(region=REGION), user=None))
 
 
-async def test_a_thousand_refusals_cause_two_reads(aws: CountingAws, unique_name: str) -> None:
-    """One of AWSCURRENT, one of AWSPENDING, however many connections were refused at once."""
+async def test_a_thousand_refusals_cause_a_handful_of_reads(aws: CountingAws, unique_name: str) -> None:
+    """They share the reads under way; who asks after one has ended reads again, four times a stage at the most."""
     aws.put_secret(ACCOUNT, unique_name, {"password": "old"})
     async with AsyncAwsClients() as clients:
         credentials = async_credentials(config(SecretAuth(secret_id=unique_name)), aws=clients)
@@ -109,7 +109,8 @@ async def test_a_thousand_refusals_cause_two_reads(aws: CountingAws, unique_name
         aws.seen.clear()
         found = await asyncio.gather(*(credentials.refresh(old) for _ in range(1000)))
         assert {one.secret for one in found if one} == {"new"}
-        assert aws.seen == {"GetSecretValue": 2}
+        assert 2 <= aws.seen.pop("GetSecretValue") <= 8
+        assert not aws.seen
 
 
 async def test_a_token_is_minted_for_the_real_host_and_kept_while_it_is_good(aws: CountingAws, make: Make) -> None:

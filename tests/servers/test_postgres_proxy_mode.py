@@ -56,6 +56,7 @@ def bouncer(server: PostgresServer, user: str, server_folder: Path) -> Iterator[
     (folder / "ini").write_text(
         f"""[databases]
 postgres = host={server.host} port={server.port}
+alone = host={server.host} port={server.port} dbname=postgres pool_size=1
 elsewhere = host={server.host} port={free_port()} dbname=postgres
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -116,12 +117,20 @@ async def test_many_sessions_share_two_connections(server: PostgresServer, user:
                     assert row == (number,)
 
         await asyncio.gather(*(call(number) for number in range(8)))
-        async with provider.transaction() as conn:
-            row = await (await conn.execute("SHOW statement_timeout")).fetchone()
-            assert row == ("9s",)
+        async with provider.connection() as conn:
             assert conn.prepare_threshold is None
     with PostgresProvider(proxied(server, user, bouncer)) as blocking:
         assert blocking.ping()
+
+
+async def test_session_timeouts_are_set_after_connect(server: PostgresServer, user: str, bouncer: int) -> None:
+    """On the server connection PgBouncer had at hand; with one of them it is the one the next query gets."""
+    async with (
+        AsyncPostgresProvider(proxied(server, user, bouncer, database="alone")) as provider,
+        provider.transaction() as conn,
+    ):
+        row = await (await conn.execute("SHOW statement_timeout")).fetchone()
+        assert row == ("9s",)
 
 
 async def test_without_proxy_mode_the_startup_packet_is_refused_with_the_hint(

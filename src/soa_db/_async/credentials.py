@@ -90,14 +90,7 @@ class AsyncSecretCredentials:
 
     async def get(self) -> Credentials:
         """Return the credentials the server took last, as far as the secret still says so."""
-        current = self._from(await self._aws.secret(self._secret_id))
-        pending = self._pending
-        if pending is None:
-            return current
-        if pending[0] == current.secret:
-            return pending[1]
-        self._pending = None
-        return current
+        return self._taken(self._from(await self._aws.secret(self._secret_id)))
 
     async def refresh(self, rejected: Credentials) -> Credentials | None:
         """Read the secret again after a refusal; return what differs from ``rejected``, or None.
@@ -108,6 +101,10 @@ class AsyncSecretCredentials:
         if current.secret != rejected.secret:
             self._pending = None
             return current
+        found = self._taken(current)
+        if found.secret != rejected.secret:
+            # One of the many who were refused has looked at AWSPENDING already.
+            return found
         try:
             pending = self._from(await self._aws.secret(self._secret_id, stage="AWSPENDING", force=True))
         except (SecretNotFound, SecretMalformed):
@@ -118,6 +115,16 @@ class AsyncSecretCredentials:
             return None
         self._pending = (current.secret, pending)
         return pending
+
+    def _taken(self, current: Credentials) -> Credentials:
+        """Return what the server took while AWSCURRENT was ``current``."""
+        pending = self._pending
+        if pending is None:
+            return current
+        if pending[0] == current.secret:
+            return pending[1]
+        self._pending = None
+        return current
 
     def _from(self, payload: Payload) -> Credentials:
         found = read_payload(payload, self._secret_id)

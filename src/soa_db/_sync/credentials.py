@@ -92,14 +92,7 @@ class SecretCredentials:
 
     def get(self) -> Credentials:
         """Return the credentials the server took last, as far as the secret still says so."""
-        current = self._from(self._aws.secret(self._secret_id))
-        pending = self._pending
-        if pending is None:
-            return current
-        if pending[0] == current.secret:
-            return pending[1]
-        self._pending = None
-        return current
+        return self._taken(self._from(self._aws.secret(self._secret_id)))
 
     def refresh(self, rejected: Credentials) -> Credentials | None:
         """Read the secret again after a refusal; return what differs from ``rejected``, or None.
@@ -110,6 +103,10 @@ class SecretCredentials:
         if current.secret != rejected.secret:
             self._pending = None
             return current
+        found = self._taken(current)
+        if found.secret != rejected.secret:
+            # One of the many who were refused has looked at AWSPENDING already.
+            return found
         try:
             pending = self._from(self._aws.secret(self._secret_id, stage="AWSPENDING", force=True))
         except (SecretNotFound, SecretMalformed):
@@ -120,6 +117,16 @@ class SecretCredentials:
             return None
         self._pending = (current.secret, pending)
         return pending
+
+    def _taken(self, current: Credentials) -> Credentials:
+        """Return what the server took while AWSCURRENT was ``current``."""
+        pending = self._pending
+        if pending is None:
+            return current
+        if pending[0] == current.secret:
+            return pending[1]
+        self._pending = None
+        return current
 
     def _from(self, payload: Payload) -> Credentials:
         found = read_payload(payload, self._secret_id)
