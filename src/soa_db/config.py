@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -38,6 +39,16 @@ __all__ = [
 ]
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _printable(text: str) -> str:
+    # libpq would end the whole conninfo at a NUL, the settings of TLS behind it included.
+    if any(ord(char) < 32 or ord(char) == 127 for char in text):
+        raise ValueError("it holds a control character")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_printable)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -78,7 +89,8 @@ class PasswordAuth(_Model):
     """A password known to the configuration."""
 
     kind: Literal["password"] = "password"
-    password: SecretStr
+    # An empty one makes libpq look for another, in PGPASSWORD and ~/.pgpass.
+    password: Annotated[SecretStr, Field(min_length=1)]
 
 
 class SecretAuth(_Model):
@@ -128,9 +140,9 @@ class TlsConfig(_Model):
     """
 
     ca_pem: str | None = Field(default=None, repr=False)
-    ca_file: str | None = None
-    cert: str | None = None
-    key: str | None = None
+    ca_file: Text | None = None
+    cert: Text | None = None
+    key: Text | None = None
     verify: Literal["full", "ca", "none"] = "full"
 
     @model_validator(mode="after")
@@ -190,7 +202,7 @@ class SessionConfig(_Model):
     statement_timeout: Seconds | None = None
     lock_timeout: Seconds | None = None
     idle_in_transaction_timeout: Seconds | None = 30.0
-    application_name: str | None = None
+    application_name: Text | None = None
     proxy: bool = False
 
 
@@ -210,7 +222,7 @@ class PostgresConfig(_Model):
         dial: what is really dialled when a tunnel or CNAME stands in front.
     """
 
-    instance_name: str = Field(min_length=1)
+    instance_name: Text = Field(min_length=1)
     host: str = Field(min_length=1)
     port: Port = POSTGRES_PORT
     database: str
@@ -272,6 +284,13 @@ class PostgresConfig(_Model):
         """
         variables = os.environ if environment is None else environment
         return cls(**{"instance_name": instance_name, **read_environment(variables), **overrides})
+
+    @model_validator(mode="after")
+    def _token_is_encrypted(self) -> PostgresConfig:
+        # The server asks for a token in clear: over plain text anybody in between could log in with it.
+        if self.auth.kind == "iam" and self.tls is None:
+            raise ValueError("IAM authentication needs TLS")
+        return self
 
     @field_validator("host")
     @classmethod

@@ -89,6 +89,27 @@ def test_what_cannot_be_used_is_a_typed_error_naming_the_field(changes: dict[str
         config(**changes)
 
 
+@pytest.mark.parametrize(
+    "changes", [{"instance_name": "a\0b"}, {"session": {"application_name": "a\nb"}}, {"tls": {"ca_file": "/a\0b"}}]
+)
+def test_no_text_can_cut_the_conninfo_short(changes: dict[str, Any]) -> None:
+    """At a NUL libpq would drop what follows: password and sslmode among it."""
+    with pytest.raises(ConfigurationError, match="control character"):
+        config(**changes)
+
+
+def test_a_token_is_never_sent_in_plain_text() -> None:
+    """The server asks for it in clear, and it is good for 15 minutes to whoever reads it."""
+    with pytest.raises(ConfigurationError, match="needs TLS"):
+        config(auth=IamAuth(region="us-west-2"), tls=None)
+
+
+def test_an_empty_password_is_refused() -> None:
+    """libpq would look for another, in PGPASSWORD and ~/.pgpass."""
+    with pytest.raises(ConfigurationError, match="password"):
+        PasswordAuth(password=SecretStr(""))
+
+
 def test_an_error_about_a_password_does_not_hold_it() -> None:
     """Not in the message, not in a chained cause."""
     with pytest.raises(ConfigurationError) as caught:

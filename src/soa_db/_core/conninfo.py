@@ -73,11 +73,9 @@ def connection_parameters(
         "gssencmode": "disable",
         **_KEEPALIVE,
     }
-    if addresses:
-        parameters["hostaddr"] = ",".join(addresses)
-    options = startup_options(config.session)
-    if options and not config.session.proxy:
-        parameters["options"] = options
+    # Given even when empty: what is left out libpq takes from PGHOSTADDR and PGOPTIONS, and so would go elsewhere.
+    parameters["hostaddr"] = ",".join(addresses)
+    parameters["options"] = "" if config.session.proxy else startup_options(config.session)
     if config.tls is None:
         parameters["sslmode"] = "disable"
     else:
