@@ -115,8 +115,8 @@ async def test_a_thousand_refusals_cause_a_handful_of_reads(aws: CountingAws, un
 
 async def test_a_token_is_minted_for_the_real_host_and_kept_while_it_is_good(aws: CountingAws, make: Make) -> None:
     """900 seconds less a minute, by the monotonic clock; nothing is asked of AWS."""
-    now = [1000.0]
-    clock = Clock(monotonic=lambda: now[0], wall=time.time)
+    now, start = [1000.0], time.time()
+    clock = Clock(monotonic=lambda: now[0], wall=lambda: start + now[0] - 1000.0)
     shown = config(IamAuth(region=REGION), host="db.example", port=5433, dial={"host": "localhost", "port": 1})
     credentials = provide(make(), shown, clock=clock)
     first = await settle(credentials.get())

@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from soa_db._async.credentials import AsyncIamCredentials
+from soa_db._runtime.clock import Clock
 from soa_db._runtime.imports import no_collection
 from soa_db.aws import AsyncAwsClients, AwsCredentials
 from soa_db.config import IamAuth
@@ -33,10 +34,10 @@ class SlowAws:
         return self.held
 
 
-def _provider(aws: SlowAws) -> AsyncIamCredentials:
+def _provider(aws: SlowAws, clock: Clock | None = None) -> AsyncIamCredentials:
     clients = cast("AsyncAwsClients", aws)
     return AsyncIamCredentials(
-        IamAuth(region="us-west-2"), host="db.example", port=5432, user="chat_api_app", aws=clients
+        IamAuth(region="us-west-2"), host="db.example", port=5432, user="chat_api_app", aws=clients, clock=clock
     )
 
 
@@ -61,6 +62,23 @@ async def test_new_aws_credentials_sign_a_new_token() -> None:
     assert isinstance(renewed, Credentials)
     assert renewed.secret != refused.secret
     assert await provider.get() is renewed
+
+
+@pytest.mark.parametrize("jump", [1800.0, -1800.0])
+async def test_a_token_is_signed_anew_when_the_clocks_drift_apart(jump: float) -> None:
+    """After a suspend, in which only the wall clock runs, or once a wrong clock is set: AWS goes by the wall clock."""
+    aws = SlowAws()
+    aws.ready.set()
+    wall = time.time()
+    off = [0.0]
+    provider = _provider(aws, Clock(monotonic=lambda: 100.0, wall=lambda: wall + off[0]))
+    before = await provider.get()
+    off[0] = 5.0
+    assert await provider.get() is before
+    off[0] = jump
+    after = await provider.get()
+    assert after.secret != before.secret
+    assert await provider.get() is after
 
 
 def test_the_collector_rests_while_something_is_loaded() -> None:

@@ -23,6 +23,9 @@ __all__ = [
 ]
 
 _TOKEN_MARGIN = 60.0
+# Seconds the two clocks may drift apart before a token is signed anew: AWS goes by the wall clock, which is set, and
+# which alone runs on while a machine is suspended.
+_CLOCK_DRIFT = 30.0
 
 
 def postgres_credentials(
@@ -167,11 +170,12 @@ class AsyncIamCredentials:
         self._clock = clock or Clock()
         self._minted: Credentials | None = None
         self._signed_by: AwsCredentials | None = None
+        self._signed_when_apart = 0.0
 
     async def get(self) -> Credentials:
         """Return a token that is good for a new connection now."""
         minted = self._minted
-        if minted is not None and self._clock.monotonic() < minted.expires_at:
+        if minted is not None and self._is_good(minted, self._clock.monotonic(), self._clock.wall()):
             return minted
         return await self._mint()
 
@@ -199,12 +203,16 @@ class AsyncIamCredentials:
         # Both clocks before signing: a pause after it shortens the token's use and never lengthens it.
         monotonic, wall = self._clock.monotonic(), self._clock.wall()
         minted = self._minted
-        if minted is not None and self._signed_by == credentials and monotonic < minted.expires_at:
+        if minted is not None and self._signed_by == credentials and self._is_good(minted, monotonic, wall):
             # One of the many who waited for the AWS credentials has signed with them: a token for each would hold
             # up the event loop.
             return minted
         token = rds_token(credentials, host=self._host, port=self._port, user=self._user, region=self._region, now=wall)
         left = min(RDS_TOKEN_SECONDS, credentials.expires_at - wall) - _TOKEN_MARGIN
-        self._signed_by = credentials
+        self._signed_by, self._signed_when_apart = credentials, wall - monotonic
         minted = self._minted = Credentials(self._user, token, expires_at=monotonic + left, source="rds-iam")
         return minted
+
+    def _is_good(self, minted: Credentials, monotonic: float, wall: float) -> bool:
+        drift = abs(wall - monotonic - self._signed_when_apart)
+        return monotonic < minted.expires_at and drift < _CLOCK_DRIFT
