@@ -79,7 +79,8 @@ async def test_mirror_and_prod_use_iam_at_the_published_coordinates(
     assert aws.seen == {"GetParameters": 1}
     monkeypatch.setenv("SOA_DB_CA_FILE", "/ca.pem")
     assert (await settle(load(env=env, service=service))).tls == TlsConfig(ca_file="/ca.pem")
-    assert (await settle(load(env=env, service=service, tls=False))).tls is None
+    with pytest.raises(ConfigurationError, match="needs TLS"):
+        await settle(load(env=env, service=service, tls=False))
 
 
 async def test_what_is_given_wins(aws: CountingAws, load: Load, service: str) -> None:
@@ -152,6 +153,15 @@ async def test_a_spec_names_user_and_database(load: Load) -> None:
     assert (config.user, config.database) == ("iam_pii_owner", "iam_pii_db")
     config = await settle(load(env="prod", service="iam-api", db_id="pii", spec=Spec(), user="u", database="d"))
     assert (config.user, config.database) == ("u", "d")
+
+
+async def test_a_secret_of_one_user_decides_the_user_beside_a_spec(
+    aws: CountingAws, load: Load, unique_name: str
+) -> None:
+    """The spec's user would log in with another's password; the database is the spec's all the same."""
+    aws.put_secret(ACCOUNT, f"prod/postgres-shared/iam-api-{unique_name}", {**PAYLOAD, "host": "p"})
+    config = await settle(load(env="prod", service="iam-api", db_id=unique_name, auth="password", spec=Spec()))
+    assert (config.user, config.database) == ("u", f"iam_{unique_name}_db")
 
 
 @pytest.mark.parametrize(

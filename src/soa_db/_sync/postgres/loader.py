@@ -97,7 +97,9 @@ def load_postgres_config_from_aws(
         hint = "leave role out; the secret decides the user"
         raise ConfigurationError("auth='password' reads a secret of one user, so it takes no role", hint=hint)
     wanted = names.check_role("app" if role is None else role)
-    user, database = _identity(service, wanted, db_id, user=_one_user(user, username), database=database, spec=spec)
+    user, database = _identity(
+        service, None if auth else wanted, db_id, user=_one_user(user, username), database=database, spec=spec
+    )
     number = None if port is None else read_port(port)
     if port is not None and number is None:
         raise ConfigurationError("the port is not a number from 1 to 65535")
@@ -142,14 +144,14 @@ def _one_user(user: str | None, username: str | None) -> str | None:
 
 def _identity(
     service: str,
-    role: Role,
+    role: Role | None,
     db_id: str | None,
     *,
     user: str | None,
     database: str | None,
     spec: PostgresIdentitySource | None,
 ) -> tuple[str | None, str | None]:
-    """Return user and database as far as they are given here or stand in the spec."""
+    """Return user and database as far as they are given here or stand in the spec; without a role no user of it."""
     names.normal_db_id(db_id)
     if spec is not None:
         if isinstance(spec, str | os.PathLike):
@@ -157,7 +159,8 @@ def _identity(
             raise ConfigurationError("spec is a path: the loader reads no files", hint=hint)
         if spec.service != service:
             raise ConfigurationError(f"the spec is of {spec.service}, not of {service}")
-        user = user if user is not None else spec.postgres_user(db_id, role)
+        if user is None and role is not None:
+            user = spec.postgres_user(db_id, role)
         database = database if database is not None else spec.postgres_database(db_id)
     for name, what in ((user, "user"), (database, "database")):
         if name is not None:
