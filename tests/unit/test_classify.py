@@ -169,6 +169,9 @@ def test_a_refused_login_names_the_secret_and_never_its_value() -> None:
 @pytest.mark.parametrize(
     ("category", "text", "source", "hint"),
     [
+        (Category.UNREACHABLE, "FATAL: sorry, too many clients already", "config", "max_size"),
+        (Category.UNREACHABLE, "FATAL: remaining connection slots are reserved for roles", "config", "max_size"),
+        (Category.CERTIFICATE, "SSL error: certificate verify failed: certificate has expired", "config", "renew"),
         (Category.AUTHENTICATION, "x", "rds-iam", "rds-db:connect"),
         (Category.AUTHENTICATION, "x", "none", "no credentials"),
         (Category.AUTHENTICATION, "x", "config", "check user and password"),

@@ -18,6 +18,7 @@ _IAM_HINT = (
     "check that the user is a member of rds_iam, that the caller's policy allows rds-db:connect on it, and that region "
     "and host are those of the database"
 )
+_FULL = ("too many clients", "too many connections", "connection slots are reserved", "no more connections allowed")
 _NO_SPEAKER = ("invalid response", "expected authentication request", "unexpected message", "lost synchroni")
 
 
@@ -88,6 +89,8 @@ def _access_hint(reason: str) -> str:
 def _tls_hint(reason: str) -> str:
     if "does not support SSL" in reason:
         return "the server speaks no TLS: turn it on there; in dev, TLS is off by default"
+    if "certificate has expired" in reason:
+        return "renew the server's certificate or its authority's; see also whether this machine's clock is right"
     if "does not match host name" in reason:
         return "through a tunnel or CNAME, keep `host` the name in the certificate and set `dial`"
     return "name the right certificate authority in SOA_DB_CA_FILE or tls.ca_file"
@@ -96,6 +99,8 @@ def _tls_hint(reason: str) -> str:
 def _server_hint(reason: str) -> str:
     if any(sign in reason for sign in _NO_SPEAKER):
         return "something else than PostgreSQL answers there: check host and port"
+    if any(sign in reason for sign in _FULL):
+        return "every connection is taken: lower pool.max_size times processes, raise max_connections, or use a proxy"
     if "resolve" in reason or "not known" in reason:
         return "check the host name, and whether this network can resolve it"
     return "check that the server runs and that host, port and network path are right"
