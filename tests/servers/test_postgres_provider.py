@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 from collections.abc import Callable, Iterator
 
@@ -255,6 +256,46 @@ async def test_a_commit_that_fails_is_told(server: PostgresServer, user: str) ->
                 await conn.execute("INSERT INTO t VALUES (1), (1)")
         async with provider.connection() as conn:
             assert await value(conn, "SELECT count(*) FROM t") == 0
+
+
+async def test_a_swallowed_error_cannot_pass_for_a_commit(server: PostgresServer, user: str) -> None:
+    """The server answers COMMIT with ROLLBACK and no error: what was written before would be lost without a word."""
+
+    async def work(conn: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
+        await conn.execute("INSERT INTO t VALUES (1)")
+        with contextlib.suppress(psycopg.Error):
+            await conn.execute("SELECT 1 / 0")
+
+    async with AsyncPostgresProvider(config(server, user)) as provider:
+        async with provider.connection() as conn:
+            await conn.execute("CREATE TABLE t (id int)")
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction, match="swallowed"):
+            async with provider.transaction() as conn:
+                await work(conn)
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+            await provider.run_transaction(work)
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+            async with provider.connection() as conn:
+                await conn.execute("BEGIN")
+                await work(conn)
+        async with provider.transaction() as conn:
+            async with conn.transaction(force_rollback=True):
+                await work(conn)
+            await conn.execute("INSERT INTO t VALUES (2)")
+        async with provider.connection() as conn:
+            assert await value(conn, "SELECT array_agg(id) FROM t") == [2]
+
+
+async def test_the_environment_does_not_lead_elsewhere(
+    server: PostgresServer, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libpq takes what it is not told from its variables: another address to send the password to, say."""
+    monkeypatch.setenv("PGHOSTADDR", "127.0.0.9")
+    monkeypatch.setenv("PGOPTIONS", "-c search_path=other")
+    for session in (SessionConfig(idle_in_transaction_timeout=None), SessionConfig(proxy=True)):
+        conn = await aconnect(config(server, user, session=session))
+        assert "other" not in str(await value(conn, "SHOW search_path"))
+        await conn.close()
 
 
 async def test_a_transaction_that_lost_is_run_again(server: PostgresServer, user: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from soa_db._core.classify import Category, Failure, classify
 from soa_db.errors import ServerUnavailable
@@ -14,7 +15,15 @@ if TYPE_CHECKING:
 
     from soa_db.config import PostgresConfig
 
-__all__ = ["ServerGone", "connect_failure", "context_of", "is_standby", "may_run_again", "session_failure"]
+__all__ = [
+    "ServerGone",
+    "connect_failure",
+    "context_of",
+    "is_standby",
+    "may_run_again",
+    "refuse_lost_commit",
+    "session_failure",
+]
 
 
 class ServerGone(ServerUnavailable, psycopg.OperationalError):
@@ -57,6 +66,18 @@ def is_standby(conn: AsyncConnection[Any] | Connection[Any]) -> bool:
 def may_run_again(error: psycopg.Error) -> bool:
     """Whether the transaction lost against another (40001, 40P01), so that the same work may succeed now."""
     return classify(Failure(kind=type(error).__name__, sqlstate=error.sqlstate)) is Category.RETRY
+
+
+def refuse_lost_commit(conn: AsyncConnection[Any] | Connection[Any]) -> None:
+    """Raise InFailedSqlTransaction where COMMIT would not commit.
+
+    In a transaction that a failed statement has ended, the server answers COMMIT with ROLLBACK and no error, and
+    psycopg does not look at that: what was written before would be lost without a word.
+    """
+    if conn.pgconn.transaction_status == TransactionStatus.INERROR:
+        raise psycopg.errors.InFailedSqlTransaction(
+            "a statement of this transaction failed and its error was swallowed: nothing of it can be committed"
+        )
 
 
 def context_of(config: PostgresConfig, user: str | None) -> dict[str, str]:

@@ -11,7 +11,7 @@ import psycopg_pool
 from psycopg.pq import TransactionStatus
 
 from soa_db._core.generation import is_suspect
-from soa_db._psycopg.failures import ServerGone, context_of, session_failure
+from soa_db._psycopg.failures import ServerGone, context_of, refuse_lost_commit, session_failure
 from soa_db._runtime._async import Awaited, complete
 from soa_db.errors import NotConnectedError, PoolTimeout, SoaDbError
 
@@ -63,7 +63,8 @@ class AsyncOpenPool:
         seconds = self.pool.timeout if timeout is None else timeout
         last = self.source.last_error
         if last is not None:
-            return PoolTimeout(f"no connection within {seconds:g} s; the last attempt: {last.message}", **context)
+            text = f"no connection within {seconds:g} s; the last attempt: {last.message}"
+            return PoolTimeout(text, hint=last.hint, **context)
         return PoolTimeout(
             f"no connection became free within {seconds:g} s",
             hint="give connections back sooner, or raise pool.max_size",
@@ -79,6 +80,7 @@ class AsyncOpenPool:
         if error is None and conn.pgconn.transaction_status in _IN_TRANSACTION:
             # As psycopg's own context does: a transaction the block began and left open is committed.
             try:
+                refuse_lost_commit(conn)
                 await conn.commit()
             except BaseException as failure:
                 await self._settle(conn, failure)

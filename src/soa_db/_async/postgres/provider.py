@@ -15,7 +15,7 @@ from soa_db._async.postgres.pool import AsyncConnectionSource, AsyncPooledConnec
 from soa_db._async.postgres.principal import AsyncPrincipal, LoaderKeywords
 from soa_db._core.backoff import full_jitter
 from soa_db._psycopg import fork
-from soa_db._psycopg.failures import may_run_again
+from soa_db._psycopg.failures import may_run_again, refuse_lost_commit
 from soa_db._psycopg.roots import RootFile, root_file
 from soa_db._runtime._async import Awaited, Lock, sleep
 from soa_db.errors import NotConnectedError, ServerUnavailable
@@ -243,6 +243,9 @@ class AsyncPostgresProvider:
     ) -> AsyncIterator[AsyncConnection[TupleRow]]:
         """Lend a connection within a transaction: committed at the end, rolled back on an error.
 
+        A statement whose error the block swallows has ended the transaction all the same: the block then raises
+        psycopg's InFailedSqlTransaction at its end. Try such a statement in ``conn.transaction()``, a savepoint.
+
         Args:
             isolation: the isolation level; the server's default unless given.
             timeout: seconds to wait for a connection.
@@ -251,6 +254,7 @@ class AsyncPostgresProvider:
             if isolation is not None:
                 await conn.execute(_ISOLATION[isolation])
             yield conn
+            refuse_lost_commit(conn)
 
     async def run_transaction(
         self,

@@ -13,7 +13,7 @@ import psycopg_pool
 from psycopg.pq import TransactionStatus
 
 from soa_db._core.generation import is_suspect
-from soa_db._psycopg.failures import ServerGone, context_of, session_failure
+from soa_db._psycopg.failures import ServerGone, context_of, refuse_lost_commit, session_failure
 from soa_db._runtime._sync import Awaited, complete
 from soa_db.errors import NotConnectedError, PoolTimeout, SoaDbError
 
@@ -65,7 +65,8 @@ class OpenPool:
         seconds = self.pool.timeout if timeout is None else timeout
         last = self.source.last_error
         if last is not None:
-            return PoolTimeout(f"no connection within {seconds:g} s; the last attempt: {last.message}", **context)
+            text = f"no connection within {seconds:g} s; the last attempt: {last.message}"
+            return PoolTimeout(text, hint=last.hint, **context)
         return PoolTimeout(
             f"no connection became free within {seconds:g} s",
             hint="give connections back sooner, or raise pool.max_size",
@@ -81,6 +82,7 @@ class OpenPool:
         if error is None and conn.pgconn.transaction_status in _IN_TRANSACTION:
             # As psycopg's own context does: a transaction the block began and left open is committed.
             try:
+                refuse_lost_commit(conn)
                 conn.commit()
             except BaseException as failure:
                 self._settle(conn, failure)

@@ -13,7 +13,7 @@ from psycopg import Connection, sql
 
 from soa_db._core.backoff import full_jitter
 from soa_db._psycopg import fork
-from soa_db._psycopg.failures import may_run_again
+from soa_db._psycopg.failures import may_run_again, refuse_lost_commit
 from soa_db._psycopg.roots import RootFile, root_file
 from soa_db._runtime._sync import Awaited, Lock, sleep
 from soa_db._sync.postgres.checkout import Checkout, OpenPool
@@ -245,6 +245,9 @@ class PostgresProvider:
     ) -> Iterator[Connection[TupleRow]]:
         """Lend a connection within a transaction: committed at the end, rolled back on an error.
 
+        A statement whose error the block swallows has ended the transaction all the same: the block then raises
+        psycopg's InFailedSqlTransaction at its end. Try such a statement in ``conn.transaction()``, a savepoint.
+
         Args:
             isolation: the isolation level; the server's default unless given.
             timeout: seconds to wait for a connection.
@@ -253,6 +256,7 @@ class PostgresProvider:
             if isolation is not None:
                 conn.execute(_ISOLATION[isolation])
             yield conn
+            refuse_lost_commit(conn)
 
     def run_transaction(
         self,
