@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from soa_db._async.postgres.provider import AsyncPostgresProvider, Isolation
-from soa_db._async.postgres.single import aconnect
-from soa_db._sync.postgres.provider import PostgresProvider
-from soa_db._sync.postgres.single import connect
+from soa_db.errors import MissingExtra
+
+try:
+    from soa_db._async.postgres.provider import AsyncPostgresProvider, Isolation
+    from soa_db._async.postgres.single import aconnect
+    from soa_db._sync.postgres.provider import PostgresProvider
+    from soa_db._sync.postgres.single import connect
+except ModuleNotFoundError as error:
+    if error.name not in {"psycopg", "psycopg_pool"}:
+        raise
+    raise MissingExtra(f"{error.name} is not installed", hint="pip install 'soa-db[postgres]'") from error
 
 if TYPE_CHECKING:
     from soa_db._async.postgres.loader import PostgresIdentitySource, aload_postgres_config_from_aws

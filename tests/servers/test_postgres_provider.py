@@ -375,6 +375,21 @@ async def test_a_caller_waiting_at_disconnect_is_told(server: PostgresServer, us
     gc.collect()
 
 
+async def test_a_cancelled_disconnect_ends_all_the_same(server: PostgresServer, user: str) -> None:
+    """Nothing is left behind: no session and no worker."""
+    provider = AsyncPostgresProvider(config(server, user))
+    await provider.connect()
+    ending = asyncio.create_task(provider.disconnect())
+    await asyncio.sleep(0)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    await provider.disconnect()
+    async with asyncio.timeout(10):
+        while sessions(server, user) or len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0.05)
+
+
 async def test_drain_replaces_every_connection(server: PostgresServer, user: str) -> None:
     """Idle ones now, the one handed out when it comes back."""
     async with AsyncPostgresProvider(config(server, user)) as provider:

@@ -1,6 +1,8 @@
 """The error tree: one root, readable texts, nothing lost in a pickle."""
 
 import pickle
+import subprocess
+import sys
 
 import pytest
 
@@ -29,3 +31,13 @@ def test_a_pickled_error_keeps_hint_context_and_type() -> None:
     copy = pickle.loads(pickle.dumps(errors.AccessDenied("no", hint="ask", action="ssm:GetParameter")))
     assert type(copy) is errors.AccessDenied
     assert (copy.message, copy.hint, copy.context) == ("no", "ask", {"action": "ssm:GetParameter"})
+
+
+def test_a_missing_driver_is_said_with_the_command_that_installs_it() -> None:
+    """In a process of its own, where psycopg cannot be found."""
+    script = (
+        "import sys\nsys.modules['psycopg'] = None\nfrom soa_db import MissingExtra\n"
+        "try:\n    import soa_db.postgres\nexcept MissingExtra as error:\n    print(error.hint)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("pip install 'soa-db[postgres]'", "")

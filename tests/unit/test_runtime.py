@@ -7,6 +7,7 @@ import contextvars
 import os
 import threading
 import time
+import traceback
 
 import pytest
 
@@ -269,3 +270,18 @@ def test_an_event_and_a_task_of_threads() -> None:
     assert not event.is_set()
     _sync.sleep(0)
     assert _sync.to_thread(lambda: 1) == 1
+
+
+async def test_each_caller_gets_an_error_of_its_own() -> None:
+    """One object raised by all would grow a traceback of hundreds of lines, and carry the notes of strangers."""
+    flights: _async.SingleFlight[object] = _async.SingleFlight()
+    gate = Gate(SecretNotFound("no", hint="provision", secret_id="dev/x"))
+    callers = [asyncio.create_task(flights.run("key", gate)) for _ in range(50)]
+    await asyncio.sleep(0.01)
+    gate.open.set()
+    errors = [error for error in await asyncio.gather(*callers, return_exceptions=True) if error is not None]
+    assert len({id(error) for error in errors}) == 50
+    for error in errors:
+        assert isinstance(error, SecretNotFound)
+        assert (error.hint, error.context) == ("provision", {"secret_id": "dev/x"})
+        assert len(traceback.format_exception(error)) < 20

@@ -94,7 +94,7 @@ class Cache(Generic[T]):
             left = take(self._allowance, now=self._clock.monotonic(), policy=self._policy)
             self._allowance = left or self._allowance
         if left is None and self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(None)
         if left is None and self._held is not None:
             return self._held.value
         if before is not None:

@@ -175,7 +175,7 @@ class SingleFlight(Generic[T]):
         flight = self._flights.start(key, call)
         if not flight.done():
             await self._wait(flight)
-        return flight.result()
+        return thread.result_of(flight)
 
     async def _wait(self, flight: Future[T]) -> None:
         # Not shield(wrap_future(…)) for each: a thousand waiters would then be woken in one step of the loop, and

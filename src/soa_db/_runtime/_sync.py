@@ -128,10 +128,10 @@ class SingleFlight(Generic[T]):
             flight, fly = self._flights.board(key, call)
             if fly is not None:
                 fly()
-                return flight.result()
+                return thread.result_of(flight)
             error = flight.exception()
             if error is None or isinstance(error, Exception):
-                return flight.result()
+                return thread.result_of(flight)
 
     def start(self, key: Hashable, call: Callable[[], T]) -> None:
         """Start ``call`` in a thread of its own unless one is under way for ``key``; do not wait for it."""

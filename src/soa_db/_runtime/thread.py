@@ -7,13 +7,16 @@ pool's threads would have to be ended, and be made anew after a fork.
 from __future__ import annotations
 
 import contextvars
+import copy
 import os
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
-__all__ = ["Flights", "start"]
+from soa_db.errors import SoaDbError
+
+__all__ = ["Flights", "result_of", "start"]
 
 T = TypeVar("T")
 
@@ -45,6 +48,17 @@ def start(call: Callable[[], T], *, name: str) -> Future[T]:
     future, run = _ready(call)
     _launch(run, name)
     return future
+
+
+def result_of(flight: Future[T]) -> T:
+    """Return the result of a call that has ended and that many share, or raise its error as the caller's own.
+
+    One error object raised by many callers at once gets a line of traceback from each of them.
+    """
+    error = flight.exception()
+    if isinstance(error, SoaDbError):
+        raise copy.copy(error).with_traceback(error.__traceback__) from error.__cause__
+    return flight.result()
 
 
 class Flights(Generic[T]):

@@ -160,6 +160,10 @@ class AsyncConnectionSource:
         try:
             return await self._open_when_accepted()
         except SoaDbError as error:
+            if self._stopped.is_set():
+                # Raised, it would be a warning in the log: to psycopg_pool this is a connection that failed.
+                closing = NotConnectedError("the provider was disconnected", hint="call connect() again")
+                return AsyncPooledConnection.refused(closing, self.generation.number)
             if not is_final(error) or self._has_current():
                 # Others are being given back: whoever waits will get one of those.
                 raise

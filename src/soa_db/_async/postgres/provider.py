@@ -17,7 +17,7 @@ from soa_db._core.backoff import full_jitter
 from soa_db._psycopg import fork
 from soa_db._psycopg.failures import may_run_again, refuse_lost_commit
 from soa_db._psycopg.roots import RootFile, root_file
-from soa_db._runtime._async import Awaited, Lock, sleep
+from soa_db._runtime._async import Awaited, Lock, complete, sleep
 from soa_db.errors import NotConnectedError, ServerUnavailable
 
 if TYPE_CHECKING:
@@ -141,14 +141,18 @@ class AsyncPostgresProvider:
         async with self._lock:
             opened, self._opened, self._inherited = self._opened, None, False
             roots, self._roots = self._roots, None
-            try:
-                if opened is not None:
-                    await opened.source.close()
-                    await opened.pool.close()
-            finally:
-                if roots is not None:
-                    roots.remove()
-                await self._principal.close()
+            # To its end: a caller who is cancelled here would leave connections and workers behind.
+            await complete(self._close, opened, roots)
+
+    async def _close(self, opened: AsyncOpenPool | None, roots: RootFile | None) -> None:
+        try:
+            if opened is not None:
+                await opened.source.close()
+                await opened.pool.close()
+        finally:
+            if roots is not None:
+                roots.remove()
+            await self._principal.close()
 
     async def __aenter__(self) -> Self:
         await self.connect()

@@ -15,7 +15,7 @@ from soa_db._core.backoff import full_jitter
 from soa_db._psycopg import fork
 from soa_db._psycopg.failures import may_run_again, refuse_lost_commit
 from soa_db._psycopg.roots import RootFile, root_file
-from soa_db._runtime._sync import Awaited, Lock, sleep
+from soa_db._runtime._sync import Awaited, Lock, complete, sleep
 from soa_db._sync.postgres.checkout import Checkout, OpenPool
 from soa_db._sync.postgres.connector import Connector, round_trip
 from soa_db._sync.postgres.pool import ConnectionSource, PooledConnection
@@ -143,14 +143,18 @@ class PostgresProvider:
         with self._lock:
             opened, self._opened, self._inherited = self._opened, None, False
             roots, self._roots = self._roots, None
-            try:
-                if opened is not None:
-                    opened.source.close()
-                    opened.pool.close()
-            finally:
-                if roots is not None:
-                    roots.remove()
-                self._principal.close()
+            # To its end: a caller who is cancelled here would leave connections and workers behind.
+            complete(self._close, opened, roots)
+
+    def _close(self, opened: OpenPool | None, roots: RootFile | None) -> None:
+        try:
+            if opened is not None:
+                opened.source.close()
+                opened.pool.close()
+        finally:
+            if roots is not None:
+                roots.remove()
+            self._principal.close()
 
     def __enter__(self) -> Self:
         self.connect()
