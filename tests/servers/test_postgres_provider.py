@@ -379,6 +379,8 @@ async def test_a_cancelled_disconnect_ends_all_the_same(server: PostgresServer, 
     """Nothing is left behind: no session and no worker."""
     provider = AsyncPostgresProvider(config(server, user))
     await provider.connect()
+    async with provider.connection() as conn:
+        pass  # held on to here, so that nothing but disconnect() can close it
     ending = asyncio.create_task(provider.disconnect())
     await asyncio.sleep(0)
     ending.cancel()
@@ -386,7 +388,7 @@ async def test_a_cancelled_disconnect_ends_all_the_same(server: PostgresServer, 
         await ending
     await provider.disconnect()
     async with asyncio.timeout(10):
-        while sessions(server, user) or len(asyncio.all_tasks()) > 1:
+        while not conn.closed or sessions(server, user) or len(asyncio.all_tasks()) > 1:
             await asyncio.sleep(0.05)
 
 

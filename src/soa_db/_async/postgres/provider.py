@@ -110,12 +110,13 @@ class AsyncPostgresProvider:
         roots = root_file(config)
         source = AsyncConnectionSource(AsyncConnector(config, credentials, roots))
         pool = source.pool()
+        opened = AsyncOpenPool(config, source, pool)
         try:
             await self._probe(source)
             await pool.open()
             if config.pool.min_size == 0:
                 # Make the pool ask for the first connection, and so look after it; otherwise it does so by itself.
-                await pool.putconn(await pool.getconn())
+                await pool.putconn(await opened.take(None))
         except BaseException:
             await source.close()
             await pool.close()
@@ -123,7 +124,7 @@ class AsyncPostgresProvider:
                 roots.remove()
             raise
         self._roots = roots
-        return AsyncOpenPool(config, source, pool)
+        return opened
 
     async def _probe(self, source: AsyncConnectionSource) -> None:
         for attempt in range(1, _CONNECT_ATTEMPTS):

@@ -112,12 +112,13 @@ class PostgresProvider:
         roots = root_file(config)
         source = ConnectionSource(Connector(config, credentials, roots))
         pool = source.pool()
+        opened = OpenPool(config, source, pool)
         try:
             self._probe(source)
             pool.open()
             if config.pool.min_size == 0:
                 # Make the pool ask for the first connection, and so look after it; otherwise it does so by itself.
-                pool.putconn(pool.getconn())
+                pool.putconn(opened.take(None))
         except BaseException:
             source.close()
             pool.close()
@@ -125,7 +126,7 @@ class PostgresProvider:
                 roots.remove()
             raise
         self._roots = roots
-        return OpenPool(config, source, pool)
+        return opened
 
     def _probe(self, source: ConnectionSource) -> None:
         for attempt in range(1, _CONNECT_ATTEMPTS):
