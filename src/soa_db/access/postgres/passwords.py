@@ -115,5 +115,5 @@ class DevelopmentPasswords:
                 set_on_server=set_on_server,
                 opens=lambda password: self.server.opens(role.secrets[0][1], role.name, password),
                 fixed=insecure_dev_password(self.desired.env, role.name) if self.fixed else None,
-                progress=progress,
+                progress=lambda text: progress(f"{role.name}: {text}"),
             )
