@@ -195,8 +195,10 @@ async def test_wrong_missing_and_partial_credentials(
     with pytest.raises(CredentialError, match="does not accept these credentials"):
         await settle(make().secret("s"))
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    with pytest.raises(CredentialError, match="no AWS credentials"):
+    with pytest.raises(CredentialError, match="no AWS credentials") as caught:
         await settle(make().secret("s"))
+    # What they were wanted for: a service has several secrets.
+    assert (caught.value.context["action"], caught.value.context["resource"]) == ("secretsmanager:GetSecretValue", "s")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     for call in (
         lambda: make().secret("s"),

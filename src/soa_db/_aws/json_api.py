@@ -61,6 +61,10 @@ class JsonApi:
             last = attempt == attempts
             try:
                 answer, date, content = self._post(service, operation, arguments)
+            except CredentialError as error:
+                # AWS credentials that cannot be had say nothing of what they were wanted for.
+                error.context = {name: text for name, text in about.items() if text} | error.context
+                raise
             except BotoCoreError as error:
                 if last or isinstance(error, SSLError):
                     raise translate(error, **about) from error
