@@ -6,6 +6,7 @@ It is the RDS master or any other role with CREATEROLE and CREATEDB; a superuser
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,8 +36,18 @@ ADMIN_DATABASE = "postgres"
 
 # Nothing of ours waits for ever behind somebody's long transaction.
 _SESSION_CONFIG = SessionConfig(statement_timeout=0, lock_timeout=10, idle_in_transaction_timeout=60)
-# An empty path makes the server write names in full; the session that holds the lock may be idle for a whole run.
-_SESSION = b"SELECT set_config('search_path', '', false), set_config('idle_session_timeout', '0', false)"
+# An empty path makes the server write names in full. A database's owner may have set any of these for the database,
+# a path that finds functions of its own before those of pg_catalog among them: SET calls no function, so that nothing
+# of the owner's runs with our rights. The session that holds the lock may be idle for a whole run.
+_SESSION = b"""
+SET search_path = '';
+SET ROLE NONE;
+SET default_transaction_read_only = off;
+SET default_transaction_isolation = 'read committed';
+SET standard_conforming_strings = on;
+SET client_encoding = 'UTF8';
+SET idle_session_timeout = 0
+"""
 
 
 def admin_config(env: Env, *, aws: AwsClients | None = None, admin_url: str | None = None) -> PostgresConfig:
@@ -145,7 +156,7 @@ class AdminServer:
             postgres.connect(config).close()
         except ConnectionFailed as error:
             reason = str(error.__cause__)
-            if ("does not exist" in reason and "role" not in reason) or "permission denied for database" in reason:
+            if re.search(r'database ".*" does not exist', reason) or "permission denied for database" in reason:
                 return True
             if isinstance(error, AuthenticationFailed) and "authentication failed" in reason:
                 return False

@@ -14,6 +14,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Context", "Findings"]
 
+# By name, not by prefix: somebody's own role may be called "rds-reports". From "Understanding PostgreSQL roles and
+# permissions" in the RDS User Guide and pg_roles of an instance.
+_RDS_ROLES = frozenset(
+    {
+        "rdsadmin",
+        "rdsproxyadmin",
+        "rdsrepladmin",
+        "rdstopmgr",
+        "rdswriteforwarduser",
+        "rds_ad",
+        "rds_extension",
+        "rds_iam",
+        "rds_password",
+        "rds_replication",
+        "rds_reserved",
+        "rds_superuser",
+    }
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -68,7 +87,10 @@ class Context:
         """Whether this role is none of our business: the administrator, superusers, RDS's and PostgreSQL's own."""
         found = self.state.roles.get(role)
         return (
-            role == self.state.admin.name or role.startswith(("pg_", "rds")) or (found is not None and found.superuser)
+            role == self.state.admin.name
+            or role.startswith("pg_")
+            or role in _RDS_ROLES
+            or (found is not None and found.superuser)
         )
 
 

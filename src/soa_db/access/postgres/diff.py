@@ -21,7 +21,7 @@ from soa_db.access.postgres.actions import (
     shown,
 )
 from soa_db.access.postgres.context import Context, Findings
-from soa_db.access.postgres.desired import IAM_ROLE, Desired, DesiredDatabase, DesiredRole
+from soa_db.access.postgres.desired import IAM_ROLE, Desired, DesiredDatabase, DesiredRole, RetiredRole
 from soa_db.access.postgres.diff_contents import FRESH, diff_contents
 from soa_db.access.postgres.privilege_changes import PrivilegeChanges
 from soa_db.access.postgres.privileges import compare, fresh_database_acl, owner_privileges, with_new_owner
@@ -91,11 +91,10 @@ def _roles(context: Context) -> Findings:
         else:
             findings.unreachable(f"not possible as {shown(admin.name)}: {sentence(action)}", "a superuser must do it")
     for state in context.state.roles.values():
-        service = (state.comment or "").rpartition(" of service ")[2]
+        service = _service_of(state)
         if (
-            (state.comment or "").startswith(_COMMENT)
+            service in context.desired.services
             and state.name not in context.desired.roles
-            and service in context.desired.services
             and all(retired.name != state.name for retired in context.desired.retired)
         ):
             findings.note(
@@ -116,14 +115,13 @@ def _role(role: DesiredRole, context: Context, findings: Findings) -> None:
             findings.error(f"{shown(admin.name)} may not create roles", "provision as a role with CREATEROLE")
         findings.change(CreateRole(role.name, role.comment))
         return
-    if state.comment != role.comment and (state.comment or "").startswith(_COMMENT):
-        other = (state.comment or "").rpartition(" of service ")[2]
-        if other != role.service:
-            findings.error(
-                f"role {shown(role.name)} belongs to service {shown(other)}, but {role.service} declares it too",
-                "choose another user in one of the specs",
-            )
-            return
+    other = _service_of(state)
+    if other not in {None, role.service}:
+        findings.error(
+            f"role {shown(role.name)} belongs to service {shown(other or '')}, but {role.service} declares it too",
+            "choose another user in one of the specs",
+        )
+        return
     attributes, beyond = _attributes(state, context)
     if not context.may_manage(role.name):
         reason = "it is a superuser" if state.superuser else "somebody else made it"
@@ -141,6 +139,12 @@ def _role(role: DesiredRole, context: Context, findings: Findings) -> None:
         )
     if state.comment != role.comment:
         findings.change(CommentRole(role.name, role.comment))
+
+
+def _service_of(role: RoleState | None) -> str | None:
+    """The service a role was made for, by its comment."""
+    comment = (role.comment if role is not None else None) or ""
+    return comment.rpartition(" of service ")[2] if comment.startswith(_COMMENT) else None
 
 
 def _human_grant(role: str, state: RoleState, admin: str, version: int) -> str:
@@ -176,7 +180,10 @@ def _attributes(state: RoleState, context: Context) -> tuple[tuple[str, ...], tu
 
 def _memberships(context: Context, findings: Findings) -> None:
     desired, state = context.desired, context.state
-    members = {membership.member for membership in state.memberships if membership.role == IAM_ROLE}
+    # With ADMIN OPTION it is a right to shut others' password logins out: ended and granted anew without.
+    members = {
+        membership.member for membership in state.memberships if membership.role == IAM_ROLE and not membership.admin
+    }
     if desired.iam and desired.roles and IAM_ROLE not in state.roles:
         findings.error(
             f"there is no role {IAM_ROLE} on this server, so nobody can log in with an IAM token",
@@ -193,7 +200,7 @@ def _memberships(context: Context, findings: Findings) -> None:
             findings.change(GrantMembership(IAM_ROLE, name))
     for membership in sorted(state.memberships):
         if membership.member in desired.roles:
-            if not (desired.iam and membership.role == IAM_ROLE):
+            if not (desired.iam and membership.role == IAM_ROLE and not membership.admin):
                 _end(membership, context, findings)
         elif membership.role in desired.roles and not context.is_exempt(membership.member):
             if context.options.prune:
@@ -244,12 +251,24 @@ def diff_database(wanted: DesiredDatabase, state: DatabaseState | None, context:
             "ALTER DATABASE … ALLOW_CONNECTIONS true; or drop it, if an interrupted DROP DATABASE left it invalid",
         )
         return findings
+    other = _service_of(context.state.roles.get(state.owner))
+    if other not in {None, wanted.service}:
+        findings.error(
+            f"database {shown(wanted.name)} belongs to service {shown(other or '')}, but {wanted.service} declares it",
+            "choose another database; to hand it over, let that service's owner give it to the administrator first",
+        )
+        return findings
     if not context.may_become(state.owner):
         findings.error(
             f"database {shown(wanted.name)} belongs to {shown(state.owner)}, as whom {shown(admin.name)} cannot act",
             f"a superuser must run: ALTER DATABASE {_quoted(wanted.name)} OWNER TO {_quoted(admin.name)}",
         )
         return findings
+    if state.template:
+        findings.unreachable(
+            f"database {shown(wanted.name)} is a template: whoever may create databases can copy what is in it",
+            f"its owner or a superuser must run: ALTER DATABASE {_quoted(wanted.name)} IS_TEMPLATE false",
+        )
     acl = state.acl
     if state.owner != owner:
         # Taking it from the administrator takes nothing from anybody.
@@ -294,10 +313,17 @@ def _retired(context: Context) -> Findings:
     for retired in context.desired.retired:
         if retired.name not in state.roles:
             continue
+        other = _service_of(state.roles[retired.name])
+        if retired.name == state.admin.name or other not in {None, retired.service}:
+            what = "is the administrator" if other is None else f"belongs to service {shown(other)}"
+            findings.error(
+                f"{retired.service} retires role {shown(retired.name)}, which {what}",
+                "take it out of `retire`; a role made for a service is retired by that service's spec",
+            )
+            continue
         if not context.options.prune:
             findings.note(f"role {shown(retired.name)} is retired", "remove it with --prune")
             continue
-        heir = retired.heir or state.admin.name
         if not context.may_manage(retired.name):
             found = state.roles[retired.name]
             findings.unreachable(
@@ -305,7 +331,7 @@ def _retired(context: Context) -> Findings:
                 f"a superuser must run: {_human_grant(retired.name, found, state.admin.name, context.version)}",
             )
             continue
-        reachable = [_retire_in(retired.name, heir, place, context, findings) for place in _places(retired.name, state)]
+        reachable = [_retire_in(retired, place, context, findings) for place in _places(retired.name, state)]
         findings.database = None
         if all(reachable):
             findings.change(DropRole(retired.name), destructive=True)
@@ -319,17 +345,26 @@ def _places(role: str, state: ServerState) -> list[tuple[str, frozenset[str | No
         # What hangs on shared objects (a right to connect) can be dropped from any database.
         name = ADMIN_DATABASE if place is None else place
         found[name] = found.get(name, frozenset()) | owning
-    return sorted(found.items(), key=lambda item: item[0])
+    # Shared objects first: REASSIGN OWNED gives them away too, from wherever it is run.
+    return sorted(found.items(), key=lambda item: (item[0] != ADMIN_DATABASE, item[0]))
+
+
+def _heir(retired: RetiredRole, declared: DesiredDatabase | None) -> str | None:
+    """Who gets what a retired role owns in a database: never an identity that has no business there."""
+    if declared is None or retired.heir in {declared.owner, *declared.tables}:
+        return retired.heir
+    return declared.owner
 
 
 def _retire_in(
-    role: str, heir: str, place: tuple[str, frozenset[str | None]], context: Context, findings: Findings
+    retired: RetiredRole, place: tuple[str, frozenset[str | None]], context: Context, findings: Findings
 ) -> bool:
     """Add what retires a role in one database; False when that is out of reach."""
     name, owning = place
-    state = context.state
+    role, state = retired.name, context.state
     database = state.databases.get(name)
     declared = context.desired.databases.get(name)
+    heir = _heir(retired, declared) or state.admin.name
     enters = declared is not None or (database is not None and database.connectable and database.admin_may_connect)
     beyond = sorted(
         "a superuser" if owner is None else owner

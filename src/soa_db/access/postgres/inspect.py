@@ -76,8 +76,8 @@ def inspect_server(connection: Connection, retired: Iterable[str] = ()) -> Serve
         memberships=tuple(sorted(Membership(*row) for row in answer["memberships"])),
         settings=tuple(RoleSetting(*row) for row in answer["settings"]),
         databases={
-            name: DatabaseState(name, owner, _acl(acl), connectable, may_connect, frozenset(used))
-            for name, owner, acl, connectable, may_connect, used in answer["databases"]
+            name: DatabaseState(name, owner, _acl(acl), connectable, may_connect, frozenset(used), template)
+            for name, owner, acl, connectable, may_connect, used, template in answer["databases"]
         },
         depended=depended,
     )

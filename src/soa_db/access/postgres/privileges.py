@@ -89,7 +89,8 @@ class AclDiff:
         extra: to be revoked.
         grantable: whose grant option is to be revoked.
         foreign: (grantee, privilege, grantor) of what somebody other than the owner granted and nobody wants: only the
-            loss of that grantor's grant option takes it away.
+            loss of that grantor's grant option takes it away. The grantor named had its grant option from the owner,
+            however many hands the privilege has gone through since.
     """
 
     missing: Mapping[str, frozenset[str]]
@@ -106,6 +107,24 @@ class AclDiff:
         return bool(self.missing or self.extra or self.grantable or self.foreign)
 
 
+def _sources(item: AclItem, handed_on: set[AclItem], grantable: Mapping[str, set[str]]) -> set[str]:
+    """Who had from the owner the grant option that an item goes back to."""
+    found, seen, todo = set[str](), set[str](), [item.grantor]
+    while todo:
+        grantor = todo.pop()
+        if grantor in seen:
+            continue
+        seen.add(grantor)
+        if item.privilege in grantable.get(grantor, set()):
+            found.add(grantor)
+        todo += [
+            other.grantor
+            for other in handed_on
+            if (other.grantee, other.privilege, other.grantable) == (grantor, item.privilege, True)
+        ]
+    return found or {item.grantor}
+
+
 def compare(acl: Iterable[AclItem], wanted: Mapping[str, frozenset[str]], owner: str, own: frozenset[str]) -> AclDiff:
     """Compare an ACL with what is wanted.
 
@@ -117,14 +136,14 @@ def compare(acl: Iterable[AclItem], wanted: Mapping[str, frozenset[str]], owner:
     """
     held: dict[str, set[str]] = {}
     grantable: dict[str, set[str]] = {}
-    handed_on: set[tuple[str, str, str]] = set()
+    handed_on: set[AclItem] = set()
     for item in acl:
         if item.grantor == owner:
             held.setdefault(item.grantee, set()).add(item.privilege)
             if item.grantable and item.grantee != owner:
                 grantable.setdefault(item.grantee, set()).add(item.privilege)
         else:
-            handed_on.add((item.grantee, item.privilege, item.grantor))
+            handed_on.add(item)
     all_wanted = {**wanted, owner: own}
     missing = {
         grantee: frozenset(lacking)
@@ -143,8 +162,9 @@ def compare(acl: Iterable[AclItem], wanted: Mapping[str, frozenset[str]], owner:
         if (kept := privileges - extra.get(grantee, frozenset()))
     }
     foreign = frozenset(
-        (grantee, privilege, grantor)
-        for grantee, privilege, grantor in handed_on
-        if privilege not in all_wanted.get(grantee, frozenset())
+        (item.grantee, item.privilege, source)
+        for item in handed_on
+        if item.grantable or item.privilege not in all_wanted.get(item.grantee, frozenset())
+        for source in _sources(item, handed_on, grantable)
     )
     return AclDiff(missing, extra, options, foreign)

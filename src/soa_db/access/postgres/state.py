@@ -102,6 +102,7 @@ class DatabaseState:
         connectable: connections are allowed and the database is valid.
         admin_may_connect: the administrator has CONNECT.
         used_by: roles with sessions, objects or privileges in it, apart from its owner.
+        template: whoever has CREATEDB may copy it.
     """
 
     name: str
@@ -110,6 +111,7 @@ class DatabaseState:
     connectable: bool = True
     admin_may_connect: bool = True
     used_by: frozenset[str] = frozenset()
+    template: bool = False
 
 
 @dataclass(frozen=True, slots=True)

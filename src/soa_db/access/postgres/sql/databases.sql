@@ -16,6 +16,8 @@ SELECT d.datname::text, pg_get_userbyid(d.datdba)::text,
           FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) AS a),
        d.datallowconn AND d.datconnlimit <> -2,
        has_database_privilege(d.oid, 'CONNECT'),
-       ARRAY(SELECT role::text FROM used WHERE used.name = d.datname)
+       ARRAY(SELECT role::text FROM used WHERE used.name = d.datname),
+       d.datistemplate
   FROM pg_database AS d
- WHERE NOT d.datistemplate
+ -- A service's database stays one when somebody makes it a template.
+ WHERE d.datname NOT IN ('template0', 'template1')
