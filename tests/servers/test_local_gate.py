@@ -318,7 +318,8 @@ def test_nonsense_is_hung_up_on(iam_user: IamUser, greeting: bytes) -> None:
     """And does no harm to anybody else."""
     with socket.create_connection(("127.0.0.1", iam_user.port), timeout=20) as raw:
         raw.sendall(greeting)
-        raw.shutdown(socket.SHUT_WR)
+        with suppress(OSError):  # hung up on already: not connected
+            raw.shutdown(socket.SHUT_WR)
         with suppress(ConnectionResetError):
             assert raw.recv(100) in {b"", b"N", b"NN", b"NNN"}
     with iam_user.connect() as connection:
