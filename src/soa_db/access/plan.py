@@ -170,7 +170,7 @@ class Plan:
         Raises:
             PlanConflict: something else would be done; the message names what came and what went.
         """
-        if self.fingerprint == current.fingerprint:
+        if self.fingerprint == current.fingerprint and _told(self) == _told(current):
             return
         if (self.env, self.engine, self.server) != (current.env, current.engine, current.server):
             raise PlanConflict(
@@ -182,11 +182,21 @@ class Plan:
         now = {change.sentence for change in current.changes}
         lines = [f"  - {change.sentence}" for change in self.changes if change.sentence not in now]
         lines += [f"  + {change.sentence}" for change in current.changes if change.sentence not in before]
+        if self.fingerprint == current.fingerprint:
+            raise PlanConflict(
+                "the saved plan was edited: it does not say what would be done\n" + "\n".join(lines[:20]),
+                hint="look at a new plan and save it again",
+            )
         detail = "\n".join(lines[:20]) or "  (the same sentences, but other objects, specs or options)"
         raise PlanConflict(
             f"the saved plan no longer fits: the specs or the server changed since it was made\n{detail}",
             hint="look at a new plan and save it again",
         )
+
+
+def _told(plan: Plan) -> list[tuple[str, str, str | None, bool]]:
+    """What a person reads of a plan; whoever agreed to a file agreed to this."""
+    return [(change.sentence, change.group, change.database, change.destructive) for change in plan.changes]
 
 
 def fingerprint(*, specs: str, env: str, server: str, options: PlanOptions, changes: Iterable[Change]) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from soa_db.access.plan import Progress, ProgressEvent
 from soa_db.access.settings import Settings, load_settings
-from soa_db.errors import ConfigurationError, ProvisionError
+from soa_db.errors import ConfigurationError, ProvisionError, SoaDbError
 from soa_db.names import Env, check_env, check_role, dev_secret_name, password_secret_name
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def rotate(
 
     Raises:
         ConfigurationError: it was not said that all consumers re-read, or the selection is wrong.
-        ProvisionError: a password could not be changed; those before it were, and nothing is lost.
+        ProvisionError: passwords could not be changed: those named; the others were, and nothing is lost.
         CredentialError: AWS did not give, or take, what was needed.
         ConnectionFailed: the server was not reached.
     """
@@ -128,7 +128,7 @@ def rotate(
         connection, _ = stack.enter_context(server_lock(server, timeout=lock_timeout, progress=tell))
         run = _Run(environment, clients, server, connection, tell)
         run.check_users(logins)
-        return RotateResult(tuple(run.rotate(login) for login in logins), tuple(skipped))
+        return RotateResult(run.rotate_all(logins), tuple(skipped))
 
 
 def _check_selection(specs: SpecSet, env: Env, services: Collection[str] | None, roles: Collection[str] | None) -> None:
@@ -233,6 +233,32 @@ class _Run:
                 hint="`soa-db provision` makes it; nothing was changed",
                 host=self.server.address,
             )
+
+    def rotate_all(self, logins: list[_Login]) -> tuple[Rotated, ...]:
+        """Rotate every password: one that fails stops no other, and each that failed is named in the end."""
+        rotated: list[Rotated] = []
+        failed: list[tuple[_Login, SoaDbError]] = []
+        for login in logins:
+            try:
+                rotated.append(self.rotate(login))
+            except SoaDbError as error:
+                failed.append((login, error))
+                self._say(login, f"failed: {error.message}")
+                if self.connection.closed:
+                    break  # the lock went with it
+        if len(logins) == 1 and failed:
+            raise failed[0][1]
+        if failed:
+            lines = "\n".join(f"  {login.user}: {error}" for login, error in failed)
+            left = len(logins) - len(rotated) - len(failed)
+            raise ProvisionError(
+                f"{len(failed)} of {len(logins)} passwords could not be rotated; {len(rotated)} were"
+                + (f", {left} were not tried, since the session with the lock is gone" if left else "")
+                + f":\n{lines}",
+                hint="mend the cause and run the command again, for these services only if you like",
+                host=self.server.address,
+            ) from failed[0][1]
+        return tuple(rotated)
 
     def rotate(self, login: _Login) -> Rotated:
         """Rotate one user's password."""

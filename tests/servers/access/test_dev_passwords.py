@@ -116,6 +116,16 @@ def test_fixed_passwords_for_development(service: tuple[str, SpecSet], local_env
     assert logs_in(name)
     assert plan(wanted, env="dev", insecure_dev=True).is_empty
 
+    back = apply(wanted, env="dev")
+    assert all("it is the fixed development password" in reason for reason in reasons(back))
+    assert len(reasons(back)) == 3
+    with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+        psycopg.connect(
+            host=server.host, port=server.port, dbname=name, user=f"{name}_app", password=f"{name}_app-insecure-dev"
+        )
+    assert logs_in(name)
+    assert plan(wanted, env="dev").is_empty
+
 
 def test_no_password_reaches_the_servers_log_or_the_plan(
     service: tuple[str, SpecSet], local_env: LocalEnvironment, tmp_path: Path

@@ -124,6 +124,22 @@ def test_some_users_only(aws: AwsClients, specs: SpecSet, unique_name: str) -> N
         rotate(specs, env="mirror", all_consumers_reread=True, aws=aws, roles=["app"])
 
 
+def test_one_that_fails_stops_no_other_and_is_named(
+    local_aws: LocalEnvironment, aws: AwsClients, specs: SpecSet, unique_name: str
+) -> None:
+    """The first user cannot log in whatever its password; the second gets a new one all the same."""
+    apply(specs, env="dev", aws=aws)
+    before = stored(aws, names(unique_name)[0])
+    with psycopg.connect(local_aws.server("dev").superuser_conninfo, autocommit=True) as connection:
+        connection.execute(f"ALTER ROLE {unique_name}_owner NOLOGIN".encode())
+
+    with pytest.raises(ProvisionError, match="1 of 2 passwords could not be rotated; 1 were") as caught:
+        turn(specs, aws)
+
+    assert f"{unique_name}_owner" in str(caught.value)
+    assert stored(aws, names(unique_name)[0]) not in {None, before}
+
+
 def test_it_must_be_said_that_all_consumers_reread(aws: AwsClients, specs: SpecSet) -> None:
     """Others are cut off; the error says so and how to go on."""
     with pytest.raises(ConfigurationError, match="one live password") as caught:

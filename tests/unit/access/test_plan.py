@@ -89,6 +89,8 @@ def test_a_plan_fits_when_the_same_would_be_done() -> None:
         PLAN.refuse_unless_fits(replace(PLAN, fingerprint="def"))
     with pytest.raises(PlanConflict, match="for postgres of prod at db:5432"):
         PLAN.refuse_unless_fits(replace(PLAN, server="other:1", fingerprint="def"))
+    with pytest.raises(PlanConflict, match="was edited"):
+        replace(PLAN, changes=PLAN.changes[1:]).refuse_unless_fits(PLAN)
 
 
 @pytest.mark.parametrize(

@@ -47,19 +47,36 @@ def server_lock(
 def _take(connection: psycopg.Connection[Any], address: str, timeout: float | None, progress: Progress) -> float:
     start = time.monotonic()
     progress(ProgressEvent("lock", f"taking the lock of {address}"))
-    told = False
+    holder = ""
     # Tried again and again instead of waited for: a waiting statement cannot be interrupted by Ctrl-C at once, and
     # holds a snapshot.
     while connection.execute("SELECT pg_try_advisory_lock(%s)", [LOCK_KEY]).fetchone() != (True,):
         waited = time.monotonic() - start
         if timeout is not None and waited >= timeout:
             raise ProvisionError(
-                f"another run at this server held the lock for {waited:.0f} s",
-                hint="wait until it ends, and run the command again",
+                f"another run at this server held the lock for {waited:.0f} s{holder or _holder(connection)}",
+                hint="wait until it ends, and run the command again; if it is no run, end that session "
+                "(pg_terminate_backend)",
                 host=address,
             )
-        if not told:
-            progress(ProgressEvent("wait", f"another run is at work on {address}; waiting for it"))
-            told = True
+        if not holder:
+            holder = _holder(connection)
+            progress(ProgressEvent("wait", f"another run is at work on {address}{holder}; waiting for it"))
         time.sleep(_POLL)
     return time.monotonic() - start
+
+
+def _holder(connection: psycopg.Connection[Any]) -> str:
+    """Who holds the lock. Any role may take it, so that it need not be a run of ours."""
+    row = connection.execute(
+        """
+        SELECT l.pid, a.usename
+          FROM pg_locks AS l
+          JOIN pg_stat_activity AS a USING (pid)
+         WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+           AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+           AND (l.classid::bigint << 32) | l.objid::bigint = %s
+        """,
+        [LOCK_KEY],
+    ).fetchone()
+    return " (it has just ended)" if row is None else f" (process {row[0]} of {row[1]})"

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DevelopmentPasswords"]
 
+# Everybody can read it in the documentation: without --insecure-dev it is no password.
+_DOCUMENTED = "it is the fixed development password"
+
 
 @dataclass(frozen=True, slots=True)
 class DevelopmentPasswords:
@@ -64,8 +67,8 @@ class DevelopmentPasswords:
         password = passwords.pop()
         if passwords or password is None:
             return "the secrets hold different passwords"
-        if self.fixed and password != insecure_dev_password(self.desired.env, role.name):
-            return "it is not the fixed development password"
+        if self.fixed != (password == insecure_dev_password(self.desired.env, role.name)):
+            return "it is not the fixed development password" if self.fixed else _DOCUMENTED
         return self._login_fault(role, password, state)
 
     def _login_fault(self, role: DesiredRole, password: str, state: ServerState) -> str:
@@ -95,13 +98,13 @@ class DevelopmentPasswords:
         """Carry out the changes: pending, set on the server, proved by a login, current; in parallel."""
 
         def one(action: SetPassword) -> None:
-            self._issue(self.desired.roles[action.user], progress)
+            self._issue(self.desired.roles[action.user], progress, replaced=action.reason == _DOCUMENTED)
 
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="soa-db-password") as pool:
             for _ in pool.map(one, actions):
                 pass
 
-    def _issue(self, role: DesiredRole, progress: Callable[[str], None]) -> None:
+    def _issue(self, role: DesiredRole, progress: Callable[[str], None], *, replaced: bool) -> None:
         with closing(self.server.connect()) as connection:
 
             def set_on_server(password: str) -> None:
@@ -114,6 +117,8 @@ class DevelopmentPasswords:
                 [PasswordSecret(name, role.service, self._fields(role, database)) for name, database in role.secrets],
                 set_on_server=set_on_server,
                 opens=lambda password: self.server.opens(role.secrets[0][1], role.name, password),
+                # "keep" would keep it: it is the live password.
+                goal="rotate" if replaced else "keep",
                 fixed=insecure_dev_password(self.desired.env, role.name) if self.fixed else None,
                 progress=lambda text: progress(f"{role.name}: {text}"),
             )
