@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.servers.verify.faults_of_reach import FAULTS_OF_REACH
 from tests.servers.verify.faults_of_rights import FAULTS_OF_RIGHTS
 from tests.servers.verify.faults_of_roles import FAULTS_OF_ROLES
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from tests.servers.verify.fault import Fault
 
 
-@pytest.mark.parametrize("fault", [*FAULTS_OF_RIGHTS, *FAULTS_OF_ROLES], ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", [*FAULTS_OF_REACH, *FAULTS_OF_RIGHTS, *FAULTS_OF_ROLES], ids=lambda fault: fault.name)
 def test_a_planted_fault_is_named_with_what_follows_from_it_and_nothing_else(
     fault: Fault, worlds: Callable[[int], World]
 ) -> None:

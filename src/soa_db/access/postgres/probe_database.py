@@ -82,6 +82,7 @@ def probe_database(
     yield from _owners(survey, rows(connection, "probe_owners", owners=owners))
     others = [user for user in users if user != database.owner]
     yield from _views(survey, rows(connection, "probe_views", users=others))
+    yield from _view_writes(survey, rows(connection, "probe_view_writes", users=others))
     yield from _definers(survey, rows(connection, "probe_definers", users=others))
     yield from _mappings(survey, rows(connection, "probe_mappings"))
 
@@ -92,7 +93,8 @@ def _acl(survey: _Survey, found: list[Any]) -> Iterator[Check]:
     problems = False
     for entry in found:
         kind, names = entry.kind, list(entry.names)
-        if entry.grantee in survey.strangers.expected or entry.grantee == "pg_database_owner":
+        # A role the server came with is no better than another: whoever is a member of it has what it is granted here.
+        if entry.grantee in survey.strangers.administrators or entry.grantee == "pg_database_owner":
             continue
         what = f"{entry.privilege} on {kind.lower()} {listed(names)}"
         undo = f"REVOKE {entry.privilege} ON {kind} {listed(names)} FROM {entry.grantee}"
@@ -184,6 +186,31 @@ def _views(survey: _Survey, found: list[Any]) -> Iterator[Check]:
     for part in survey.database.users:
         if part.part != "owner" and part.user not in problems:
             yield Check(survey.ask(part.user, "read", "read through a view what is withheld from it"), Outcome.OK)
+
+
+def _view_writes(survey: _Survey, found: list[Any]) -> Iterator[Check]:
+    """Views through which a user writes what it may not write itself; naming view and privilege is how to allow it."""
+    problems = False
+    for view in found:
+        part = survey.database.of(view.user)
+        if part is not None and any(
+            rule.pattern.kind == "relation"
+            and rule.pattern.exact is not None
+            and view.privilege in rule.added
+            and rule.pattern.matches(view.schema, view.name)
+            for rule in part.rules
+        ):
+            continue
+        problems = True
+        yield Check(
+            survey.ask(view.user, "write", f"{view.privilege} {listed(view.bases)} through {view.schema}.{view.name}"),
+            Outcome.VIOLATED,
+            "the view is written with its owner's rights",
+            "ALTER VIEW … SET (security_invoker = true), or an extra_grants entry that revokes it on the view, "
+            "or names the view if that is intended",
+        )
+    if not problems:
+        yield Check(survey.ask("", "write", "no view writes what is withheld from its users", "is"), Outcome.OK)
 
 
 def _definers(survey: _Survey, found: list[Any]) -> Iterator[Check]:

@@ -52,6 +52,12 @@ class ServerFacts:
         powers = {
             name for name, role in self.roles.items() if role.superuser or role.createrole or name == "rds_superuser"
         }
+        # Members of administrators are administrators: a DBA's own login in rds_superuser, for one.
+        grown = True
+        while grown:
+            more = {edge.member for edge in self.memberships if edge.role in powers} - powers
+            powers |= more
+            grown = bool(more)
         return Strangers(
             administrators=frozenset(powers),
             system=frozenset(
@@ -147,7 +153,7 @@ def _memberships(facts: ServerFacts, access: ServerAccess, iam: bool, mend: str)
         edges.setdefault(edge.member, []).append(edge)
     problems: set[str] = set()
     administrators = facts.strangers.administrators
-    for member in sorted(set(facts.roles) - administrators):
+    for member in sorted(set(facts.roles) - administrators | access.users & set(facts.roles)):
         for role, path in _paths(member, edges):
             if member in access.users:
                 if iam and role == IAM_ROLE and not any(edge.admin for edge in path):

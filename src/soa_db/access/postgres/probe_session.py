@@ -8,7 +8,7 @@ and runs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from psycopg import sql
@@ -81,9 +81,8 @@ def probe_session(
     ask = _Asker(user.user, database.name)
     found = rows(connection, "probe_relations", privileges=table_privileges(connection.info.server_version))
     relations = [
-        (relation, database.on_relation(user, relation.schema, relation.name, relation.kind))
+        (relation, _wanted(database.on_relation(user, relation.schema, relation.name, relation.kind), relation))
         for relation in found
-        if not relation.internal
     ]
     yield from _relations(connection, relations, ask, mend)
     if user.part != "owner":
@@ -91,7 +90,13 @@ def probe_session(
     yield from _schemas(connection, database, user, ask, mend)
     yield from _routines(connection, database, user, ask, mend)
     yield from _creating(connection, database, user, ask, mend)
-    yield from _reserved_functions(connection, ask)
+    yield from _reserved_functions(connection, database, user, ask)
+    yield from _elsewhere(connection, user, ask)
+
+
+def _wanted(wanted: Wanted, relation: Any) -> Wanted:
+    # The sequence of an identity column is used with nobody's rights: none is needed, too many are too many.
+    return replace(wanted, must=frozenset()) if relation.internal else wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,12 +279,38 @@ def _creating(
     yield check
 
 
-def _reserved_functions(connection: psycopg.Connection[Any], ask: _Asker) -> Iterator[Check]:
+def _reserved_functions(
+    connection: psycopg.Connection[Any], database: DatabaseAccess, user: UserAccess, ask: _Asker
+) -> Iterator[Check]:
     """Functions kept from PUBLIC; their ACLs are each database's own."""
-    functions = [row.signature for row in rows(connection, "probe_powers")]
+    functions = [
+        row.signature
+        for row in rows(connection, "probe_powers")
+        if not database.named_routine(user, row.schema, row.name)
+    ]
     probe = ask("roles", "call functions reserved for administrators", can=False, tried=False)
     if functions:
-        step = f"REVOKE EXECUTE ON FUNCTION {listed(functions)} FROM {ask.user}, or the membership that gives it"
+        step = (
+            f"REVOKE EXECUTE ON FUNCTION {listed(functions)} FROM {ask.user}, PUBLIC, or the membership that gives it"
+        )
         yield Check(probe, Outcome.VIOLATED, listed(functions), step)
     else:
         yield Check(probe, Outcome.OK)
+
+
+def _elsewhere(connection: psycopg.Connection[Any], user: UserAccess, ask: _Asker) -> Iterator[Check]:
+    """Rights on what no spec can name. An owner may use what an administrator has given it for its migrations."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows(connection, "probe_reach"):
+        if row.kind == "TABLE" or user.part != "owner":
+            found.setdefault((row.kind, row.privilege), []).append(row.name)
+    for (kind, privilege), names in found.items():
+        noun = "system table" if kind == "TABLE" else kind.lower()
+        step = f"REVOKE {privilege} ON {kind} {listed(names)} FROM {ask.user}, PUBLIC, or the membership that gives it"
+        probe = ask("rights", f"{privilege} on {noun} {listed(names)}", can=False, tried=False)
+        yield Check(probe, Outcome.VIOLATED, "granted", step)
+    if not found:
+        yield Check(
+            ask("rights", "use system tables, servers or large objects kept from it", can=False, tried=False),
+            Outcome.OK,
+        )
