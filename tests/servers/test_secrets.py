@@ -394,5 +394,9 @@ def test_progress_and_steps_hold_no_password(aws: Aws, unique_name: str) -> None
     outcome = issue_password(
         aws, wanted(unique_name), set_on_server=server.set, opens=server.opens, progress=told.append
     )
-    assert tuple(told) == outcome.steps == (f"create secret {unique_name}", "set the password on the server")
+    assert (
+        tuple(told)
+        == outcome.steps
+        == (f"create secret {unique_name}", f"set the password of {FIELDS['username']} on the server")
+    )
     assert outcome.password not in repr((outcome, told))

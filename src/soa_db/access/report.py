@@ -195,7 +195,8 @@ class VerifyReport:
             ("Noted (nothing for provision to change)", self.notes),
         ):
             if checks:
-                parts.append("\n".join([f"{heading}:", *_grouped(checks)]))
+                fold = checks[0].outcome is Outcome.NOTED
+                parts.append("\n".join([f"{heading}:", *_grouped(checks, fold=fold)]))
         parts.append(self.summary())
         return "\n\n".join(parts) + "\n"
 
@@ -296,8 +297,11 @@ def _fit(text: str, width: int) -> str:
     return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
 
 
-def _grouped(checks: Iterable[Check]) -> list[str]:
-    """Checks under the step that mends them, so that one cause with many effects reads as one."""
+def _grouped(checks: Iterable[Check], *, fold: bool = False) -> list[str]:
+    """Checks under the step that mends them, so that one cause with many effects reads as one.
+
+    ``fold``: what is alike is one line with a count, not named one by one.
+    """
     groups: dict[str, dict[tuple[str, str, str], list[Check]]] = {}
     for check in checks:
         alike = groups.setdefault(check.mend, {})
@@ -305,6 +309,12 @@ def _grouped(checks: Iterable[Check]) -> list[str]:
     lines: list[str] = []
     for mend, alike in groups.items():
         for found in alike.values():
+            if fold and len(found) > 1:
+                probe = found[0].probe
+                verb = "" if probe.expect == "is" else f"{probe.expect} "
+                detail = f": {found[0].detail}" if found[0].detail else ""
+                lines.append(f"  {verb}{probe.what}{detail} ({len(found)} identities × databases)")
+                continue
             lines += [f"  {check}" for check in found[:3]]
             if len(found) > 3:
                 lines.append(f"  … and {len(found) - 3} more like it")

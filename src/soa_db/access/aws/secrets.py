@@ -205,7 +205,8 @@ def issue_password(
                 run.facts = replace(facts, opens={**facts.opens, password: opens(password)})
             case SetOnServer():
                 set_on_server(run.target)
-                run.say("set the password on the server")
+                whose = wanted[0].fields.get("username") or f"the user of {wanted[0].name}"
+                run.say(f"set the password of {whose} on the server")
                 run.set_on_server = True
                 run.facts = replace(run.facts, opens={}, was_set=True)
             case change:

@@ -15,7 +15,7 @@ from soa_db.names import ROLES, Role
 if TYPE_CHECKING:
     from soa_db.access.spec import ObjectPattern, PostgresDatabase, PostgresIdentity, Spec, SpecSet
 
-__all__ = ["DML", "DatabaseAccess", "Rule", "ServerAccess", "UserAccess", "Wanted", "expected_access"]
+__all__ = ["DML", "DatabaseAccess", "Rule", "ServerAccess", "Share", "UserAccess", "Wanted", "expected_access"]
 
 DML = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
 EVERYTHING = DML | {"TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN", "USAGE", "CREATE", "EXECUTE"}
@@ -76,6 +76,15 @@ class UserAccess:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """What a database's spec lets a service read whose own spec is not given."""
+
+    service: str
+    patterns: tuple[ObjectPattern, ...]
+    columns: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseAccess:
     """One declared database: who may do what in it."""
 
@@ -85,6 +94,7 @@ class DatabaseAccess:
     isolated: bool
     schemas: tuple[str, ...]
     users: tuple[UserAccess, ...]
+    shares: tuple[Share, ...] = ()
 
     @property
     def owner(self) -> str | None:
@@ -195,7 +205,7 @@ def expected_access(specs: SpecSet) -> ServerAccess:
         for _, user in read.reader.read_users(read.read):
             readers.setdefault((read.target.service, read.share.db), {}).setdefault(user, []).extend(rules)
     databases = tuple(
-        _database(spec, database, readers.get((spec.service, database.id), {}))
+        _database(spec, database, readers.get((spec.service, database.id), {}), specs.by_service)
         for spec in specs.specs
         for database in spec.postgres_databases()
     )
@@ -205,7 +215,9 @@ def expected_access(specs: SpecSet) -> ServerAccess:
     return ServerAccess(specs.postgres_identities(), databases, retired)
 
 
-def _database(spec: Spec, database: PostgresDatabase, readers: Mapping[str, list[Rule]]) -> DatabaseAccess:
+def _database(
+    spec: Spec, database: PostgresDatabase, readers: Mapping[str, list[Rule]], given: Mapping[str, Spec]
+) -> DatabaseAccess:
     users = []
     for role in ROLES:
         user = spec.user(database, role)
@@ -218,9 +230,13 @@ def _database(spec: Spec, database: PostgresDatabase, readers: Mapping[str, list
         ]
         users.append(UserAccess(user, role, _upper(database.table_privileges(role)), tuple(rules)))
     users += [UserAccess(user, "reader", rules=tuple(rules)) for user, rules in readers.items()]
-    return DatabaseAccess(
-        spec.service, database.id, spec.database_name(database), database.isolated, database.schemas, tuple(users)
+    shares = tuple(
+        Share(share.service, share.patterns, frozenset(share.columns))
+        for share in (spec.postgres.shared_with if spec.postgres else ())
+        if share.db == database.id and share.service not in given and not database.isolated
     )
+    name = spec.database_name(database)
+    return DatabaseAccess(spec.service, database.id, name, database.isolated, database.schemas, tuple(users), shares)
 
 
 def _upper(privileges: Iterable[str]) -> frozenset[str]:

@@ -5,8 +5,9 @@ Read once per database, by any identity that can connect; the judgements are pur
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from soa_db.access.postgres.attempt import rows
@@ -16,7 +17,7 @@ from soa_db.access.report import Aspect, Check, Outcome, Probe
 if TYPE_CHECKING:
     import psycopg
 
-    from soa_db.access.postgres.expect import DatabaseAccess, ServerAccess
+    from soa_db.access.postgres.expect import DatabaseAccess, ServerAccess, Share
 
 __all__ = ["Strangers", "probe_database"]
 
@@ -28,10 +29,12 @@ class Strangers:
     Attributes:
         administrators: superusers and roles with CREATEROLE, and members of such: they can give themselves anything.
         system: predefined roles, and those the cloud provider's server comes with.
+        services: role → the service it belongs to, by the comment `provision` gave it.
     """
 
     administrators: frozenset[str] = frozenset()
     system: frozenset[str] = frozenset()
+    services: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def expected(self) -> frozenset[str]:
@@ -117,10 +120,49 @@ def _acl(survey: _Survey, found: list[Any]) -> Iterator[Check]:
             mend = f"{survey.mend} --prune: the specs retire this role"
         else:
             mend = f"{undo}; or declare the role, or retire it (`retire:`) and provision with --prune"
+        if entry.grantee not in survey.access.users and (reader := _pending(survey, entry)):
+            detail = f"shared with {reader}, whose spec is not given"
+            yield Check(survey.ask(entry.grantee, aspect, what), Outcome.NOTED, detail, f"give the spec of {reader}")
+            continue
         problems = True
         yield Check(survey.ask(entry.grantee, aspect, what), Outcome.VIOLATED, f"granted in {database.name}", mend)
     if not problems:
         yield Check(survey.ask("", "rights", "nobody but the declared identities has rights here", "is"), Outcome.OK)
+
+
+# schema.name or schema.name(column), each part as quote_ident writes it.
+_PART = r'("(?:[^"]|"")+"|[^".()]+)'
+_QUALIFIED = re.compile(rf"{_PART}\.{_PART}(?:\({_PART}\))?")
+
+
+def _pending(survey: _Survey, entry: Any) -> str | None:
+    """The service a right belongs to that this side shares; whether the other side wants it, its spec would say."""
+    service = survey.strangers.services.get(entry.grantee)
+    shares = [share for share in survey.database.shares if share.service == service]
+    if not shares or entry.grantable:
+        return None
+    match entry.kind, entry.privilege:
+        case "DATABASE", "CONNECT":
+            within = True
+        case "SCHEMA", "USAGE":
+            within = any(pattern.schema == entry.schema for share in shares for pattern in share.patterns)
+        case "TABLE" | "COLUMN", "SELECT":
+            within = all(any(_shared(share, name) for share in shares) for name in entry.names)
+        case _:
+            within = False
+    return service if within else None
+
+
+def _shared(share: Share, qualified: str) -> bool:
+    parts = _QUALIFIED.fullmatch(qualified)
+    if parts is None:
+        return False
+    schema, name, column = (
+        part and re.sub('""', '"', part[1:-1]) if (part or "")[:1] == '"' else part for part in parts.groups()
+    )
+    if not any(pattern.matches(schema, name) for pattern in share.patterns):
+        return False
+    return not share.columns or column in share.columns
 
 
 def _aspect(kind: str, privilege: str) -> Aspect:

@@ -65,6 +65,12 @@ class ServerFacts:
                 for name, role in self.roles.items()
                 if role.predefined or (name.startswith("rds_") and not role.can_login) or name == "rdsadmin"
             ),
+            services={
+                name: service
+                for name, role in self.roles.items()
+                if (role.comment or "").startswith("soa-db: ")
+                and (service := role.comment.rpartition(" of service ")[2])
+            },
         )
 
 

@@ -8,6 +8,7 @@ SELECT r.rolname AS name,
        r.rolbypassrls AS bypassrls,
        r.rolcanlogin AS can_login,
        r.rolinherit AS inherits,
-       r.rolvaliduntil < now() AS expired
+       r.rolvaliduntil < now() AS expired,
+       shobj_description(r.oid, 'pg_authid') AS comment
   FROM pg_roles r
  ORDER BY 1
