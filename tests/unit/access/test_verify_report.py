@@ -145,3 +145,11 @@ def test_a_probe_reads_as_a_sentence() -> None:
     """Who, where, whether it can, what."""
     assert str(Probe("a", "d", "read", "read t", "can", "attempt")) == "a in d: can read t"
     assert str(Probe("", "", "roles", "row_security is on", "is", "catalog")) == "the server: row_security is on"
+
+
+def test_notes_that_are_alike_are_one_line_with_a_count() -> None:
+    """Everybody may create large objects: that is one fact, however many identities and databases there are."""
+    notes = [_check(Outcome.NOTED, user=f"user_{number}", mend="as a superuser") for number in range(30)]
+    text = _report(*notes).to_text()
+    assert "  cannot do a thing: seen (30 identities × databases)\n    → as a superuser" in text
+    assert text.count("do a thing") == 1
