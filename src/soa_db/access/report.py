@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from soa_db.names import Env
 
-__all__ = ["ASPECTS", "Aspect", "Cell", "Check", "Outcome", "Probe", "VerifyReport"]
+__all__ = ["ASPECTS", "Aspect", "Cell", "Check", "Outcome", "Probe", "VerifyReport", "grouped"]
 
 Aspect = Literal["connect", "read", "write", "ddl", "temp", "rights", "later", "roles", "auth", "tls", "aws"]
 ASPECTS: tuple[Aspect, ...] = get_args(Aspect)
@@ -196,7 +196,7 @@ class VerifyReport:
         ):
             if checks:
                 fold = checks[0].outcome is Outcome.NOTED
-                parts.append("\n".join([f"{heading}:", *_grouped(checks, fold=fold)]))
+                parts.append("\n".join([f"{heading}:", *grouped(checks, fold=fold)]))
         parts.append(self.summary())
         return "\n\n".join(parts) + "\n"
 
@@ -297,7 +297,7 @@ def _fit(text: str, width: int) -> str:
     return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
 
 
-def _grouped(checks: Iterable[Check], *, fold: bool = False) -> list[str]:
+def grouped(checks: Iterable[Check], *, fold: bool = False) -> list[str]:
     """Checks under the step that mends them, so that one cause with many effects reads as one.
 
     ``fold``: what is alike is one line with a count, not named one by one.

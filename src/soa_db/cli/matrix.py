@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from soa_db.access.report import grouped
 from soa_db.cli.terminal import Terminal, printable
 
 if TYPE_CHECKING:
@@ -24,9 +25,13 @@ def show_report(terminal: Terminal, report: VerifyReport) -> None:
     for heading, checks, style in (
         ("Violated", report.violations, "bold red"),
         ("Inconclusive", report.inconclusive, "yellow"),
-        ("Noted, nothing for provision to change", report.notes, "dim"),
     ):
         _show_checks(terminal, heading, checks, style)
+    if report.notes:
+        terminal.line()
+        terminal.line("Noted, nothing for provision to change", style="dim")
+        for line in grouped(report.notes, fold=True):
+            terminal.line(line)
     terminal.line()
     terminal.line(
         report.summary(), style="bold red" if report.violations else "yellow" if report.inconclusive else "green"

@@ -197,6 +197,9 @@ def _no_entry(probe: Probe, error: Exception, mend: str) -> Check:
     if isinstance(error, AccessDenied) and "sts:AssumeRole" in error.message:
         # That whoever verifies may not act for the service says nothing about the service.
         return Check(probe, Outcome.INCONCLUSIVE, _line(error), error.hint or _AGAIN)
+    if type(error) is CredentialError:
+        # No credentials at all, throttled, not AWS that answers: nothing said no to this identity.
+        return Check(probe, Outcome.INCONCLUSIVE, _line(error), error.hint or _AGAIN)
     refusal = refusal_of(error)
     final = isinstance(error, (AuthenticationFailed, CredentialError)) or refusal not in {
         Refusal.OTHER,
