@@ -299,9 +299,14 @@ def _reserved_functions(
 
 
 def _elsewhere(connection: psycopg.Connection[Any], user: UserAccess, ask: _Asker) -> Iterator[Check]:
-    """Rights on what no spec can name. An owner may use what an administrator has given it for its migrations."""
+    """Rights on what no spec can name. An owner may use what an administrator has given it for its migrations.
+
+    A large object is data like a table's: who may do a thing to every table may be given it on a large object.
+    """
     found: dict[tuple[str, str], list[str]] = {}
     for row in rows(connection, "probe_reach"):
+        if row.kind == "LARGE OBJECT" and row.privilege in user.base:
+            continue
         if row.kind == "TABLE" or user.part != "owner":
             found.setdefault((row.kind, row.privilege), []).append(row.name)
     for (kind, privilege), names in found.items():
