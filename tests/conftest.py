@@ -29,10 +29,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from soa_db.local.binaries import SUPPORTED
 from soa_db.local.environment import LocalEnvironment
 from soa_db.local.postgres import PostgresServer
+
+# A loaded machine is slow at drawing and running examples: that is no fault of what is tested. In CI the examples are
+# the same in every run, so that a change is judged by what it changed; whoever runs the tests elsewhere explores.
+settings.register_profile(
+    "soa-db", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
+settings.load_profile("soa-db")
 
 MASTER_PASSWORD = "master-password-of-the-tests"
 
