@@ -89,7 +89,7 @@ def faults(folder: Path, content: bytes) -> tuple[str, ...]:
     return ()
 
 
-ONE_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+ONE_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 
 
 @ONE_FOLDER
