@@ -92,7 +92,7 @@ def command(
     if apply_them and not check:
         require_somebody_to_ask(env, yes=yes)
     terminal = Terminal()
-    with open_session(env, spec_paths, settings_file) as session:
+    with open_session(env, spec_paths, settings_file, services=(*services, *password_services)) as session:
         rendered = policies(
             session.specs,
             env=session.env,

@@ -63,7 +63,7 @@ def command(
 
     require_somebody_to_ask(env, yes=yes)
     terminal = Terminal()
-    with open_session(env, spec_paths, settings_file) as session:
+    with open_session(env, spec_paths, settings_file, services=services) as session:
         if not confirm_prod(env, "give users in prod new passwords?", yes=yes):
             context.exit(ExitCode.FAILED)
         with terminal.busy(f"rotating passwords in {env}") as now:

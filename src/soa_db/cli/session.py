@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from soa_db.names import Env, check_env
 
 if TYPE_CHECKING:
@@ -36,12 +38,21 @@ class Session:
 
 
 @contextmanager
-def open_session(env: str, spec_paths: Sequence[Path], settings_file: Path | None) -> Iterator[Session]:
+def open_session(
+    env: str, spec_paths: Sequence[Path], settings_file: Path | None, *, services: Sequence[str] = ()
+) -> Iterator[Session]:
     """Read the specs and the settings, check the AWS account, close what was opened at the end.
 
     The specs come first: a mistake in them shows without any AWS access.
 
+    Args:
+        env: the environment.
+        spec_paths: files or folders.
+        settings_file: soa-db.toml; looked for when left out.
+        services: what --service and the like name; each must be among the specs.
+
     Raises:
+        click.BadParameter: one is not.
         SpecError: the specs have faults.
         ConfigurationError: the settings have, or the caller is in another account than expected.
     """
@@ -49,6 +60,11 @@ def open_session(env: str, spec_paths: Sequence[Path], settings_file: Path | Non
     from soa_db.access.spec import load_specs
 
     specs = load_specs(spec_paths)
+    known = specs.by_service
+    if unknown := [service for service in services if service not in known]:
+        raise click.BadParameter(
+            f"no spec is given for {', '.join(unknown)}; known are {', '.join(sorted(known))}", param_hint="--service"
+        )
     settings = load_settings(settings_file)
     with settings.aws_for(env) as aws:
         settings.check_account(aws, env)

@@ -68,7 +68,10 @@ def command(
     from soa_db.cli.session import open_session
 
     terminal = Terminal()
-    with open_session(env, spec_paths, settings_file) as session, terminal.counting(f"verifying {env}") as progress:
+    with (
+        open_session(env, spec_paths, settings_file, services=services) as session,
+        terminal.counting(f"verifying {env}") as progress,
+    ):
         report = verify(
             session.specs,
             env=session.env,
