@@ -150,7 +150,14 @@ class PlanConflict(SoaDbError):
 
 
 class ProvisionError(SoaDbError):
-    """A change could not be applied; the message names the change and what was already done."""
+    """A change could not be applied; the message names the change and what was already done.
+
+    ``problems`` holds one text for each change that failed, where several were tried side by side.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", problems: tuple[str, ...] = (), **context: object) -> None:
+        super().__init__(message, hint=hint, **context)
+        self.problems = problems or (self.message,)
 
 
 class MissingExtra(SoaDbError, ImportError):

@@ -11,6 +11,7 @@ from soa_db.cli import options
 from soa_db.cli.consent import confirm_prod, require_somebody_to_ask
 from soa_db.cli.run import ExitCode
 from soa_db.cli.terminal import Terminal, counted
+from soa_db.errors import ProvisionError
 
 if TYPE_CHECKING:
     from soa_db.access.plan import Plan
@@ -80,19 +81,24 @@ def command(
         open_session(env, spec_paths, settings_file) as session,
         terminal.busy(f"provisioning {env}") as now,
     ):
-        result = apply(
-            session.specs,
-            env=session.env,
-            saved=saved,
-            aws=session.aws,
-            admin_url=admin_url,
-            prune=prune,
-            reassign=reassign,
-            insecure_dev=insecure_dev,
-            settings=session.settings,
-            confirm=confirm,
-            progress=lambda event: now(event.message),
-        )
+        try:
+            result = apply(
+                session.specs,
+                env=session.env,
+                saved=saved,
+                aws=session.aws,
+                admin_url=admin_url,
+                prune=prune,
+                reassign=reassign,
+                insecure_dev=insecure_dev,
+                settings=session.settings,
+                confirm=confirm,
+                progress=lambda event: now(event.message),
+            )
+        except ProvisionError as error:
+            if as_json:
+                terminal.json({"error": error.message, "problems": error.problems, "hint": error.hint})
+            raise
     if as_json:
         document = result.plan.to_json()
         document |= {"applied": len(result.applied), "declined": result.declined, "seconds": round(result.seconds, 3)}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from soa_db.access.aws.secrets import PasswordSecret, insecure_dev_password, issue_password, read_passwords
 from soa_db.access.aws.stages import fits
 from soa_db.access.postgres.inspect import PARALLEL
+from soa_db.access.postgres.parallel import each
 from soa_db.access.postgres.render import set_password
 from soa_db.access.postgres.state import PasswordState, ServerState
 
@@ -95,14 +96,16 @@ class DevelopmentPasswords:
         return {"username": role.name, "host": config.host, "port": config.port, "database": database}
 
     def issue(self, actions: Sequence[SetPassword], progress: Callable[[str], None]) -> None:
-        """Carry out the changes: pending, set on the server, proved by a login, current; in parallel."""
+        """Carry out the changes: pending, set on the server, proved by a login, current; in parallel.
+
+        Raises:
+            SoaDbError: some could not be issued: those named; the others were, and the next run finishes the rest.
+        """
 
         def one(action: SetPassword) -> None:
             self._issue(self.desired.roles[action.user], progress, replaced=action.reason == _DOCUMENTED)
 
-        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="soa-db-password") as pool:
-            for _ in pool.map(one, actions):
-                pass
+        each(one, ([action] for action in actions), named=lambda action: action.user, what="passwords")
 
     def _issue(self, role: DesiredRole, progress: Callable[[str], None], *, replaced: bool) -> None:
         with closing(self.server.connect()) as connection:

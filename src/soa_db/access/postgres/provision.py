@@ -3,7 +3,7 @@
 The order, each step whole or not at all, so that a run killed anywhere is finished by the next:
 
 1. one lock per server, held for the whole run; then inspect and plan (again);
-2. roles, in one transaction; membership in rds_iam, proved not to lock the administrator out;
+2. roles, in one transaction; membership in rds_iam, undone by the server itself should it lock the administrator out;
 3. databases are created, one by one;
 4. each database's contents in one transaction, databases in parallel unless they share an owner;
 5. passwords, by way of Secrets Manager;
@@ -13,12 +13,10 @@ The order, each step whole or not at all, so that a run killed anywhere is finis
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
@@ -29,7 +27,6 @@ from soa_db.access.postgres.actions import (
     DropRole,
     GrantMembership,
     RetireIn,
-    RevokeMembership,
     SetPassword,
     sentence,
 )
@@ -37,10 +34,13 @@ from soa_db.access.postgres.context import Context
 from soa_db.access.postgres.desired import IAM_ROLE, Desired
 from soa_db.access.postgres.diff import compare_server, diff_database
 from soa_db.access.postgres.diff_contents import diff_contents
-from soa_db.access.postgres.inspect import PARALLEL, inspect_all_contents, inspect_contents, inspect_server
+from soa_db.access.postgres.iam import grant_membership
+from soa_db.access.postgres.inspect import inspect_all_contents, inspect_contents, inspect_server
 from soa_db.access.postgres.lock import server_lock
+from soa_db.access.postgres.parallel import each, sharing_nothing
 from soa_db.access.postgres.render import bracket_close, bracket_open, owners, render
-from soa_db.errors import ConnectionFailed, ProvisionError, ServerUnavailable
+from soa_db.access.postgres.retry import retried
+from soa_db.errors import ProvisionError, ServerUnavailable
 
 if TYPE_CHECKING:
     from soa_db.access.postgres.admin import AdminServer
@@ -50,9 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["PostgresProvisioner"]
 
 Connection = psycopg.Connection[Any]
-T = TypeVar("T")
-
-_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,27 +209,12 @@ class LockedServer:
             self._transaction(self.connection, others, state)
         if iam:
             self._tell("roles", f"granting {IAM_ROLE} to {len(iam)} roles")
-            self._transaction(self.connection, iam, state)
-            self._prove_admin(iam, state)
-
-    def _prove_admin(self, granted: Sequence[GrantMembership], state: ServerState) -> None:
-        """Log in anew while this session is still there to undo what locked the administrator out.
-
-        From 16 on the creator of a role counts as its member, and pg_hba's ``+rds_iam`` follows that: the password
-        login of an administrator may be refused from now on.
-        """
-        self._tell("prove", "proving that the administrator can still log in")
-        try:
-            self.of.server.connect().close()
-        except ConnectionFailed as error:
-            undo = [RevokeMembership(action.role, action.member, state.admin.name) for action in granted]
-            self._transaction(self.connection, undo, state)
-            raise ProvisionError(
-                f"granting {IAM_ROLE} locked the administrator {state.admin.name} out; it was undone",
-                hint=f"provision as an administrator that logs in by IAM token, or exempt {state.admin.name} from "
-                f"{IAM_ROLE} on the server",
-                host=self.of.server.address,
-            ) from error
+            grant_membership(
+                self.of.server,
+                self.connection,
+                iam,
+                lambda: self._tell("prove", "proving that the administrator can still log in"),
+            )
 
     # --- databases
 
@@ -242,9 +224,9 @@ class LockedServer:
         def one(name: str) -> None:
             self._tell("create", f"creating database {name}", name)
             with closing(self.of.server.connect()) as connection:
-                _retried(lambda: self._execute(connection, [CreateDatabase(name)], state), self.of.server.address)
+                retried(lambda: self._execute(connection, [CreateDatabase(name)], state), self.of.server.address)
 
-        _in_parallel(one, names)
+        each(one, ([name] for name in names), named=str, what="databases")
 
     def _databases(self, actions: Sequence[tuple[Change, Action]], created: Sequence[str], state: ServerState) -> None:
         work: dict[str, list[Action]] = {}
@@ -257,13 +239,13 @@ class LockedServer:
             if database is not None and not database.admin_may_connect:
                 # It cannot be connected to until the administrator is let in, which can be done from here.
                 self._transaction(self.connection, work.pop(name), state)
-        groups = _sharing_no_owner({name: frozenset(self._acting(todo, state, name)) for name, todo in work.items()})
+        # Acting as an owner locks the role's row: databases that need the same role come one after another.
+        groups = sharing_nothing({name: frozenset(self._acting(todo, state, name)) for name, todo in work.items()})
 
-        def one(group: Sequence[str]) -> None:
-            for name in group:
-                self._database(name, work[name], fresh=name in created, state=state)
+        def one(name: str) -> None:
+            self._database(name, work[name], fresh=name in created, state=state)
 
-        _in_parallel(one, groups)
+        each(one, groups, named=str, what="databases")
 
     def _database(self, name: str, actions: Sequence[Action], *, fresh: bool, state: ServerState) -> None:
         self._tell("database", f"{len(actions)} changes in database {name}", name)
@@ -319,7 +301,7 @@ class LockedServer:
                 for role in acting:
                     connection.execute(bracket_close(role, state.admin.name, state.version))
 
-        _retried(run, self.of.server.address)
+        retried(run, self.of.server.address)
 
     def _acting(self, actions: Iterable[Action], state: ServerState, database: str | None) -> list[str]:
         if state.admin.superuser:
@@ -328,7 +310,7 @@ class LockedServer:
         if needed and database is not None and database in self.of.desired.databases:
             # Finding any object takes USAGE on its schema, which the database's owner has; as its owner the
             # administrator is a member of pg_database_owner too.
-            needed.add(self.of.desired.databases[database].owner or state.admin.name)
+            needed.add(self.of.desired.databases[database].owner)
         already = state.admin.acts_as | {state.admin.name}
         # Sorted: two runs that need the same roles ask for them in the same order.
         return sorted(role for role in needed - already if not role.startswith("pg_"))
@@ -355,55 +337,3 @@ def _action(change: Change) -> Action:
     action: Any = change.action
     found: Action = action
     return found
-
-
-def _one(cursor: psycopg.Cursor[Any]) -> Any:
-    row = cursor.fetchone()
-    return None if row is None else row[0]
-
-
-def _in_parallel(work: Callable[[T], None], items: Sequence[T]) -> None:
-    """Do all of it, even when some fails; the first failure is raised in the end."""
-    if not items:
-        return
-    with ThreadPoolExecutor(min(PARALLEL, len(items)), thread_name_prefix="soa-db-database") as pool:
-        for _ in pool.map(work, items):
-            pass
-
-
-def _sharing_no_owner(needs: dict[str, frozenset[str]]) -> list[list[str]]:
-    """Group databases so that no two groups act as the same role: acting as one locks the role's row."""
-    groups: list[tuple[set[str], list[str]]] = []
-    for name, roles in needs.items():
-        together = [group for group in groups if group[0] & roles]
-        merged = (set(roles).union(*(group[0] for group in together)), [one for group in together for one in group[1]])
-        merged[1].append(name)
-        groups = [group for group in groups if group not in together] + [merged]
-    return [names for _, names in groups]
-
-
-def _failed(error: psycopg.Error, address: str) -> ProvisionError:
-    change = "; ".join(getattr(error, "__notes__", ())) or "a change"
-    detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
-    return ProvisionError(
-        f"could not {change}: {error.diag.message_primary or error}{detail}",
-        hint="what was done before it stands, and its own transaction was rolled back; mend the cause and run again",
-        host=address,
-    )
-
-
-def _retried(run: Callable[[], T], address: str) -> T:
-    """Run a transaction again when the server says that a catalog row was changed meanwhile by somebody else.
-
-    Others than we may be granting at the same time; PostgreSQL reports that as an internal error with this text.
-    """
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            return run()
-        except psycopg.errors.InternalError_ as error:
-            if "tuple concurrently" not in str(error) or attempt == _ATTEMPTS:
-                raise _failed(error, address) from error
-            time.sleep(0.05 * attempt)
-        except psycopg.Error as error:
-            raise _failed(error, address) from error
-    raise AssertionError("the last attempt returns or raises")

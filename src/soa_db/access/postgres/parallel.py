@@ -1,0 +1,90 @@
+"""Independent pieces of work side by side: each is tried, and every one that failed is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar
+
+from soa_db.access.postgres.inspect import PARALLEL
+from soa_db.errors import ProvisionError, SoaDbError
+
+__all__ = ["each", "sharing_nothing"]
+
+T = TypeVar("T")
+
+
+def each(work: Callable[[T], None], groups: Iterable[Sequence[T]], *, named: Callable[[T], str], what: str) -> None:
+    """Do all of it, groups side by side, the items of one group one after another; one that fails stops no other.
+
+    What is under way when the caller is interrupted is finished, since each piece is whole or not at all; what has not
+    begun is left.
+
+    Args:
+        work: does one item.
+        groups: the items.
+        named: what a person calls an item.
+        what: what they are, in the plural, e.g. ``databases``; names the threads too.
+
+    Raises:
+        ProvisionError: several failed; ``problems`` has one text for each.
+        SoaDbError: the one that failed.
+    """
+    todo = [list(group) for group in groups]
+    if not todo:
+        return
+    failed: list[tuple[T, SoaDbError]] = []
+    interrupted = False
+
+    def one_after_another(group: Sequence[T]) -> None:
+        for item in group:
+            if interrupted:
+                return
+            try:
+                work(item)
+            except SoaDbError as error:
+                failed.append((item, error))
+
+    with ThreadPoolExecutor(min(PARALLEL, len(todo)), thread_name_prefix=f"soa-db-{what}") as pool:
+        futures = [pool.submit(one_after_another, group) for group in todo]
+        try:
+            wait(futures)
+        except BaseException:
+            interrupted = True
+            for future in futures:
+                future.cancel()
+            raise
+    for future in futures:
+        future.result()  # what is no error of ours is a defect, and comes out as it is
+    _raise(sorted(((named(item), error) for item, error in failed), key=lambda pair: pair[0]), what)
+
+
+def _raise(failed: Sequence[tuple[str, SoaDbError]], what: str) -> None:
+    if not failed:
+        return
+    if len(failed) == 1:
+        raise failed[0][1]
+    problems = tuple(f"{name}: {error.message}" for name, error in failed)
+    lines = "\n".join(f"  {problem}" for problem in problems)
+    hints = dict.fromkeys(error.hint for _, error in failed if error.hint)
+    raise ProvisionError(
+        f"{len(failed)} {what} failed:\n{lines}",
+        hint="; ".join(hints),
+        problems=problems,
+        host=next((error.context["host"] for _, error in failed if "host" in error.context), None),
+    ) from failed[0][1]
+
+
+def sharing_nothing(needs: dict[str, frozenset[str]]) -> list[list[str]]:
+    """Group names so that no two groups need the same thing.
+
+    Args:
+        needs: what each name needs.
+    """
+    groups: list[tuple[set[str], list[str]]] = []
+    for name, things in needs.items():
+        together = [group for group in groups if group[0] & things]
+        merged = (set(things).union(*(group[0] for group in together)), [one for group in together for one in group[1]])
+        merged[1].append(name)
+        groups = [group for group in groups if group not in together] + [merged]
+    return [names for _, names in groups]
