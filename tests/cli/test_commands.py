@@ -167,6 +167,55 @@ def test_policy_refuses_options_that_make_no_sense(cli: Cli, service: str, argum
     assert cli("policy", "--env", "dev", *arguments).code == 2
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["verify", "--service", "nobody"],
+        ["rotate", "--all-consumers-reread", "--service", "nobody"],
+        ["policy", "--service", "nobody"],
+        ["policy", "--password-service", "nobody"],
+    ],
+    ids=" ".join,
+)
+def test_a_service_without_a_spec_is_wrong_usage(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: list[str]
+) -> None:
+    """Exit 2 before AWS is asked anything, and those known are named."""
+    monkeypatch.chdir(tmp_path)
+    Path("db-access.yaml").write_text("version: 1\nservice: somebody\npostgres: {}\n")
+
+    told = cli(*command, "--env", "dev")
+
+    assert told.code == 2, told
+    assert "no spec is given for nobody; known are somebody" in told.err
+
+
+def test_everything_that_failed_is_in_the_json(cli: Cli, cli_env: LocalEnvironment, unique_name: str) -> None:
+    """Two databases at once: one document with a problem for each, and exit 1."""
+    Path("db-access.yaml").write_text(
+        f"version: 1\nservice: {unique_name}\npostgres: {{databases: [{{id: a}}, {{id: b}}]}}\n"
+    )
+    assert cli("provision", "--env", "dev").code == 0
+    names = [f"{unique_name}_a_db", f"{unique_name}_b_db"]
+    for name in names:
+        superuser(
+            cli_env,
+            name,
+            f"SET ROLE {unique_name}_owner",
+            "CREATE TABLE t ()",
+            f"REVOKE SELECT ON t FROM {unique_name}_app",
+            "RESET ROLE",
+            "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END'",
+            "CREATE EVENT TRIGGER refuse ON ddl_command_start WHEN TAG IN ('GRANT') EXECUTE FUNCTION refuse()",
+        )
+
+    told = cli("provision", "--env", "dev", "--json")
+
+    assert told.code == 1, told
+    assert [problem.partition(":")[0] for problem in told.document["problems"]] == names
+    assert all(name in told.err for name in names)
+
+
 def test_rotate_needs_to_know_that_clients_reread(cli: Cli, cli_env: LocalEnvironment, service: str) -> None:
     """Without the flag nothing happens; with it each user is told with its secret, and a service can be chosen."""
     assert cli("provision", "--env", "dev").code == 0

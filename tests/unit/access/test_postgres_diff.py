@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from soa_db.access.plan import PlanOptions
 from soa_db.access.postgres.actions import (
+    AdoptRole,
     AlterRole,
     CommentRole,
     CreateDatabase,
@@ -263,7 +264,7 @@ def simulated(state: ServerState, actions: list[tuple[str | None, object]]) -> S
                 roles[name] = RoleState(name, comment=comment)
             case AlterRole(name=name):
                 roles[name] = RoleState(name, comment=roles[name].comment)
-            case CommentRole(name=name, comment=comment):
+            case AdoptRole(name=name, comment=comment) | CommentRole(name=name, comment=comment):
                 roles[name] = replace(roles[name], comment=comment)
             case GrantMembership(role=role, member=member):
                 memberships.add(Membership(role, member, "master"))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from soa_db.access.postgres.actions import (
     Action,
+    AdoptRole,
     AlterRole,
     CommentRole,
     CreateDatabase,
@@ -40,6 +41,11 @@ CASES: list[tuple[Action, str, list[str]]] = [
         ['CREATE ROLE "a" LOGIN INHERIT NOCREATEDB NOCREATEROLE', "COMMENT ON ROLE \"a\" IS 'it''s'"],
     ),
     (AlterRole("a", ("LOGIN", "INHERIT")), "alter role a: LOGIN, INHERIT", ['ALTER ROLE "a" LOGIN INHERIT']),
+    (
+        AdoptRole("a", "c"),
+        "take over role a, which soa-db did not make: its password and rights become the spec's",
+        ["COMMENT ON ROLE \"a\" IS 'c'"],
+    ),
     (CommentRole("a", "c"), "set the comment of role a", ["COMMENT ON ROLE \"a\" IS 'c'"]),
     (GrantMembership("r", "a"), "grant membership in r to a", ['GRANT "r" TO "a"']),
     (

@@ -10,6 +10,7 @@ from soa_db.access.postgres.state import PUBLIC, ObjectName
 
 __all__ = [
     "Action",
+    "AdoptRole",
     "AlterRole",
     "CommentRole",
     "CreateDatabase",
@@ -52,6 +53,14 @@ class AlterRole:
 
     name: str
     attributes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptRole:
+    """A role that was there before any run, from now on managed: the comment is set."""
+
+    name: str
+    comment: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +218,7 @@ class DropRole:
 Action = (
     CreateRole
     | AlterRole
+    | AdoptRole
     | CommentRole
     | GrantMembership
     | RevokeMembership
@@ -265,6 +275,8 @@ def sentence(action: Action, database: str | None = None) -> str:  # noqa: C901,
             return f"create role {shown(name)}"
         case AlterRole(name=name, attributes=attributes):
             return f"alter role {shown(name)}: {', '.join(attributes)}"
+        case AdoptRole(name=name):
+            return f"take over role {shown(name)}, which soa-db did not make: its password and rights become the spec's"
         case CommentRole(name=name):
             return f"set the comment of role {shown(name)}"
         case GrantMembership(role=role, member=member):

@@ -72,7 +72,7 @@ class Context:
         if role == "pg_database_owner" and database is not None:
             # Its one, implicit, member is the owner of the current database.
             wanted = self.desired.databases.get(database)
-            return wanted is not None and self.may_become(wanted.owner or admin.name)
+            return wanted is not None and self.may_become(wanted.owner)
         return not role.startswith("pg_") and self.may_manage(role)
 
     def is_managed(self, role: str) -> bool:

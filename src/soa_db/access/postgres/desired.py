@@ -72,7 +72,7 @@ class DesiredDatabase:
     Attributes:
         name: its name on the server.
         service: whose it is.
-        owner: the owner role; None where the spec has none, which leaves the administrator.
+        owner: the owner role; every database has one, by whose comment it is known whose it is.
         schemas: the schemas the owner owns.
         tables: what each identity may do on every table, upper case.
         executes: who may call every routine.
@@ -83,7 +83,7 @@ class DesiredDatabase:
 
     name: str
     service: str
-    owner: str | None
+    owner: str
     schemas: tuple[str, ...]
     tables: Mapping[str, frozenset[str]]
     executes: frozenset[str]
@@ -183,7 +183,7 @@ def _databases(spec: Spec, readers: Mapping[str, list[Rule]]) -> list[DesiredDat
             DesiredDatabase(
                 name=name,
                 service=spec.service,
-                owner=users.get("owner"),
+                owner=users["owner"],  # a spec without one is refused
                 schemas=database.schemas,
                 tables={
                     user: frozenset(privilege.upper() for privilege in database.table_privileges(role))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from soa_db.access.plan import Change, Notice, PlanOptions
 from soa_db.access.postgres.actions import (
+    AdoptRole,
     AlterRole,
     CommentRole,
     CreateDatabase,
@@ -130,14 +131,19 @@ def _role(role: DesiredRole, context: Context, findings: Findings) -> None:
             f"a superuser must run: {_human_grant(role.name, state, admin.name, context.version)}",
         )
         return
+    if other is None:
+        findings.change(AdoptRole(role.name, role.comment), destructive=True)
     if attributes:
-        findings.change(AlterRole(role.name, attributes))
+        # What is taken away may be missed; what is given is not.
+        findings.change(
+            AlterRole(role.name, attributes), destructive=any(keyword.startswith("NO") for keyword in attributes)
+        )
     if beyond:
         findings.unreachable(
             f"not possible as {shown(admin.name)}: {sentence(AlterRole(role.name, beyond))}",
             f"a superuser must run: ALTER ROLE {_quoted(role.name)} {' '.join(beyond)}",
         )
-    if state.comment != role.comment:
+    if other is not None and state.comment != role.comment:
         findings.change(CommentRole(role.name, role.comment))
 
 
@@ -145,6 +151,12 @@ def _service_of(role: RoleState | None) -> str | None:
     """The service a role was made for, by its comment."""
     comment = (role.comment if role is not None else None) or ""
     return comment.rpartition(" of service ")[2] if comment.startswith(_COMMENT) else None
+
+
+def is_adopted(role: str, context: Context) -> bool:
+    """Whether a declared role was there before any run of ours."""
+    state = context.state.roles.get(role)
+    return state is not None and _service_of(state) is None
 
 
 def _human_grant(role: str, state: RoleState, admin: str, version: int) -> str:
@@ -197,7 +209,8 @@ def _memberships(context: Context, findings: Findings) -> None:
                 f"its owner must run: GRANT {IAM_ROLE} TO {_quoted(state.admin.name)} WITH ADMIN OPTION",
             )
         for name in missing:
-            findings.change(GrantMembership(IAM_ROLE, name))
+            # RDS refuses the password of a member: a role that was there may have been logging in with one.
+            findings.change(GrantMembership(IAM_ROLE, name), destructive=is_adopted(name, context))
     for membership in sorted(state.memberships):
         if membership.member in desired.roles:
             if not (desired.iam and membership.role == IAM_ROLE and not membership.admin):
@@ -239,7 +252,7 @@ def diff_database(wanted: DesiredDatabase, state: DatabaseState | None, context:
     """Compare what the server's shared catalogs hold of one database: that it exists, its owner, its ACL."""
     admin = context.state.admin
     findings = Findings(f"database {wanted.name}", wanted.name)
-    owner = wanted.owner or admin.name
+    owner = wanted.owner
     if state is None:
         if not (admin.createdb or admin.superuser):
             findings.error(f"{shown(admin.name)} may not create databases", "provision as a role with CREATEDB")
@@ -277,7 +290,7 @@ def diff_database(wanted: DesiredDatabase, state: DatabaseState | None, context:
         acl = with_new_owner(acl, state.owner, owner)
     connect = frozenset({"CONNECT"})
     grants = dict.fromkeys(wanted.connect - {owner}, connect)
-    if owner != admin.name and not admin.superuser:
+    if not admin.superuser:
         # Without it the administrator could not come back: its ownership has just gone.
         grants[admin.name] = connect
     privileges = PrivilegeChanges(context, wanted.name, is_used(state, context))
@@ -303,7 +316,8 @@ def _passwords(context: Context) -> Findings:
         names = tuple(name for name, _ in role.secrets)
         state = context.state.passwords.get(role.name)
         if state is not None and state.fault:
-            findings.change(SetPassword(role.name, names, state.fault))
+            # Whoever knows the password of a role that is taken over is cut off.
+            findings.change(SetPassword(role.name, names, state.fault), destructive=is_adopted(role.name, context))
     return findings
 
 
@@ -321,21 +335,45 @@ def _retired(context: Context) -> Findings:
                 "take it out of `retire`; a role made for a service is retired by that service's spec",
             )
             continue
+        strays = _strays(retired.name, context)
+        report = findings.error if context.options.prune else findings.note
+        for name, what in strays:
+            findings.database = name
+            report(
+                f"retired role {shown(retired.name)} owns {what}, which no spec declares: it cannot be dropped",
+                "declare the database, by giving its spec too if there is one; or give what it owns away there: "
+                f"REASSIGN OWNED BY {_quoted(retired.name)} TO …",
+            )
+        findings.database = None
         if not context.options.prune:
             findings.note(f"role {shown(retired.name)} is retired", "remove it with --prune")
-            continue
-        if not context.may_manage(retired.name):
+        elif not context.may_manage(retired.name):
             found = state.roles[retired.name]
             findings.unreachable(
                 f"not possible as {shown(state.admin.name)}: {sentence(DropRole(retired.name))}",
                 f"a superuser must run: {_human_grant(retired.name, found, state.admin.name, context.version)}",
             )
-            continue
-        reachable = [_retire_in(retired, place, context, findings) for place in _places(retired.name, state)]
-        findings.database = None
-        if all(reachable):
-            findings.change(DropRole(retired.name), destructive=True)
+        elif not strays:
+            _retire(retired, context, findings)
     return findings
+
+
+def _strays(role: str, context: Context) -> list[tuple[str, str]]:
+    """The undeclared databases in which a retired role owns something: whose that is to be, nobody has said."""
+    state, declared = context.state, context.desired.databases
+    found = {name: f"objects in database {shown(name)}" for name in state.owning.get(role, ()) if name is not None}
+    found |= {name: f"database {shown(name)}" for name, database in state.databases.items() if database.owner == role}
+    return sorted((name, what) for name, what in found.items() if name not in declared)
+
+
+def _retire(retired: RetiredRole, context: Context, findings: Findings) -> None:
+    """Add what retires a role everywhere, or, when it is out of reach somewhere, nothing but that."""
+    role = Findings(findings.group)
+    reachable = [_retire_in(retired, place, context, role) for place in _places(retired.name, context.state)]
+    findings.notices += role.notices
+    if all(reachable):
+        findings.changes += role.changes
+        findings.change(DropRole(retired.name), destructive=True)
 
 
 def _places(role: str, state: ServerState) -> list[tuple[str, frozenset[str | None]]]:
@@ -361,6 +399,7 @@ def _retire_in(
 ) -> bool:
     """Add what retires a role in one database; False when that is out of reach."""
     name, owning = place
+    findings.database = name
     role, state = retired.name, context.state
     database = state.databases.get(name)
     declared = context.desired.databases.get(name)
@@ -374,7 +413,6 @@ def _retire_in(
     if enters and not beyond:
         owner = {declared.owner} if declared is not None else set()
         acting = {one for one in owning | owner if one is not None}
-        findings.database = name
         findings.change(RetireIn(role, heir, tuple(sorted(acting))), destructive=True)
         return True
     reason = f"something there belongs to {', '.join(map(shown, beyond))}" if enters else "it cannot be connected to"

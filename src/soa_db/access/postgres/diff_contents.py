@@ -70,7 +70,7 @@ def diff_contents(wanted: DesiredDatabase, contents: Contents, context: Context,
         wanted=wanted,
         contents=contents,
         context=context,
-        owner=wanted.owner or context.state.admin.name,
+        owner=wanted.owner,
         findings=Findings(f"database {wanted.name}", wanted.name),
         privileges=PrivilegeChanges(context, wanted.name, used),
     )

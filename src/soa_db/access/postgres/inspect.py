@@ -57,8 +57,11 @@ def inspect_server(connection: Connection, retired: Iterable[str] = ()) -> Serve
         answer["admin"]
     )
     depended: dict[str, dict[str | None, frozenset[str | None]]] = {}
-    for role, database, its_owners in answer["depended"]:
+    owning: dict[str, set[str | None]] = {}
+    for role, database, its_owners, owns in answer["depended"]:
         depended.setdefault(role, {})[database] = frozenset(its_owners)
+        if owns:
+            owning.setdefault(role, set()).add(database)
     return ServerState(
         version=version,
         admin=Admin(
@@ -80,6 +83,7 @@ def inspect_server(connection: Connection, retired: Iterable[str] = ()) -> Serve
             for name, owner, acl, connectable, may_connect, used, template in answer["databases"]
         },
         depended=depended,
+        owning={role: frozenset(places) for role, places in owning.items()},
     )
 
 

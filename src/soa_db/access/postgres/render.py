@@ -8,6 +8,7 @@ from psycopg import sql
 
 from soa_db.access.postgres.actions import (
     Action,
+    AdoptRole,
     AlterRole,
     CommentRole,
     CreateDatabase,
@@ -70,7 +71,7 @@ def render(action: Action, version: int) -> Iterator[Statement]:  # noqa: C901, 
             yield sql.SQL("COMMENT ON ROLE {} IS {}").format(name(role), sql.Literal(comment))
         case AlterRole(name=role, attributes=attributes):
             yield sql.SQL("ALTER ROLE {} {}").format(name(role), _keywords(attributes, " "))
-        case CommentRole(name=role, comment=comment):
+        case AdoptRole(name=role, comment=comment) | CommentRole(name=role, comment=comment):
             yield sql.SQL("COMMENT ON ROLE {} IS {}").format(name(role), sql.Literal(comment))
         case GrantMembership(role=role, member=member):
             yield sql.SQL("GRANT {} TO {}").format(name(role), name(member))

@@ -245,6 +245,7 @@ class ServerState:
         contents: by database; a declared database may be missing: it does not exist, or cannot be connected to.
         depended: by retired role, the databases (None: shared objects) where something depends on it, with the
             owners of what does; an owner of None is the bootstrap superuser.
+        owning: by retired role, the databases (None: shared objects) where it owns something.
         passwords: of development users, by name; empty elsewhere.
     """
 
@@ -256,4 +257,5 @@ class ServerState:
     databases: Mapping[str, DatabaseState] = field(default_factory=dict)
     contents: Mapping[str, Contents] = field(default_factory=dict)
     depended: Mapping[str, Mapping[str | None, frozenset[str | None]]] = field(default_factory=dict)
+    owning: Mapping[str, frozenset[str | None]] = field(default_factory=dict)
     passwords: Mapping[str, PasswordState] = field(default_factory=dict)
