@@ -19,7 +19,7 @@ from soa_db.access.aws.secrets import (
     read_passwords,
 )
 from soa_db.aws import AwsClients
-from soa_db.errors import ConfigurationError, ProvisionError
+from soa_db.errors import ConfigurationError, CredentialError, ProvisionError
 from soa_db.local.secret_stages import mend_secret_stages
 
 if TYPE_CHECKING:
@@ -400,3 +400,26 @@ def test_progress_and_steps_hold_no_password(aws: Aws, unique_name: str) -> None
         == (f"create secret {unique_name}", f"set the password of {FIELDS['username']} on the server")
     )
     assert outcome.password not in repr((outcome, told))
+
+
+def test_a_secret_the_batch_cannot_read_is_not_taken_for_a_missing_one() -> None:
+    """A failure of AWS's own for one secret of many: asked for alone, and what that says counts."""
+
+    class Failing:
+        """Answers the batch with a failure for each name; alone the first one is read, the second is not."""
+
+        def call(self, service: str, operation: str, /, **parameters: object) -> Mapping[str, object]:
+            assert service == "secretsmanager"
+            if operation == "batch_get_secret_value":
+                names = parameters["SecretIdList"]
+                assert isinstance(names, list)
+                return {"Errors": [{"SecretId": name, "ErrorCode": "InternalServiceError"} for name in names]}
+            if parameters["SecretId"] == "lost":
+                raise CredentialError("AWS fails")
+            return {"VersionId": "v", "SecretString": json.dumps({"password": "p"})}
+
+    version = read_passwords(Failing(), ["kept"])["kept"]
+    assert version is not None
+    assert version.password == "p"
+    with pytest.raises(CredentialError, match="AWS fails"):
+        read_passwords(Failing(), ["lost"])

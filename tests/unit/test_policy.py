@@ -175,6 +175,13 @@ def test_a_template_that_cannot_name_roles_is_refused(template: str, message: st
         role_name(template, service="chat-api", role="app", env="dev")
 
 
+def test_a_template_that_gives_two_services_one_role_is_refused() -> None:
+    """Each would write its policy over the other's, also when only one of them is chosen."""
+    specs = SpecSet((service("chat-api"), service("chat-web")))
+    with pytest.raises(ConfigurationError, match=r"one name, chat-owner, to chat-api owner and chat-web owner"):
+        render("dev", specs, role_template="{service:.4}-{role}", services=["chat-web"])
+
+
 def test_a_template_may_name_the_environment() -> None:
     """For accounts that hold several."""
     assert role_name("{env}-{service}-{role}", service="chat-api", role="app", env="dev") == "dev-chat-api-app"

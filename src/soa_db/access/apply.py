@@ -96,7 +96,8 @@ def apply(
         reassign: give objects of other roles in declared schemas to the owner role.
         insecure_dev: fixed development passwords; dev only.
         settings: soa-db.toml; looked for when left out.
-        confirm: asked, under the lock, before anything is changed; False ends it there.
+        confirm: asked, under the lock, before anything is changed; False ends it there. Asked again when more is to
+            be done that could not be seen before, in a database that had shut the administrator out.
         progress: told each step before it is taken.
         lock_timeout: seconds to wait for another run; None for as long as it takes.
 
@@ -116,13 +117,17 @@ def apply(
         current = server.plan()
         if saved is not None:
             saved.refuse_unless_fits(current)
+        server.refuse_errors(current)
+
+        def agree(further: Plan) -> bool:
+            # A saved plan is done exactly.
+            return saved is None and (confirm is None or confirm(further))
+
         declined = bool(current.changes and confirm is not None and not confirm(current))
-        after = current
-        if (current.changes and not declined) or current.errors:
-            after = server.carry_out(current)
+        after = server.carry_out(current, agree) if current.changes and not declined else current
         return ApplyResult(
             plan=current,
-            applied=() if declined else current.changes,
+            applied=server.applied,
             notices=after.notices,
             waited=server.waited,
             seconds=time.monotonic() - start,

@@ -159,10 +159,12 @@ class Plan:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
             Path(temporary).replace(target)
-        except OSError as error:
+        except BaseException as error:
             if temporary:
                 Path(temporary).unlink(missing_ok=True)
-            raise ConfigurationError(f"cannot write the plan to {target}: {error.strerror}") from error
+            if isinstance(error, OSError):
+                raise ConfigurationError(f"cannot write the plan to {target}: {error.strerror}") from error
+            raise
 
     def refuse_unless_fits(self, current: Plan) -> None:
         """Compare this (saved) plan with what would be done now.

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from soa_db.access.plan import Progress, ProgressEvent
 from soa_db.access.settings import Settings, load_settings
-from soa_db.errors import ConfigurationError, ProvisionError, SoaDbError
+from soa_db.errors import ConfigurationError, ProvisionError, ServerUnavailable, SoaDbError
 from soa_db.names import Env, check_env, check_role, dev_secret_name, password_secret_name
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from soa_db.aws import AwsClients
 
 __all__ = ["RotateResult", "Rotated", "rotate"]
+
+
+_COMMENTS = "SELECT rolname, shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = ANY(%s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ def rotate(
         all_consumers_reread: that every client reads its secret again when the server refuses the password.
         aws: AWS access; by the settings of ``env`` when left out.
         admin_url: the administrator's URL, instead of SOA_DB_ADMIN_URL or what AWS says.
-        services: only these; all when left out.
+        services: only these, which must be all that share a user's password; all when left out.
         roles: only these (dev); all when left out.
         settings: soa-db.toml; looked for when left out.
         lock_timeout: seconds to wait for another run at the same server; None for as long as it takes.
@@ -174,32 +177,54 @@ def _in_dev(
 def _on_passwords(
     specs: SpecSet, env: Env, aws: AwsClients, server: AdminServer, services: Collection[str] | None
 ) -> tuple[list[_Login], list[str]]:
-    """The users of the password secrets that exist: whoever each payload names."""
+    """The users of the password secrets that exist: whoever each payload names.
+
+    A user may stand in the secrets of several services: those are one login, since it has one live password.
+    """
     from soa_db.access.aws.secrets import PasswordSecret, read_passwords
 
     places = [
         (spec.service, spec.database_name(database), password_secret_name(env, spec.service, database.id))
         for spec in specs.specs
-        if services is None or spec.service in services
         for database in spec.postgres_databases()
     ]
     versions = read_passwords(aws, [name for _, _, name in places])
-    found: dict[tuple[str, str], _Login] = {}
+    found: dict[str, _Login] = {}
     skipped: list[str] = []
     for service, database, name in places:
         version = versions[name]
-        if version is None:
+        chosen = services is None or service in services
+        if version is None and chosen:
             skipped.append(f"{service} has no password secret {name}: it logs in by IAM token")
+        if version is None:
             continue
-        user = _user(version.payload or {}, name, server)
-        login = found.get((service, user), _Login(service, user, database, ()))
-        found[service, user] = _Login(service, user, login.database, (*login.secrets, PasswordSecret(name, service)))
-    return list(found.values()), skipped
+        payload = version.payload or {}
+        user = _user(payload, name, server) if chosen else _named(payload)
+        if user is None:
+            continue
+        login = found.get(user, _Login(service, user, database, ()))
+        found[user] = replace(login, secrets=(*login.secrets, PasswordSecret(name, service)))
+    if services is None:
+        return list(found.values()), skipped
+    logins = [login for login in found.values() if any(secret.service in services for secret in login.secrets)]
+    for login in logins:
+        if others := sorted({secret.service for secret in login.secrets}.difference(services)):
+            raise ConfigurationError(
+                f"{login.user} logs in for {', '.join(others)} too, which would be cut off",
+                hint=f"rotate these services together: {' '.join(f'--service {one}' for one in others)}",
+                env=env,
+            )
+    return logins, skipped
+
+
+def _named(payload: Mapping[str, object]) -> str | None:
+    user = payload.get("username")
+    return user if isinstance(user, str) and user else None
 
 
 def _user(payload: Mapping[str, object], name: str, server: AdminServer) -> str:
-    user = payload.get("username")
-    if not isinstance(user, str) or not user:
+    user = _named(payload)
+    if user is None:
         raise ConfigurationError(
             "the secret does not say whose password it holds", hint="put a 'username' into its payload", secret=name
         )
@@ -223,16 +248,35 @@ class _Run:
     tell: Progress
 
     def check_users(self, logins: list[_Login]) -> None:
-        """Find missing roles before any secret is written."""
+        """Find missing roles, and those of other services, before any secret is written."""
+        import psycopg
+
+        from soa_db.access.postgres.desired import service_of
+
         wanted = [login.user for login in logins]
-        found = self.connection.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", [wanted]).fetchall()
-        missing = sorted(set(wanted).difference(name for (name,) in found))
+        try:
+            found = dict(self.connection.execute(_COMMENTS, [wanted]).fetchall())
+        except psycopg.Error as error:
+            raise ServerUnavailable(
+                f"its roles could not be looked at: {error.diag.message_primary or type(error).__name__}",
+                hint="nothing was changed; run the command again",
+                host=self.server.address,
+            ) from error
+        missing = sorted(set(wanted).difference(found))
         if missing:
             raise ProvisionError(
                 f"there is no role {', '.join(missing)} on the server",
                 hint="`soa-db provision` makes it; nothing was changed",
                 host=self.server.address,
             )
+        for login in logins:
+            service = service_of(found[login.user])
+            if service is not None and service not in {secret.service for secret in login.secrets}:
+                raise ProvisionError(
+                    f"role {login.user} belongs to service {service}, but {login.service} claims it",
+                    hint="nothing was changed; choose another user for one of them",
+                    host=self.server.address,
+                )
 
     def rotate_all(self, logins: list[_Login]) -> tuple[Rotated, ...]:
         """Rotate every password: one that fails stops no other, and each that failed is named in the end."""
@@ -269,14 +313,16 @@ class _Run:
         def opens(password: str) -> bool:
             return self.server.opens(login.database, login.user, password)
 
-        stored = (password for secret in login.secrets for password in stored_passwords(self.aws, secret.name))
-        if self.env != "dev" and not any(map(opens, stored)):
-            raise ConfigurationError(
-                f"no password stored for {login.user} opens this server, so it is left alone",
-                hint="is the user on IAM already, or the secret for another server?",
-                host=self.server.address,
-                secret=login.secrets[0].name,
-            )
+        # Of each service: a secret that only names the user is not given its password.
+        for service in dict.fromkeys(secret.service for secret in login.secrets) if self.env != "dev" else ():
+            names = [secret.name for secret in login.secrets if secret.service == service]
+            if not any(opens(password) for name in names for password in stored_passwords(self.aws, name)):
+                raise ConfigurationError(
+                    f"no password stored for {login.user} opens this server, so it is left alone",
+                    hint="is the user on IAM already, or the secret for another server?",
+                    host=self.server.address,
+                    secret=names[0],
+                )
         issued = issue_password(
             self.aws,
             login.secrets,

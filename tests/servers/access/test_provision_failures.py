@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
-from tests.servers.access.provisioning import provision, provisioner, run, specs
+from tests.servers.access.provisioning import PASSWORD, provision, provisioner, run, specs
 
-from soa_db.errors import ProvisionError
+from soa_db.access import Plan, ProgressEvent, apply, load_plan, plan
+from soa_db.access.postgres.lock import LOCK_KEY
+from soa_db.access.settings import Settings
+from soa_db.aws import AwsClients
+from soa_db.errors import ProvisionError, ServerUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from soa_db.access.plan import Plan
+    from tests.servers.aws_kit import CountingAws
+
     from soa_db.local.postgres import PostgresServer
 
 # From now on the owner of a database grants nothing there.
@@ -154,3 +161,98 @@ def test_a_retired_role_out_of_reach_in_one_database_is_left_as_it_is_in_all(
         for notice in plan.notices
     )
     assert run(pg, unique_name, "SELECT tableowner FROM pg_tables WHERE tablename = 'relic'") == [(old,)]
+
+
+def url(server: PostgresServer) -> str:
+    """The administrator's URL."""
+    return f"postgresql://master:{PASSWORD}@127.0.0.1:{server.port}/postgres?sslmode=disable"
+
+
+def test_a_password_the_server_does_not_take_is_typed(
+    pg_servers: Callable[[int], PostgresServer], aws: CountingAws, tmp_path: Path, unique_name: str
+) -> None:
+    """The role slips out of the administrator's hands before its password is set; back again, the next run finishes."""
+    server, app = pg_servers(17), f"{unique_name}_app"
+    wanted = specs(tmp_path, f"service: {unique_name}\npostgres: {{}}")
+
+    def slip(event: ProgressEvent) -> None:
+        if event.step == "passwords":
+            run(server, "postgres", f"ALTER ROLE {app} SUPERUSER")
+
+    with AwsClients() as clients:
+        with pytest.raises(ProvisionError, match=f"the password of {app} could not be set"):
+            apply(wanted, env="dev", aws=clients, admin_url=url(server), settings=Settings(), progress=slip)
+        run(server, "postgres", f"ALTER ROLE {app} NOSUPERUSER")
+        apply(wanted, env="dev", aws=clients, admin_url=url(server), settings=Settings())
+        assert plan(wanted, env="dev", aws=clients, admin_url=url(server), settings=Settings()).is_empty
+
+
+def test_a_session_that_ends_while_it_waits_for_the_lock_is_typed(
+    pg_servers: Callable[[int], PostgresServer], tmp_path: Path, unique_name: str
+) -> None:
+    """The server is shut down, or somebody ends the session."""
+    server = pg_servers(17)
+    wanted = specs(tmp_path, f"service: {unique_name}\npostgres: {{}}")
+
+    def end(event: ProgressEvent) -> None:
+        if event.step == "wait":
+            run(
+                server,
+                "postgres",
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'soa-db provision'",
+            )
+
+    with psycopg.connect(server.master_conninfo, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
+        with pytest.raises(ServerUnavailable, match="before its lock was had"):
+            apply(wanted, env="mirror", admin_url=url(server), settings=Settings(), progress=end)
+
+
+def test_what_is_seen_only_on_the_way_is_asked_about_too(
+    pg_servers: Callable[[int], PostgresServer], tmp_path: Path, unique_name: str
+) -> None:
+    """A database that had shut the administrator out: neither a yes nor a saved plan covers what is found in it."""
+    server = pg_servers(17)
+    wanted = specs(tmp_path, f"service: {unique_name}\npostgres: {{}}")
+    provision(server, wanted)
+    run(server, unique_name, "CREATE TABLE t (id int)", f"{unique_name}_owner")
+    run(server, unique_name, f"GRANT DELETE ON t TO {unique_name}_ro")
+    taken = f"SELECT NOT has_table_privilege('{unique_name}_ro', 't', 'DELETE')"
+    asked: list[list[str]] = []
+
+    def answer(shown: Plan) -> bool:
+        asked.append([change.sentence for change in shown.changes])
+        return len(asked) == 1
+
+    shut = f"REVOKE CONNECT ON DATABASE {unique_name} FROM master"
+    run(server, "postgres", shut)
+    before = plan(wanted, env="mirror", admin_url=url(server), settings=Settings())
+    assert any("is not seen: master may not connect" in notice.sentence for notice in before.notices)
+    before.save(tmp_path / "plan.json")
+    with pytest.raises(ProvisionError, match=r"1 changes more.*\n  revoke DELETE on table t"):
+        apply(wanted, env="mirror", admin_url=url(server), settings=Settings(), confirm=answer)
+    assert [len(sentences) for sentences in asked] == [1, 1]
+    assert run(server, unique_name, taken) == [(False,)]
+
+    run(server, "postgres", shut)
+    saved = load_plan(tmp_path / "plan.json")
+    with pytest.raises(ProvisionError, match="1 changes more"):
+        apply(wanted, env="mirror", admin_url=url(server), settings=Settings(), saved=saved)
+    assert run(server, unique_name, taken) == [(False,)]
+
+    run(server, "postgres", shut)
+    result = apply(wanted, env="mirror", admin_url=url(server), settings=Settings(), confirm=lambda _: True)
+    assert len(result.applied) == 2
+    assert run(server, unique_name, taken) == [(True,)]
+
+
+def test_nobody_is_asked_about_what_cannot_be_done(
+    pg_servers: Callable[[int], PostgresServer], tmp_path: Path, unique_name: str
+) -> None:
+    """The error comes first."""
+    server = pg_servers(17)
+    run(server, "postgres", f"CREATE DATABASE {unique_name}")
+    wanted = specs(tmp_path, f"service: {unique_name}\npostgres: {{}}")
+
+    with pytest.raises(ProvisionError, match="nothing was changed"):
+        apply(wanted, env="mirror", admin_url=url(server), settings=Settings(), confirm=lambda _: pytest.fail("asked"))

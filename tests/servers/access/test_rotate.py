@@ -386,6 +386,55 @@ def test_a_secret_that_does_not_fit_the_server_is_left_alone(
         rotate(specs, env="mirror", aws=aws, all_consumers_reread=True)
 
 
+def test_a_user_of_several_services_is_rotated_for_all_of_them_or_none(
+    legacy: tuple[AwsClients, SpecSet, str], unique_name: str
+) -> None:
+    """It has one live password: one service alone would cut the other off. Whoever only names it gets nothing."""
+    aws, specs, user = legacy
+    mine = password_secret_name("mirror", unique_name)
+    other = Spec(version=1, service=f"{unique_name}-b", postgres=PostgresSpec())
+    both = SpecSet((*specs.specs, other))
+    theirs = password_secret_name("mirror", other.service)
+    bogus = json.dumps({"username": user, "password": "guessed"})
+    aws.call("secretsmanager", "create_secret", Name=theirs, SecretString=bogus)
+    try:
+        with pytest.raises(ConfigurationError, match="no password stored for") as caught:
+            rotate(both, env="mirror", aws=aws, all_consumers_reread=True)
+        assert caught.value.context["secret"] == theirs
+        assert (stored(aws, theirs), stored(aws, theirs, "AWSPENDING")) == ("guessed", None)
+
+        shared = aws.call("secretsmanager", "get_secret_value", SecretId=mine)["SecretString"]
+        aws.call("secretsmanager", "put_secret_value", SecretId=theirs, SecretString=shared)
+        with pytest.raises(ConfigurationError, match=f"logs in for {other.service} too"):
+            rotate(both, env="mirror", aws=aws, all_consumers_reread=True, services=[unique_name])
+        (done,) = rotate(both, env="mirror", aws=aws, all_consumers_reread=True).rotated
+        assert done == Rotated(unique_name, user, (mine, theirs), False)
+        assert stored(aws, mine) == stored(aws, theirs)
+        config = load_postgres_config_from_aws(
+            env="mirror", service=other.service, auth="password", database="postgres", aws=aws
+        )
+        connect(config, aws=aws).close()
+    finally:
+        aws.call("secretsmanager", "delete_secret", SecretId=theirs, ForceDeleteWithoutRecovery=True)
+
+
+def test_a_role_of_another_service_is_not_given_a_password(
+    local_aws: LocalEnvironment, aws: AwsClients, specs: SpecSet, unique_name: str
+) -> None:
+    """A spec that claims another's user does not get its password by rotating; provision refuses it too."""
+    apply(specs, env="dev", aws=aws)
+    before = stored(aws, names(unique_name)[0])
+    claims = (PostgresDatabase(identities={"app": f"{unique_name}_app", "ro": None}),)
+    thief = SpecSet((Spec(version=1, service=f"{unique_name}-thief", postgres=PostgresSpec(databases=claims)),))
+
+    with pytest.raises(ProvisionError, match=f"belongs to service {unique_name}, but {unique_name}-thief claims it"):
+        turn(thief, aws, roles=["app"])
+
+    assert stored(aws, names(unique_name)[0]) == before
+    assert opens(local_aws, unique_name, f"{unique_name}_app", before)
+    assert stored(aws, dev_secret_name(f"{unique_name}-thief", "app")) is None
+
+
 def test_services_on_iam_have_no_password_to_rotate(local_aws: LocalEnvironment, specs: SpecSet) -> None:
     """It is said, and nothing is done."""
     result = rotate(specs, env="mirror", all_consumers_reread=True)

@@ -40,6 +40,18 @@ def test_a_plan_comes_back_from_its_file(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["plan.json"], "no temporary file is left"
 
 
+def test_interrupted_while_it_is_saved_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C before the rename: neither half a plan nor a temporary file."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        PLAN.save(tmp_path / "plan.json")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_a_plan_tells(tmp_path: Path) -> None:
     """Empty or not, destructive changes, errors, headings in order."""
     assert not PLAN.is_empty

@@ -148,7 +148,15 @@ def policy(
     if env == "prod" and not place.resource_id:
         raise ConfigurationError("policies for prod name the database exactly, and its resource id is not known")
     found: dict[tuple[str, Role], list[PostgresIdentity]] = {}
+    tiers: dict[str, tuple[str, Role]] = {}
     for identity in specs.postgres_identities():
+        tier = (identity.service, identity.role)
+        name = role_name(role_template, service=identity.service, role=identity.role, env=env)
+        if (other := tiers.setdefault(name, tier)) != tier:
+            raise ConfigurationError(
+                f"the template {role_template!r} gives one name, {name}, to {' '.join(other)} and {' '.join(tier)}",
+                hint=f"it must hold {{service}} and {{role}} whole, e.g. {ROLE_NAME}",
+            )
         if services is None or identity.service in services:
             found.setdefault((identity.service, identity.role), []).append(identity)
     return tuple(

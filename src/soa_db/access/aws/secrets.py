@@ -54,6 +54,8 @@ CURRENT, PENDING = "AWSCURRENT", "AWSPENDING"
 _ALPHABET = string.ascii_letters + string.digits
 _BATCH = 20  # names one BatchGetSecretValue takes (API reference)
 _MAX_CONFLICTS = 5
+# How the batch says that there is no value: no such secret, or it is scheduled for deletion.
+_ABSENT = {"ResourceNotFoundException", "InvalidRequestException"}
 
 
 class AwsCaller(Protocol):
@@ -140,9 +142,10 @@ def read_passwords(aws: AwsCaller, names: Iterable[str]) -> dict[str, Version | 
             for key in (value["Name"], value["ARN"]):
                 if key in found:
                     found[str(key)] = version
-        denied = [error for error in _list(answer.get("Errors")) if "AccessDenied" in str(error.get("ErrorCode"))]
-        for error in denied:  # ask alone, for the error that names action and resource
-            _read_version(aws, str(error["SecretId"]), None)
+        failed = [error for error in _list(answer.get("Errors")) if error.get("ErrorCode") not in _ABSENT]
+        for error in failed:  # ask alone, for the error that names action and resource
+            name = str(error["SecretId"])
+            found[name] = _read_version(aws, name, None)
     return found
 
 

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from pydantic import SecretStr
 
 from soa_db import postgres
 from soa_db.config import PasswordAuth, PostgresConfig, SecretAuth, SessionConfig, TlsConfig
-from soa_db.errors import AuthenticationFailed, ConfigurationError, ConnectionFailed, SecretMalformed
+from soa_db.errors import AuthenticationFailed, ConfigurationError, ConnectionFailed, SecretMalformed, ServerUnavailable
 from soa_db.names import (
     Env,
     postgres_admin_endpoint_ssm_path,
@@ -24,8 +25,6 @@ from soa_db.names import (
 )
 
 if TYPE_CHECKING:
-    import psycopg
-
     from soa_db.aws import AwsClients
 
 __all__ = ["ADMIN_DATABASE", "ADMIN_URL_VARIABLE", "AdminServer", "admin_config"]
@@ -138,6 +137,14 @@ class AdminServer:
         connection = postgres.connect(self._config(database), aws=self.aws)
         try:
             connection.execute(_SESSION)
+        except psycopg.Error as error:
+            connection.close()
+            raise ServerUnavailable(
+                f"the server went away as the session began: {error.diag.message_primary or type(error).__name__}",
+                hint="see whether it is up, and run the command again",
+                host=self.address,
+                database=database,
+            ) from error
         except BaseException:
             connection.close()
             raise

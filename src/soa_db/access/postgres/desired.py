@@ -12,11 +12,22 @@ if TYPE_CHECKING:
     from soa_db.access.postgres.state import ObjectKind
     from soa_db.access.spec import ObjectPattern, Spec, SpecSet
 
-__all__ = ["IAM_ROLE", "Desired", "DesiredDatabase", "DesiredRole", "RetiredRole", "Rule", "desired_state"]
+__all__ = [
+    "IAM_ROLE",
+    "Desired",
+    "DesiredDatabase",
+    "DesiredRole",
+    "RetiredRole",
+    "Rule",
+    "desired_state",
+    "service_of",
+]
 
 # The role RDS checks at login: its members authenticate by IAM token
 # (https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.DBAccounts.html).
 IAM_ROLE = "rds_iam"
+
+_COMMENT, _OF = "soa-db: ", " of service "
 
 TABLE_KINDS: frozenset[ObjectKind] = frozenset({"table", "view", "materialized view", "foreign table"})
 _RELATIONS: frozenset[ObjectKind] = TABLE_KINDS | {"sequence"}
@@ -41,7 +52,12 @@ class DesiredRole:
     @property
     def comment(self) -> str:
         """What the role's comment says: whose it is."""
-        return f"soa-db: {self.role} of service {self.service}"
+        return f"{_COMMENT}{self.role}{_OF}{self.service}"
+
+
+def service_of(comment: str | None) -> str | None:
+    """The service a role was made for, by its comment; None when it says nothing of the kind."""
+    return comment.rpartition(_OF)[2] if comment is not None and comment.startswith(_COMMENT) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from soa_db.access.postgres.actions import (
     shown,
 )
 from soa_db.access.postgres.context import Context, Findings
-from soa_db.access.postgres.desired import IAM_ROLE, Desired, DesiredDatabase, DesiredRole, RetiredRole
+from soa_db.access.postgres.desired import IAM_ROLE, Desired, DesiredDatabase, DesiredRole, RetiredRole, service_of
 from soa_db.access.postgres.diff_contents import FRESH, diff_contents
 from soa_db.access.postgres.privilege_changes import PrivilegeChanges
 from soa_db.access.postgres.privileges import compare, fresh_database_acl, owner_privileges, with_new_owner
@@ -30,7 +30,6 @@ from soa_db.access.postgres.state import DatabaseState, Membership, ObjectName, 
 
 __all__ = ["Comparison", "compare_server", "diff_database"]
 
-_COMMENT = "soa-db: "
 # Where shared objects are seen to; every server has it.
 ADMIN_DATABASE = "postgres"
 
@@ -61,6 +60,11 @@ def compare_server(desired: Desired, state: ServerState, options: PlanOptions) -
         elif wanted.name in state.contents:
             used = is_used(database, context)
             contents.append(diff_contents(wanted, state.contents[wanted.name], context, used=used))
+        elif database.connectable and not database.admin_may_connect:
+            parts[-1].note(
+                f"what is in database {shown(wanted.name)} is not seen: {shown(state.admin.name)} may not connect",
+                "provision lets it in, plans for what it finds, and goes on; a saved plan ends there",
+            )
     parts += contents
     parts += [_passwords(context), _retired(context)]
     notices = [Notice("pending", text) for text in desired.pending]
@@ -148,9 +152,7 @@ def _role(role: DesiredRole, context: Context, findings: Findings) -> None:
 
 
 def _service_of(role: RoleState | None) -> str | None:
-    """The service a role was made for, by its comment."""
-    comment = (role.comment if role is not None else None) or ""
-    return comment.rpartition(" of service ")[2] if comment.startswith(_COMMENT) else None
+    return None if role is None else service_of(role.comment)
 
 
 def is_adopted(role: str, context: Context) -> bool:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+
 from soa_db.access.plan import Progress, ProgressEvent
-from soa_db.errors import ProvisionError
+from soa_db.errors import ProvisionError, ServerUnavailable
 
 if TYPE_CHECKING:
-    import psycopg
-
     from soa_db.access.postgres.admin import AdminServer
 
 __all__ = ["LOCK_KEY", "server_lock"]
@@ -39,9 +39,18 @@ def server_lock(
 
     Raises:
         ProvisionError: another run still held the lock.
+        ConnectionFailed: the server was not reached, or went away before the lock was had.
     """
     with closing(server.connect()) as connection:
-        yield connection, _take(connection, server.address, timeout, progress)
+        try:
+            waited = _take(connection, server.address, timeout, progress)
+        except psycopg.Error as error:
+            raise ServerUnavailable(
+                f"the server went away before its lock was had: {error.diag.message_primary or type(error).__name__}",
+                hint="nothing was changed by this; run the command again",
+                host=server.address,
+            ) from error
+        yield connection, waited
 
 
 def _take(connection: psycopg.Connection[Any], address: str, timeout: float | None, progress: Progress) -> float:

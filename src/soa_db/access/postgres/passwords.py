@@ -13,7 +13,9 @@ from soa_db.access.aws.stages import fits
 from soa_db.access.postgres.inspect import PARALLEL
 from soa_db.access.postgres.parallel import each
 from soa_db.access.postgres.render import set_password
+from soa_db.access.postgres.retry import retried
 from soa_db.access.postgres.state import PasswordState, ServerState
+from soa_db.errors import ProvisionError
 
 if TYPE_CHECKING:
     from soa_db.access.aws.stages import Version
@@ -113,7 +115,15 @@ class DevelopmentPasswords:
             def set_on_server(password: str) -> None:
                 # Computed here, so that neither the statement nor the server's log holds the password.
                 verifier = connection.pgconn.encrypt_password(password.encode(), role.name.encode(), b"scram-sha-256")
-                connection.execute(set_password(role.name, verifier.decode()))
+                statement = set_password(role.name, verifier.decode())
+                try:
+                    retried(lambda: connection.execute(statement), self.server.address)
+                except ProvisionError as error:
+                    raise ProvisionError(
+                        f"the password of {role.name} could not be set: {error.message}",
+                        hint="the new one stands in AWSPENDING; mend the cause and run the command again",
+                        host=self.server.address,
+                    ) from error
 
             issue_password(
                 self.aws,

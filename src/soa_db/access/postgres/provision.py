@@ -13,7 +13,7 @@ The order, each step whole or not at all, so that a run killed anywhere is finis
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -147,11 +147,13 @@ class LockedServer:
         of: what is wanted.
         connection: the session that holds the lock, in the database ``postgres``.
         waited: seconds it took to get the lock.
+        applied: the changes that were begun.
     """
 
     of: PostgresProvisioner
     connection: Connection
     waited: float
+    applied: tuple[Change, ...] = ()
     _state: ServerState | None = None
 
     def plan(self) -> Plan:
@@ -159,23 +161,45 @@ class LockedServer:
         plan, self._state = self.of._look(self.connection)  # noqa: SLF001  (one subject in two classes)
         return plan
 
-    def carry_out(self, plan: Plan) -> Plan:
+    def refuse_errors(self, plan: Plan) -> None:
+        """Raise when something makes applying a plan impossible.
+
+        Raises:
+            ProvisionError: with every such notice.
+        """
+        if plan.errors:
+            lines = "\n".join(f"  {notice.sentence}\n    {notice.remedy}" for notice in plan.errors)
+            raise ProvisionError(
+                f"nothing was changed, since this stands in the way:\n{lines}", host=self.of.server.address
+            )
+
+    def carry_out(self, plan: Plan, agree: Callable[[Plan], bool] = lambda _: True) -> Plan:
         """Make the changes of a plan just made, then look again.
+
+        Args:
+            plan: the plan.
+            agree: asked about a second plan, of what could not be seen when the first was made.
 
         Returns:
             What a new look finds; it has no changes.
 
         Raises:
-            ProvisionError: a change failed, or something is left to do.
+            ProvisionError: a change failed, or was not agreed to, or something is left to do.
         """
         assert self._state is not None, "plan() comes first"
-        if plan.errors:
-            lines = "\n".join(f"  {notice.sentence}\n    {notice.remedy}" for notice in plan.errors)
-            raise ProvisionError(f"nothing was changed, since this stands in the way:\n{lines}")
+        self.refuse_errors(plan)
         after = self._pass(plan)
         if {change.sentence for change in after.changes} - {change.sentence for change in plan.changes}:
             # What could not be seen before can be now: inside a database that had shut the administrator out, or
-            # whether a password is right whose role could not log in.
+            # whether a password is right whose role could not log in. Nobody has agreed to that yet.
+            if not agree(after):
+                lines = "\n".join(f"  {change.sentence}" for change in after.changes[:20])
+                raise ProvisionError(
+                    f"the plan was carried out; {len(after.changes)} changes more, which could be seen only then, were "
+                    f"not made:\n{lines}",
+                    hint="look at a new plan",
+                    host=self.of.server.address,
+                )
             after = self._pass(after)
         if after.changes:
             lines = "\n".join(f"  {change.sentence}" for change in after.changes[:20])
@@ -189,6 +213,7 @@ class LockedServer:
     def _pass(self, plan: Plan) -> Plan:
         state = self._state
         assert state is not None
+        self.applied += plan.changes
         actions = [(change, _action(change)) for change in plan.changes]
         created = [action.name for _, action in actions if isinstance(action, CreateDatabase)]
         self._roles([action for change, action in actions if change.group == "roles"], state)
@@ -258,9 +283,10 @@ class LockedServer:
     def _anew(self, name: str, connection: Connection, state: ServerState) -> list[Action]:
         wanted = self.of.desired.databases[name]
         context = Context(self.of.desired, state, self.of.options)
+        contents = retried(lambda: inspect_contents(connection, wanted.columns), self.of.server.address)
         parts = (
             diff_database(wanted, None, context),
-            diff_contents(wanted, inspect_contents(connection, wanted.columns), context, used=False),
+            diff_contents(wanted, contents, context, used=False),
         )
         actions = [_action(change) for part in parts for change in part.changes]
         return [action for action in actions if not isinstance(action, CreateDatabase)]

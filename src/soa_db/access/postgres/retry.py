@@ -42,7 +42,7 @@ def retried(run: Callable[[], T], address: str) -> T:
 
 
 def _failed(error: psycopg.Error, address: str) -> ProvisionError:
-    change = "; ".join(getattr(error, "__notes__", ())) or "a change"
+    change = "; ".join(getattr(error, "__notes__", ())) or "carry out a change"
     detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
     return ProvisionError(
         f"could not {change}: {error.diag.message_primary or error}{detail}",
