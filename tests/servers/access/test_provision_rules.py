@@ -95,6 +95,15 @@ def test_a_read_is_granted_when_both_sides_agree(pg: PostgresServer, tmp_path: P
     assert refused(pg, database, "SELECT * FROM public.audit_log", app)
     assert may_connect(pg, database, app)
 
+    alone = provision(pg, specs(tmp_path / "owner alone", shares), prune=True)
+    assert alone.is_empty, "pruning does not cut off a reader whose own spec is in another repository"
+    assert f"role {app}, of service {reader}, whose spec is not given, has" in told(alone, "note")
+    run(pg, database, "SELECT name FROM public.users", app)
+    provision(pg, specs(tmp_path / "no share", f"service: {target}\npostgres: {{}}"), prune=True)
+    assert refused(pg, database, "SELECT name FROM public.users", app)
+    assert not may_connect(pg, database, app)
+    provision(pg, both)
+
     provision(
         pg, specs(tmp_path / "withdrawn", f"service: {reader}\npostgres: {{}}", f"service: {target}\npostgres: {{}}")
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from soa_db.access.plan import Change, Notice, PlanOptions
 from soa_db.access.postgres.actions import Action, sentence
+from soa_db.access.postgres.desired import service_of
 from soa_db.access.postgres.state import PUBLIC, ServerState
 
 if TYPE_CHECKING:
@@ -79,9 +80,20 @@ class Context:
         """Whether it is for the specs to say what this grantee may do; PUBLIC is declared to have nothing."""
         return role == PUBLIC or role in self.desired.roles
 
-    def may_take_from(self, role: str) -> bool:
+    def may_take_from(self, role: str, database: str) -> bool:
         """Whether what this grantee has too much is taken away: always when managed, else with ``prune`` only."""
-        return self.is_managed(role) or (self.options.prune and not self.is_exempt(role))
+        return self.is_managed(role) or (
+            self.options.prune and not self.is_exempt(role) and self.reads_for(role, database) is None
+        )
+
+    def reads_for(self, role: str, database: str) -> str | None:
+        """The service of a role to which the database is shared, and whose spec is not given; else None.
+
+        What such a role has was agreed on by both sides in another run: "no spec declares it" would be wrong.
+        """
+        found, wanted = self.state.roles.get(role), self.desired.databases.get(database)
+        service = None if found is None else service_of(found.comment)
+        return service if wanted is not None and service in wanted.shared_with else None
 
     def is_exempt(self, role: str) -> bool:
         """Whether this role is none of our business: the administrator, superusers, RDS's and PostgreSQL's own."""

@@ -95,6 +95,7 @@ class DesiredDatabase:
         connect: who may connect: its identities, and readers of other services.
         usage: per schema, who has USAGE.
         rules: exceptions.
+        shared_with: services that may read of it and whose own spec is not given: what they have is theirs.
     """
 
     name: str
@@ -106,6 +107,7 @@ class DesiredDatabase:
     connect: frozenset[str]
     usage: Mapping[str, frozenset[str]]
     rules: tuple[Rule, ...] = ()
+    shared_with: frozenset[str] = frozenset()
 
     @property
     def columns(self) -> frozenset[str]:
@@ -160,10 +162,11 @@ def desired_state(specs: SpecSet, env: Env) -> Desired:
             identity.user, identity.service, identity.role, secrets if env == "dev" else ()
         )
     readers = _reads(specs)
-    databases = {wanted.name: wanted for spec in specs.specs for wanted in _databases(spec, readers)}
+    given = frozenset(specs.by_service)
+    databases = {wanted.name: wanted for spec in specs.specs for wanted in _databases(spec, readers, given)}
     return Desired(
         env=env,
-        services=frozenset(spec.service for spec in specs.specs),
+        services=given,
         roles=roles,
         databases=databases,
         retired=tuple(_retired(specs)),
@@ -175,7 +178,7 @@ def desired_state(specs: SpecSet, env: Env) -> Desired:
     )
 
 
-def _databases(spec: Spec, readers: Mapping[str, list[Rule]]) -> list[DesiredDatabase]:
+def _databases(spec: Spec, readers: Mapping[str, list[Rule]], given: frozenset[str]) -> list[DesiredDatabase]:
     found = []
     for database in spec.postgres_databases():
         name = spec.database_name(database)
@@ -212,6 +215,11 @@ def _databases(spec: Spec, readers: Mapping[str, list[Rule]]) -> list[DesiredDat
                     for schema in database.schemas
                 },
                 rules=(*rules, *reads),
+                shared_with=frozenset(
+                    share.service
+                    for share in (spec.postgres.shared_with if spec.postgres else ())
+                    if share.db == database.id and share.service not in given
+                ),
             )
         )
     return found

@@ -84,7 +84,7 @@ class PrivilegeChanges:
         unknown: dict[str, list[str]] = {}
         for one, objects in self._found.items():
             names = tuple(sorted(objects))
-            if one.verb != "grant" and not self.context.may_take_from(one.grantee):
+            if one.verb != "grant" and not self.context.may_take_from(one.grantee, self.database):
                 if not self.context.is_exempt(one.grantee):
                     unknown.setdefault(one.grantee, []).append(_holding(one, names))
                 continue
@@ -108,10 +108,13 @@ class PrivilegeChanges:
             )
             self._tell(action, findings, destructive=what.verb != "grant" and (self.used or not public))
         for role, holdings in sorted(unknown.items()):
+            service = self.context.reads_for(role, self.database)
+            who = "which no spec declares" if service is None else f"of service {service}, whose spec is not given"
             findings.note(
-                f"role {shown(role)}, which no spec declares, has {'; '.join(sorted(holdings))} "
-                f"(database {shown(self.database)})",
-                "declare it, retire it, or take its rights away with --prune",
+                f"role {shown(role)}, {who}, has {'; '.join(sorted(holdings))} (database {shown(self.database)})",
+                "declare it, retire it, or take its rights away with --prune"
+                if service is None
+                else "give its spec too: what it may read is then set right",
             )
         self._tell_handed_on(findings)
 
@@ -126,7 +129,7 @@ class PrivilegeChanges:
 
     def _tell_handed_on(self, findings: Findings) -> None:
         for one, objects in sorted(self._handed_on.items()):
-            if self.context.is_exempt(one.grantee) or self.context.may_take_from(one.owner):
+            if self.context.is_exempt(one.grantee) or self.context.may_take_from(one.owner, self.database):
                 continue  # It goes with the grantor's grant option.
             findings.unreachable(
                 f"{_holding(one, tuple(sorted(objects)))} (database {shown(self.database)}) was handed on to "
@@ -144,7 +147,7 @@ def default_privilege_changes(
         together: dict[tuple[tuple[str, ...], bool], list[str]] = {}
         for grantee, privileges in sorted(side.items()):
             names = tuple(sorted(privileges))
-            if verb == "grant" or context.may_take_from(grantee):
+            if verb == "grant" or context.may_take_from(grantee, findings.database or ""):
                 together.setdefault((names, grantee == PUBLIC), []).append(grantee)
             elif not context.is_exempt(grantee):
                 findings.note(
