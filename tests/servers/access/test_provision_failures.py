@@ -208,6 +208,26 @@ def test_a_session_that_ends_while_it_waits_for_the_lock_is_typed(
             apply(wanted, env="mirror", admin_url=url(server), settings=Settings(), progress=end)
 
 
+def test_without_the_lock_no_step_is_begun(
+    pg_servers: Callable[[int], PostgresServer], tmp_path: Path, unique_name: str
+) -> None:
+    """The session that holds it is ended in the middle of a run: another run may have taken it since."""
+    server = pg_servers(17)
+    wanted = specs(tmp_path, f"service: {unique_name}\npostgres: {{}}")
+
+    def end(event: ProgressEvent) -> None:
+        if event.step == "database":
+            holder = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1"
+            run(server, "postgres", f"SELECT pg_terminate_backend(pid, 60000) FROM ({holder}) AS holder")
+
+    with pytest.raises(ServerUnavailable, match=r"the session that holds the lock ended .* not begun"):
+        apply(wanted, env="mirror", admin_url=url(server), settings=Settings(), progress=end)
+
+    owner = f"SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '{unique_name}'"
+    assert run(server, "postgres", owner) == [("master",)]
+    provision(server, wanted)
+
+
 def test_what_is_seen_only_on_the_way_is_asked_about_too(
     pg_servers: Callable[[int], PostgresServer], tmp_path: Path, unique_name: str
 ) -> None:

@@ -101,6 +101,33 @@ def test_killed_at_any_step_the_next_run_finishes(pg_servers: Callable[[int], Po
     assert step > 10, "there are at least this many steps"
 
 
+def test_interrupted_at_any_step_nothing_is_under_way_and_the_next_run_finishes(
+    pg_servers: Callable[[int], PostgresServer], tmp_path: Path
+) -> None:
+    """Ctrl-C before every step in turn: the process ends with its sessions and its lock."""
+    server = pg_servers(16)
+    script = tmp_path / "interrupted.py"
+    script.write_text(KILLED.replace("SIGKILL", "SIGINT"), "utf-8")
+    for step in range(1, 50):
+        name = f"ctrlc{step}"
+        wanted = specs(tmp_path / name, TWO_DATABASES.format(name=name))
+        arguments = [sys.executable, str(script), str(server.port), str(tmp_path / name / "0.yaml"), str(step)]
+        ended = subprocess.run(
+            arguments,
+            input=url(server).encode(),
+            env={"PYTHONPATH": str(ROOT / "src")},
+            check=False,
+            timeout=60,
+            stderr=subprocess.PIPE,
+        )
+        if ended.returncode == 0:
+            break
+        assert ended.returncode == -signal.SIGINT
+        assert ended.stderr.rstrip().endswith(b"KeyboardInterrupt")
+        provision(server, wanted)  # waits for the lock: it was let go
+    assert step > 10, "there are at least this many steps"
+
+
 def test_eight_runs_at_once_all_end_well(pg: PostgresServer, tmp_path: Path, unique_name: str) -> None:
     """One does the work; the others wait, say so, and find nothing to do."""
     wanted = specs(tmp_path, TWO_DATABASES.format(name=unique_name))

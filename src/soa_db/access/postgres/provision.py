@@ -247,7 +247,7 @@ class LockedServer:
         """CREATE DATABASE copies files for a tenth of a second, most of it waiting: several at once."""
 
         def one(name: str) -> None:
-            self._tell("create", f"creating database {name}", name)
+            self._begin("create", f"creating database {name}", name)
             with closing(self.of.server.connect()) as connection:
                 retried(lambda: self._execute(connection, [CreateDatabase(name)], state), self.of.server.address)
 
@@ -273,7 +273,7 @@ class LockedServer:
         each(one, groups, named=str, what="databases")
 
     def _database(self, name: str, actions: Sequence[Action], *, fresh: bool, state: ServerState) -> None:
-        self._tell("database", f"{len(actions)} changes in database {name}", name)
+        self._begin("database", f"{len(actions)} changes in database {name}", name)
         with closing(self.of.server.connect(name)) as connection:
             if fresh:
                 # Planned against what a new database usually holds; what it really holds is known only now.
@@ -295,14 +295,14 @@ class LockedServer:
 
     def _passwords(self, actions: Sequence[SetPassword]) -> None:
         if actions and self.of.passwords is not None:
-            self._tell("passwords", f"{len(actions)} passwords")
+            self._begin("passwords", f"{len(actions)} passwords")
             self.of.passwords.issue(actions, lambda text: self._tell("password", text))
 
     def _retire(self, actions: Sequence[tuple[Change, Action]], state: ServerState) -> None:
         for change, action in actions:
             match action:
                 case RetireIn(role=role) if change.database is not None:
-                    self._tell("retire", f"retiring {role} in database {change.database}", change.database)
+                    self._begin("retire", f"retiring {role} in database {change.database}", change.database)
                     with closing(self.of.server.connect(change.database)) as connection:
                         self._transaction(connection, [action], state, change.database)
                 case DropRole(name=role):
@@ -356,6 +356,19 @@ class LockedServer:
 
     def _tell(self, step: str, message: str, database: str | None = None) -> None:
         self.of.progress(ProgressEvent(step, message, database))
+
+    def _begin(self, step: str, message: str, database: str | None = None) -> None:
+        """Tell, and make sure of the lock: over another session this step would be taken without it just as well."""
+        self._tell(step, message, database)
+        try:
+            self.connection.execute("SELECT 1")
+        except psycopg.Error as error:
+            raise ServerUnavailable(
+                f"the session that holds the lock ended ({error.diag.message_primary or type(error).__name__}), "
+                f"not begun: {message}",
+                hint="another run may be at work meanwhile; see the server's log, and run again",
+                host=self.of.server.address,
+            ) from error
 
 
 def _action(change: Change) -> Action:
