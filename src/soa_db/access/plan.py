@@ -271,7 +271,8 @@ class ApplyResult:
 
     Attributes:
         plan: the plan that was carried out, made under the lock.
-        applied: the changes made; empty on a clean system, where nothing was written.
+        applied: the changes made, also those that could be seen only on the way; empty on a clean system, where nothing
+            was written.
         notices: what is still reported now.
         waited: seconds spent waiting for another run.
         seconds: seconds in all.

@@ -98,7 +98,11 @@ def test_a_role_that_cannot_log_in_is_mended_before_its_password_is_judged(
     with psycopg.connect(local_env.server("dev").superuser_conninfo, autocommit=True) as connection:
         connection.execute(f"ALTER ROLE {name}_app NOLOGIN PASSWORD 'other'".encode())
 
-    assert not reasons(apply(wanted, env="dev"))
+    result = apply(wanted, env="dev")
+
+    assert not any(change.group == "passwords" for change in result.plan.changes)
+    assert [change.sentence for change in result.applied if change not in result.plan.changes] == reasons(result)
+    assert len(reasons(result)) == 1
     assert logs_in(name)
     assert plan(wanted, env="dev").is_empty
 
