@@ -11,10 +11,8 @@ from soa_db.access.postgres.actions import (
     CommentRole,
     CreateDatabase,
     CreateRole,
-    DropRole,
     GrantMembership,
     ResetSetting,
-    RetireIn,
     RevokeMembership,
     SetDatabaseOwner,
     SetPassword,
@@ -22,16 +20,15 @@ from soa_db.access.postgres.actions import (
     shown,
 )
 from soa_db.access.postgres.context import Context, Findings
-from soa_db.access.postgres.desired import IAM_ROLE, Desired, DesiredDatabase, DesiredRole, RetiredRole, service_of
+from soa_db.access.postgres.desired import IAM_ROLE, Desired, DesiredDatabase, DesiredRole, service_of
 from soa_db.access.postgres.diff_contents import FRESH, diff_contents
+from soa_db.access.postgres.diff_retired import retired_changes
 from soa_db.access.postgres.privilege_changes import PrivilegeChanges
 from soa_db.access.postgres.privileges import compare, fresh_database_acl, owner_privileges, with_new_owner
+from soa_db.access.postgres.remedies import human_grant, quoted
 from soa_db.access.postgres.state import DatabaseState, Membership, ObjectName, RoleState, ServerState
 
 __all__ = ["Comparison", "compare_server", "diff_database"]
-
-# Where shared objects are seen to; every server has it.
-ADMIN_DATABASE = "postgres"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +63,7 @@ def compare_server(desired: Desired, state: ServerState, options: PlanOptions) -
                 "provision lets it in, plans for what it finds, and goes on; a saved plan ends there",
             )
     parts += contents
-    parts += [_passwords(context), _retired(context)]
+    parts += [_passwords(context), retired_changes(context)]
     notices = [Notice("pending", text) for text in desired.pending]
     for part in parts:
         notices += part.notices
@@ -132,7 +129,7 @@ def _role(role: DesiredRole, context: Context, findings: Findings) -> None:
         reason = "it is a superuser" if state.superuser else "somebody else made it"
         findings.error(
             f"role {shown(role.name)} exists, and {shown(admin.name)} may not manage it: {reason}",
-            f"a superuser must run: {_human_grant(role.name, state, admin.name, context.version)}",
+            f"a superuser must run: {human_grant(role.name, state, admin.name, context.version)}",
         )
         return
     if other is None:
@@ -145,7 +142,7 @@ def _role(role: DesiredRole, context: Context, findings: Findings) -> None:
     if beyond:
         findings.unreachable(
             f"not possible as {shown(admin.name)}: {sentence(AlterRole(role.name, beyond))}",
-            f"a superuser must run: ALTER ROLE {_quoted(role.name)} {' '.join(beyond)}",
+            f"a superuser must run: ALTER ROLE {quoted(role.name)} {' '.join(beyond)}",
         )
     if other is not None and state.comment != role.comment:
         findings.change(CommentRole(role.name, role.comment))
@@ -159,12 +156,6 @@ def is_adopted(role: str, context: Context) -> bool:
     """Whether a declared role was there before any run of ours."""
     state = context.state.roles.get(role)
     return state is not None and _service_of(state) is None
-
-
-def _human_grant(role: str, state: RoleState, admin: str, version: int) -> str:
-    lower = f"ALTER ROLE {_quoted(role)} NOSUPERUSER" if state.superuser else ""
-    grant = f"GRANT {_quoted(role)} TO {_quoted(admin)} WITH ADMIN OPTION" if version >= 16 else ""
-    return "; ".join(text for text in (lower, grant) if text)
 
 
 def _attributes(state: RoleState, context: Context) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -208,7 +199,7 @@ def _memberships(context: Context, findings: Findings) -> None:
         if missing and not context.may_manage(IAM_ROLE):
             findings.error(
                 f"{shown(state.admin.name)} may not grant {IAM_ROLE}",
-                f"its owner must run: GRANT {IAM_ROLE} TO {_quoted(state.admin.name)} WITH ADMIN OPTION",
+                f"its owner must run: GRANT {IAM_ROLE} TO {quoted(state.admin.name)} WITH ADMIN OPTION",
             )
         for name in missing:
             # RDS refuses the password of a member: a role that was there may have been logging in with one.
@@ -242,8 +233,8 @@ def _end(membership: Membership, context: Context, findings: Findings) -> None:
     else:
         findings.unreachable(
             f"not possible as {shown(admin.name)}: {sentence(action)}",
-            f"a superuser must run: REVOKE {_quoted(membership.role)} FROM {_quoted(membership.member)}"
-            + (f" GRANTED BY {_quoted(membership.grantor)}" if context.version >= 16 else ""),
+            f"a superuser must run: REVOKE {quoted(membership.role)} FROM {quoted(membership.member)}"
+            + (f" GRANTED BY {quoted(membership.grantor)}" if context.version >= 16 else ""),
         )
 
 
@@ -276,13 +267,13 @@ def diff_database(wanted: DesiredDatabase, state: DatabaseState | None, context:
     if not context.may_become(state.owner):
         findings.error(
             f"database {shown(wanted.name)} belongs to {shown(state.owner)}, as whom {shown(admin.name)} cannot act",
-            f"a superuser must run: ALTER DATABASE {_quoted(wanted.name)} OWNER TO {_quoted(admin.name)}",
+            f"a superuser must run: ALTER DATABASE {quoted(wanted.name)} OWNER TO {quoted(admin.name)}",
         )
         return findings
     if state.template:
         findings.unreachable(
             f"database {shown(wanted.name)} is a template: whoever may create databases can copy what is in it",
-            f"its owner or a superuser must run: ALTER DATABASE {_quoted(wanted.name)} IS_TEMPLATE false",
+            f"its owner or a superuser must run: ALTER DATABASE {quoted(wanted.name)} IS_TEMPLATE false",
         )
     acl = state.acl
     if state.owner != owner:
@@ -307,7 +298,7 @@ def diff_database(wanted: DesiredDatabase, state: DatabaseState | None, context:
     return findings
 
 
-# --- passwords and retirement
+# --- passwords
 
 
 def _passwords(context: Context) -> Findings:
@@ -321,110 +312,3 @@ def _passwords(context: Context) -> Findings:
             # Whoever knows the password of a role that is taken over is cut off.
             findings.change(SetPassword(role.name, names, state.fault), destructive=is_adopted(role.name, context))
     return findings
-
-
-def _retired(context: Context) -> Findings:
-    findings = Findings("retired roles")
-    state = context.state
-    for retired in context.desired.retired:
-        if retired.name not in state.roles:
-            continue
-        other = _service_of(state.roles[retired.name])
-        if retired.name == state.admin.name or other not in {None, retired.service}:
-            what = "is the administrator" if other is None else f"belongs to service {shown(other)}"
-            findings.error(
-                f"{retired.service} retires role {shown(retired.name)}, which {what}",
-                "take it out of `retire`; a role made for a service is retired by that service's spec",
-            )
-            continue
-        strays = _strays(retired.name, context)
-        report = findings.error if context.options.prune else findings.note
-        for name, what in strays:
-            findings.database = name
-            report(
-                f"retired role {shown(retired.name)} owns {what}, which no spec declares: it cannot be dropped",
-                "declare the database, by giving its spec too if there is one; or give what it owns away there: "
-                f"REASSIGN OWNED BY {_quoted(retired.name)} TO …",
-            )
-        findings.database = None
-        if not context.options.prune:
-            findings.note(f"role {shown(retired.name)} is retired", "remove it with --prune")
-        elif not context.may_manage(retired.name):
-            found = state.roles[retired.name]
-            findings.unreachable(
-                f"not possible as {shown(state.admin.name)}: {sentence(DropRole(retired.name))}",
-                f"a superuser must run: {_human_grant(retired.name, found, state.admin.name, context.version)}",
-            )
-        elif not strays:
-            _retire(retired, context, findings)
-    return findings
-
-
-def _strays(role: str, context: Context) -> list[tuple[str, str]]:
-    """The undeclared databases in which a retired role owns something: whose that is to be, nobody has said."""
-    state, declared = context.state, context.desired.databases
-    found = {name: f"objects in database {shown(name)}" for name in state.owning.get(role, ()) if name is not None}
-    found |= {name: f"database {shown(name)}" for name, database in state.databases.items() if database.owner == role}
-    return sorted((name, what) for name, what in found.items() if name not in declared)
-
-
-def _retire(retired: RetiredRole, context: Context, findings: Findings) -> None:
-    """Add what retires a role everywhere, or, when it is out of reach somewhere, nothing but that."""
-    role = Findings(findings.group)
-    reachable = [_retire_in(retired, place, context, role) for place in _places(retired.name, context.state)]
-    findings.notices += role.notices
-    if all(reachable):
-        findings.changes += role.changes
-        findings.change(DropRole(retired.name), destructive=True)
-
-
-def _places(role: str, state: ServerState) -> list[tuple[str, frozenset[str | None]]]:
-    """The databases to go to, with the owners of what depends on the role there."""
-    found: dict[str, frozenset[str | None]] = {}
-    for place, owning in state.depended.get(role, {}).items():
-        # What hangs on shared objects (a right to connect) can be dropped from any database.
-        name = ADMIN_DATABASE if place is None else place
-        found[name] = found.get(name, frozenset()) | owning
-    # Shared objects first: REASSIGN OWNED gives them away too, from wherever it is run.
-    return sorted(found.items(), key=lambda item: (item[0] != ADMIN_DATABASE, item[0]))
-
-
-def _heir(retired: RetiredRole, declared: DesiredDatabase | None) -> str | None:
-    """Who gets what a retired role owns in a database: never an identity that has no business there."""
-    if declared is None or retired.heir in {declared.owner, *declared.tables}:
-        return retired.heir
-    return declared.owner
-
-
-def _retire_in(
-    retired: RetiredRole, place: tuple[str, frozenset[str | None]], context: Context, findings: Findings
-) -> bool:
-    """Add what retires a role in one database; False when that is out of reach."""
-    name, owning = place
-    findings.database = name
-    role, state = retired.name, context.state
-    database = state.databases.get(name)
-    declared = context.desired.databases.get(name)
-    heir = _heir(retired, declared) or state.admin.name
-    enters = declared is not None or (database is not None and database.connectable and database.admin_may_connect)
-    beyond = sorted(
-        "a superuser" if owner is None else owner
-        for owner in owning
-        if not state.admin.superuser and (owner is None or not context.may_become(owner, name))
-    )
-    if enters and not beyond:
-        owner = {declared.owner} if declared is not None else set()
-        acting = {one for one in owning | owner if one is not None}
-        findings.change(RetireIn(role, heir, tuple(sorted(acting))), destructive=True)
-        return True
-    reason = f"something there belongs to {', '.join(map(shown, beyond))}" if enters else "it cannot be connected to"
-    findings.unreachable(
-        f"retired role {shown(role)} stays: {shown(state.admin.name)} cannot see to database {shown(name)}: {reason}",
-        f"a superuser must run there: REASSIGN OWNED BY {_quoted(role)} TO {_quoted(heir)}; "
-        f"DROP OWNED BY {_quoted(role)}",
-    )
-    return False
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -27,6 +27,7 @@ from soa_db.access.postgres.privileges import (
     owner_privileges,
     with_new_owner,
 )
+from soa_db.access.postgres.remedies import quoted
 from soa_db.access.postgres.state import (
     PUBLIC,
     AclItem,
@@ -182,7 +183,7 @@ class _Comparison:
                 self.findings.unreachable(
                     f"schema {shown(name)} of database {shown(self.wanted.name)} belongs to {shown(schema.owner)}, "
                     f"as whom {shown(self.context.state.admin.name)} cannot act",
-                    f"a superuser can run: ALTER SCHEMA {_quoted(name)} OWNER TO {_quoted(self.owner)}",
+                    f"a superuser can run: ALTER SCHEMA {quoted(name)} OWNER TO {quoted(self.owner)}",
                 )
                 grants |= {self.owner: own}
         self.privileges.add(
@@ -326,7 +327,3 @@ class _Comparison:
         default_privilege_changes(
             diff, owner=self.owner, schema=schema, kind=kind, context=self.context, findings=self.findings
         )
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
