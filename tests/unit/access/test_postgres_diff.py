@@ -42,6 +42,7 @@ from soa_db.access.postgres.state import (
     Membership,
     ObjectGroup,
     ObjectName,
+    PasswordState,
     RoleSetting,
     RoleState,
     SchemaState,
@@ -492,3 +493,22 @@ def test_a_retired_role_out_of_reach_stays_and_is_reported(
 
     assert not [change for change in found.changes if "drop retired role" in change.sentence]
     assert [notice for notice in found.notices if notice.level == "unreachable" and said in notice.sentence]
+
+
+@pytest.mark.parametrize(("comment", "taken_over"), [(None, True), ("soa-db: app of service chat-api", False)])
+def test_a_new_password_of_a_role_that_is_taken_over_is_destructive(
+    desired: Desired, comment: str | None, taken_over: bool
+) -> None:
+    """Whoever logs in with the old one is cut off; the password of a role of ours stands in its secret."""
+    role = replace(desired.roles["pii_app"], secrets=(("dev/s", "chat_api_pii_db"),))
+    dev = replace(desired, env="dev", roles={"pii_app": role})
+    state = server(
+        roles={"pii_app": RoleState("pii_app", comment=comment)},
+        passwords={"pii_app": PasswordState("pii_app", ("dev/s",), "new secret dev/s")},
+    )
+
+    found = compare_server(dev, state, PlanOptions())
+
+    (change,) = (change for change in found.changes if change.group == "passwords")
+    assert change.destructive is taken_over
+    assert any(isinstance(change.action, AdoptRole) for change in found.changes) is taken_over
