@@ -39,7 +39,7 @@ def become(aws: CountingAws, monkeypatch: pytest.MonkeyPatch, name: str, policy:
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The waits between attempts, not waited."""
     waits: list[float] = []
-    monkeypatch.setattr("soa_db._aws.json_api.time.sleep", waits.append)
+    monkeypatch.setattr("soa_db._aws.http.time.sleep", waits.append)
     return waits
 
 
@@ -335,7 +335,7 @@ def test_a_forked_child_opens_connections_of_its_own(aws: CountingAws, unique_na
         assert parents is not None
         parents.pid -= 1  # as a child sees it
         clients.close()
-        assert parents._api._http, "the parent's connections are left alone"
+        assert parents.session.http._connections, "the parent's connections are left alone"
         clients.secret(unique_name)
         assert clients._made is not parents
         parents.close()
@@ -385,43 +385,6 @@ async def test_nothing_secret_is_logged_even_at_debug(
         credentials = await settle(clients.credentials())
     assert CANARY not in caplog.text
     assert credentials.secret_key not in caplog.text
-
-
-ENDPOINTS: list[tuple[str, dict[str, str], str]] = [
-    ("us-west-2", {}, ""),
-    ("eu-central-1", {}, ""),
-    ("cn-north-1", {}, ""),
-    ("us-gov-west-1", {}, ""),
-    ("us-west-99", {}, ""),
-    ("us-east-1", {"AWS_USE_FIPS_ENDPOINT": "true"}, ""),
-    ("us-east-1", {"AWS_USE_DUALSTACK_ENDPOINT": "true"}, ""),
-    ("us-west-2", {"AWS_ENDPOINT_URL": "https://all.example"}, ""),
-    ("us-west-2", {"AWS_ENDPOINT_URL": "https://all.example", "AWS_ENDPOINT_URL_SSM": "https://ssm.example"}, ""),
-    ("us-west-2", {"AWS_ENDPOINT_URL_SECRETS_MANAGER": "https://secrets.example"}, ""),
-    ("us-west-2", {"AWS_ENDPOINT_URL": "https://x", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}, ""),
-    ("us-west-2", {}, "[default]\nendpoint_url = https://file.example\n"),
-    ("us-west-2", {}, "[default]\nservices = s\n[services s]\nssm =\n  endpoint_url = https://section.example\n"),
-]
-
-
-@pytest.mark.parametrize("case", ENDPOINTS)
-@pytest.mark.usefixtures("aws")
-def test_endpoints_are_where_botocores_own_clients_go(
-    case: tuple[str, dict[str, str], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """The calls we sign ourselves honour the same configuration."""
-    from soa_db._aws.session import AwsSession
-
-    region, environment, config = case
-    monkeypatch.delenv("AWS_ENDPOINT_URL")
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    (tmp_path / "config").write_text(config)
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    session = AwsSession(region=region, profile=None, role_arn=None, external_id=None, endpoint_url=None)
-    for service, name in (("ssm", "ssm"), ("secretsmanager", "secrets_manager")):
-        assert session.endpoint(service, name) == session.client(service).meta.endpoint_url
-    session.close()
 
 
 def test_json_payloads_are_plain_data() -> None:

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from soa_db._aws.cache import Cache
 from soa_db._aws.failures import NO_PARAMETER_HINT
-from soa_db._aws.json_api import JsonApi
+from soa_db._aws.json_api import call_json
+from soa_db._aws.sts import caller_identity
 from soa_db._core.refresh import Policy
-from soa_db.credentials import AwsCredentials, CallerIdentity
 from soa_db.errors import AccessDenied, ConfigurationError, ParameterNotFound, SecretMalformed
 
 if TYPE_CHECKING:
     from soa_db._aws.session import AwsSession
     from soa_db._runtime.clock import Clock
+    from soa_db.credentials import AwsCredentials, CallerIdentity
 
 __all__ = ["Backend", "Payload"]
 
@@ -39,7 +40,6 @@ class Backend:
         self.pid = os.getpid()
         self.session = session
         self._clock = clock
-        self._api = JsonApi(session, clock)
         self._lock = threading.Lock()
         self._secrets: dict[tuple[str, str], Cache[Payload]] = {}
         self.credentials = Cache("the AWS credentials", self._credentials, policy=_CREDENTIALS, clock=clock)
@@ -68,7 +68,7 @@ class Backend:
 
     def _read_secret(self, secret_id: str, stage: str) -> Payload:
         arguments: dict[str, object] = {"SecretId": secret_id, "VersionStage": stage}
-        answer = self._api.call("secretsmanager", "GetSecretValue", arguments, resource=secret_id)
+        answer = call_json(self.session.http, "secretsmanager", "GetSecretValue", arguments, resource=secret_id)
         return payload(answer.get("SecretString"), secret_id)
 
     def parameters(self, names: Iterable[str]) -> dict[str, str]:
@@ -92,7 +92,7 @@ class Backend:
     def _batch(self, names: tuple[str, ...]) -> dict[str, str]:
         arguments: dict[str, object] = {"Names": names, "WithDecryption": True}
         try:
-            answer = self._api.call("ssm", "GetParameters", arguments, resource=", ".join(names))
+            answer = call_json(self.session.http, "ssm", "GetParameters", arguments, resource=", ".join(names))
         except AccessDenied:
             # The batch is denied as a whole, also to those who may ssm:GetParameter each name; so ask one by one,
             # and let that error tell which one is denied.
@@ -106,19 +106,18 @@ class Backend:
 
     def _single(self, name: str) -> str | None:
         try:
-            answer = self._api.call("ssm", "GetParameter", {"Name": name, "WithDecryption": True}, resource=name)
+            arguments: dict[str, object] = {"Name": name, "WithDecryption": True}
+            answer = call_json(self.session.http, "ssm", "GetParameter", arguments, resource=name)
         except ParameterNotFound:
             return None
         return str(answer.get("Parameter", {}).get("Value", ""))
 
     def caller_identity(self) -> CallerIdentity:
         """Ask STS who is asking."""
-        answer = self.session.call("sts", "get_caller_identity", {})
-        return CallerIdentity(str(answer["Account"]), str(answer["Arn"]))
+        return caller_identity(self.session.http)
 
     def close(self) -> None:
         """Close every connection to AWS."""
-        self._api.close()
         self.session.close()
 
 

@@ -1,14 +1,16 @@
 """What AWS and botocore answer when something is wrong, as our typed errors.
 
 Error codes: "Common Errors" in the API reference of each service. Messages of AWS are quoted except where they can
-hold secrets: those about signatures repeat the canonical request, session token included.
+hold secrets: those about signatures repeat the canonical request, session token included, and those of STS can repeat
+the external id.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from botocore import exceptions as boto
 
@@ -21,7 +23,9 @@ from soa_db.errors import (
     SoaDbError,
 )
 
-__all__ = ["NO_PARAMETER_HINT", "Answer", "Kind", "classify", "describe", "translate"]
+__all__ = ["NO_PARAMETER_HINT", "Answer", "Kind", "classify", "describe", "translate", "typed"]
+
+T = TypeVar("T")
 
 NO_PARAMETER_HINT = "check environment and region; the account's infrastructure, or `soa-db local up`, writes it"
 
@@ -112,12 +116,13 @@ def describe(answer: Answer, *, action: str, resource: str, region: str, server_
         region: where.
         server_date: the ``Date`` header of the answer, which tells about clocks.
     """
-    said = " ".join(answer.message.split())[:400]
+    said = _quotable(answer.message, action)
+    code = answer.code or f"HTTP status {answer.status}"
     error: type[SoaDbError] = CredentialError
     match classify(answer):
         case Kind.DENIED:
             error = AccessDenied
-            text = f"AWS denies {action} on {resource or 'this account'}: {said or answer.code}"
+            text = f"AWS denies {action} on {resource or 'this account'}: {said or code}"
             hint = "give the caller this right, e.g. with `soa-db policy --apply` for a service's own role"
         case Kind.EXPIRED:
             text = "the AWS session of these credentials has expired"
@@ -143,9 +148,51 @@ def describe(answer: Answer, *, action: str, resource: str, region: str, server_
             error, text = SecretNotFound, f"the secret {resource} is marked for deletion"
             hint = "restore it (`aws secretsmanager restore-secret`), or provision anew when its time is over"
         case _:
-            text = f"AWS refuses {action}: {answer.code}: {said}"
+            text = f"AWS refuses {action}: {code}{said and f': {said}'}"
             hint = "check the names and ids that were given"
     return error(text, hint=hint, action=action, resource=resource, region=region)
+
+
+# Who was denied what, the one sentence of STS that cannot hold an external id.
+_STS_DENIAL = re.compile(r"User: \S+ is not authorized to perform: sts:\w+(?: on resource: \S+)?")
+
+
+def _quotable(message: str, action: str) -> str:
+    said = " ".join(message.split())[:400]
+    if not action.startswith("sts:"):
+        return said
+    denial = _STS_DENIAL.match(said)
+    return denial.group() if denial else ""
+
+
+def typed(call: Callable[[], T], *, action: str = "", resource: str = "", region: str = "") -> T:
+    """Return what ``call`` returns, with our errors for botocore's and for those of the sources of credentials.
+
+    A source is a program, a file, a server of somebody's, and botocore lets what goes wrong there through as it is.
+    """
+    try:
+        return call()
+    except SoaDbError:
+        raise
+    except (boto.BotoCoreError, boto.ClientError, OSError, RuntimeError, ValueError, LookupError) as error:
+        failure = translate(error, action=action, resource=resource, region=region)
+        cause = error if _is_harmless(error) else None
+    # Not within the handler: there the error would become the context of ours, and be shown with it.
+    raise failure from cause
+
+
+def _is_harmless(error: Exception) -> bool:
+    """Whether the words of an error hold no secret, as far as anybody knows."""
+    match error:
+        case boto.ClientError():
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            return (
+                not error.operation_name.startswith("AssumeRole") and _KINDS.get(code) is not Kind.INVALID_CREDENTIALS
+            )
+        case boto.BotoCoreError():
+            return not isinstance(error, boto.ParamValidationError)
+        case _:
+            return not isinstance(error, ValueError)  # a decoding error holds its document
 
 
 def translate(error: Exception, *, action: str = "", resource: str = "", region: str = "") -> SoaDbError:
@@ -177,14 +224,29 @@ def translate(error: Exception, *, action: str = "", resource: str = "", region:
             kind, text = ConfigurationError, f"the AWS region is missing or not one: {error}"
             hint = "give region=, AWS_REGION or a profile with a region"
         case boto.ParamValidationError():
-            # Its text quotes values, and those can hold a secret; so callers do not chain it either.
+            # Its text quotes values, and those can hold a secret.
             report = str(error.kwargs.get("report", ""))
             names = sorted(set(re.findall(r'parameter (?:in [^:]*: )?"?([\w.\[\]]+)', report)))
             kind, text = ConfigurationError, f"botocore does not accept {', '.join(names)} of {action}"
             hint = "see the operation in the botocore reference"
+        case RuntimeError() | OSError() | ValueError() | LookupError():
+            text, hint = _of_source(error)
         case _:
             text, hint = f"AWS could not be asked: {error}", "check the AWS configuration"
     return kind(text, hint=hint, action=action, resource=resource, region=region)
+
+
+def _of_source(error: Exception) -> tuple[str, str]:
+    match error:
+        case RuntimeError():  # botocore's word for credentials that have ended already when they come
+            detail, hint = (
+                str(error),
+                "see whether this machine's clock is right, and whether their source gives new ones",
+            )
+        case _:
+            detail = str(error) if isinstance(error, OSError) else type(error).__name__
+            hint = "see whether their source (process, container, file) gives what the AWS configuration promises"
+    return f"AWS credentials could not be had: {detail}", hint
 
 
 def _of_client_error(error: boto.ClientError, *, action: str, resource: str, region: str) -> SoaDbError:

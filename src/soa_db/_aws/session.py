@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 from botocore.credentials import CredentialProvider, CredentialResolver, DeferredRefreshableCredentials
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
+from botocore.exceptions import BotoCoreError, NoCredentialsError
 from botocore.loaders import Loader, create_loader
 from botocore.session import Session
 
-from soa_db._aws.failures import translate
+from soa_db._aws.endpoints import Endpoint, find_endpoint
+from soa_db._aws.failures import translate, typed
+from soa_db._aws.http import USER_AGENT, SignedHttp
+from soa_db._aws.sts import assume_role
 from soa_db._runtime.imports import no_collection
-from soa_db._version import __version__
 from soa_db.credentials import AwsCredentials
 from soa_db.errors import ConfigurationError
 from soa_db.names import DEFAULT_REGION
@@ -24,9 +26,10 @@ from soa_db.names import DEFAULT_REGION
 if TYPE_CHECKING:
     from botocore.client import BaseClient
 
-__all__ = ["USER_AGENT", "AwsSession"]
+    from soa_db._runtime.clock import Clock
 
-USER_AGENT = f"soa-db/{__version__}"
+__all__ = ["AwsSession"]
+
 # Parameters of API calls that name what a call is about; never one that holds a secret.
 _RESOURCES = ("SecretId", "Name", "Names", "RoleArn", "RoleName", "UserId", "UserGroupId", "DBInstanceIdentifier")
 
@@ -60,7 +63,11 @@ class AwsSession:
         role_arn: role to assume.
         external_id: external id that the role's trust policy may demand.
         endpoint_url: endpoint of every service.
+        clock: the clocks.
         source: whose credentials assume the role; those of the process or profile when left out.
+
+    Attributes:
+        http: the calls that need no botocore client.
     """
 
     def __init__(
@@ -71,9 +78,9 @@ class AwsSession:
         role_arn: str | None,
         external_id: str | None,
         endpoint_url: str | None,
+        clock: Clock,
         source: AwsSession | None = None,
     ) -> None:
-        self._source = source
         self._region = region
         self._profile = profile
         self._role_arn = role_arn
@@ -81,18 +88,25 @@ class AwsSession:
         self._endpoint_url = endpoint_url
         self._lock = threading.RLock()
         self._session: Session | None = None
+        self._given: AwsCredentials | None = None
         self._clients: dict[str, BaseClient] = {}
+        self.http = SignedHttp(self, clock)
+        # Who assumes the role is a principal of its own: when its credentials have expired, those are renewed, not the
+        # role's, which are being made at that moment.
+        self._own_base = None
+        if role_arn is not None and source is None:
+            self._own_base = AwsSession(
+                region=region, profile=profile, role_arn=None, external_id=None, endpoint_url=endpoint_url, clock=clock
+            )
+        self._base = source or self._own_base
 
     def botocore(self) -> Session:
         """Return the session whose credentials are the target's; raises ConfigurationError for a bad profile."""
         with self._lock:
             if self._session is None:
                 session = self._new()
-                if self._role_arn is not None:
-                    provider = _RoleProvider(
-                        partial(self._assume_role, self._source.botocore() if self._source else session)
-                    )
-                    session = self._new()
+                if self._base is not None:
+                    provider = _RoleProvider(self._assume_role)
                     session.register_component("credential_provider", CredentialResolver([provider]))
                 self._session = session
             return self._session
@@ -118,49 +132,42 @@ class AwsSession:
     def credentials(self) -> AwsCredentials:
         """Return the credentials to sign with now; botocore resolves and renews them, once for all threads."""
         session = self.botocore()
-        try:
-            with self._lock:
-                found = session.get_credentials()
-            if found is None:
-                raise NoCredentialsError
-            frozen = found.get_frozen_credentials()
-        except (BotoCoreError, ClientError) as error:
-            raise translate(error, resource=self._role_arn or "") from error
-        if not frozen.access_key or not frozen.secret_key:
-            raise translate(NoCredentialsError())
+        given = typed(lambda: self._resolve(session), resource=self._role_arn or "")
+        with self._lock:
+            if self._session is session:
+                self._given = given
+        return given
+
+    def _resolve(self, session: Session) -> AwsCredentials:
+        with self._lock:
+            found = session.get_credentials()
+        frozen = found and found.get_frozen_credentials()
+        if not frozen or not frozen.access_key or not frozen.secret_key:
+            raise NoCredentialsError
         # botocore offers no public reading of when temporary credentials end; tests/unit holds it to this name.
         end = getattr(found, "_expiry_time", None)
         ends_at = float("inf") if end is None else float(end.timestamp())
         return AwsCredentials(frozen.access_key, frozen.secret_key, frozen.token, ends_at)
 
-    def forget_credentials(self) -> None:
-        """Resolve the credentials anew when next needed: AWS says these have expired."""
+    def forget_credentials(self, refused: AwsCredentials | None = None) -> None:
+        """Resolve the credentials anew when next needed.
+
+        Args:
+            refused: the ones AWS says have expired; nothing is done when others have been resolved since. When left
+                out, those that assume a role are resolved anew too.
+        """
         with self._lock:
+            if refused is not None and refused != self._given:
+                return
             # Dropped, not closed: others may be using them.
             self._clients.clear()
-            self._session = None
+            self._session = self._given = None
+        if refused is None and self._base is not None:
+            self._base.forget_credentials()
 
-    def _assume_role(self, base: Session) -> dict[str, str]:
-        """Ask STS for credentials of the role, in the form botocore's refreshing credentials want."""
-        role = str(self._role_arn)
-        arguments = {"RoleArn": role, "RoleSessionName": "soa-db"}
-        if self._external_id is not None:
-            arguments["ExternalId"] = self._external_id
-        client = self._create(base, "sts")
-        try:
-            answer = client.assume_role(**arguments)["Credentials"]
-        except ParamValidationError as error:
-            raise translate(error, action="sts:AssumeRole") from None
-        except (BotoCoreError, ClientError) as error:
-            raise translate(error, action="sts:AssumeRole", resource=role, region=self.region()) from error
-        finally:
-            client.close()
-        return {
-            "access_key": answer["AccessKeyId"],
-            "secret_key": answer["SecretAccessKey"],
-            "token": answer["SessionToken"],
-            "expiry_time": answer["Expiration"].isoformat(),
-        }
+    def _assume_role(self) -> dict[str, str]:
+        assert self._base is not None
+        return assume_role(self._base.http, str(self._role_arn), self._external_id)
 
     def _create(self, session: Session, service: str) -> Any:
         # "standard" retries throttling with jitter and a quota; a mode the user configured stays.
@@ -174,14 +181,13 @@ class AwsSession:
 
     def client(self, service: str) -> Any:
         """Return the botocore client of a service, one for all threads."""
-        session = self.botocore()
+        # Session and client under one lock: a client of credentials forgotten meanwhile must not be kept.
         with self._lock:
             client = self._clients.get(service)
             if client is None:
-                try:
-                    client = self._clients[service] = self._create(session, service)
-                except (BotoCoreError, ValueError) as error:
-                    raise translate(error, region=self.region()) from error
+                session = self.botocore()
+                client = typed(lambda: self._create(session, service), region=self.region())
+                self._clients[service] = client
             return client
 
     def call(self, service: str, operation: str, parameters: Mapping[str, object]) -> dict[str, Any]:
@@ -191,60 +197,26 @@ class AwsSession:
         if name is None:
             raise ConfigurationError(f"{service} has no operation {operation!r}", hint="e.g. 'get_secret_value'")
         resource = next((str(parameters[key]) for key in _RESOURCES if key in parameters), "")
-        try:
-            answer: dict[str, Any] = getattr(client, operation)(**parameters)
-        except ParamValidationError as error:
-            raise translate(error, action=f"{service}:{name}") from None
-        except (BotoCoreError, ClientError) as error:
-            raise translate(error, action=f"{service}:{name}", resource=resource, region=self.region()) from error
+        answer: dict[str, Any] = typed(
+            lambda: getattr(client, operation)(**parameters),
+            action=f"{service}:{name}",
+            resource=resource,
+            region=self.region(),
+        )
         answer.pop("ResponseMetadata", None)
         return answer
 
-    def endpoint(self, service: str, config_name: str) -> str:
-        """Return the URL of a service as botocore would: argument, environment, configuration file, partition.
-
-        Args:
-            service: the host's first label, e.g. ``secretsmanager``.
-            config_name: what the configuration calls it, e.g. ``secrets_manager``.
-        """
-        if self._endpoint_url:
-            return self._endpoint_url
-        session = self.botocore()
-        if not session.get_config_variable("ignore_configured_endpoint_urls"):
-            scoped = session.get_scoped_config()
-            section = session.full_config.get("services", {}).get(scoped.get("services"), {}).get(config_name, {})
-            configured = (
-                os.environ.get(f"AWS_ENDPOINT_URL_{config_name.upper()}"),
-                os.environ.get("AWS_ENDPOINT_URL"),
-                section.get("endpoint_url"),
-                scoped.get("endpoint_url"),
-            )
-            for url in configured:
-                if url:
-                    return str(url)
-        dual = bool(session.get_config_variable("use_dualstack_endpoint"))
-        fips = "-fips" if session.get_config_variable("use_fips_endpoint") else ""
-        suffix = session.get_component("data_loader").load_data("partitions")
-        outputs = _partition(suffix["partitions"], self.region())
-        domain = outputs["dualStackDnsSuffix" if dual else "dnsSuffix"]
-        return f"https://{service}{fips}.{self.region()}.{domain}"
+    def endpoint(self, service: str) -> Endpoint:
+        """Return where a service answers: argument, environment, configuration file, botocore's rules."""
+        session, region = self.botocore(), self.region()
+        return typed(lambda: find_endpoint(session, service, region, given=self._endpoint_url), region=region)
 
     def close(self) -> None:
         """Close what is open; whoever asks again opens it again."""
+        self.http.close()
+        if self._own_base is not None:
+            self._own_base.close()
         with self._lock:
             for client in self._clients.values():
                 client.close()
             self._clients.clear()
-
-
-def _partition(partitions: list[dict[str, Any]], region: str) -> dict[str, Any]:
-    """Return the outputs of the partition a region is in: by name, by pattern, else the first (``aws``)."""
-    import re
-
-    for partition in partitions:
-        if region in partition["regions"]:
-            return dict(partition["outputs"])
-    for partition in partitions:
-        if re.match(partition["regionRegex"], region):
-            return dict(partition["outputs"])
-    return dict(partitions[0]["outputs"])

@@ -215,6 +215,7 @@ class AwsClients:
                 role_arn=self._role_arn,
                 external_id=self._external_id,
                 endpoint_url=self._endpoint_url,
+                clock=self._clock,
                 source=self._source._make().session if self._source is not None else None,
             )
             made = self._made = Backend(session, self._clock)
