@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import time
 from typing import cast
 
@@ -101,3 +102,25 @@ def test_a_collector_the_user_switched_off_stays_off() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+# Python 3.12 warns of every fork while threads run, and which run here depends on the tests before.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_forked_while_another_thread_loads_collects_garbage() -> None:
+    """That thread is not in the child, and would never switch the collector on again."""
+    with no_collection():
+        child = os.fork()
+        if not child:
+            os._exit(0 if gc.isenabled() else 1)
+        assert not gc.isenabled()
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    gc.disable()
+    try:
+        child = os.fork()
+        if not child:
+            os._exit(1 if gc.isenabled() else 0)
+    finally:
+        gc.enable()
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0

@@ -155,6 +155,22 @@ def test_a_forked_child_does_not_wait_for_its_parents_call() -> None:
     assert flights.run("k", lambda: "mine") == "mine"
 
 
+def test_two_threads_of_a_forked_child_that_both_clear_its_parents_calls_harm_no_call() -> None:
+    """The first one's call finds itself no longer noted, or another in its place, when it ends."""
+    flights: thread.Flights[str] = thread.Flights()
+    first, run_first = flights.board("k", lambda: "first")
+    flights._clear()
+    second, run_second = flights.board("k", lambda: "second")
+    assert run_first is not None
+    assert run_second is not None
+    run_first()
+    assert first.result() == "first"
+    assert flights.board("k", lambda: "third")[0] is second
+    run_second()
+    assert second.result() == "second"
+    assert flights.board("k", lambda: "third")[0] is not second
+
+
 def test_a_call_started_without_waiting_runs_in_a_named_daemon_thread() -> None:
     """So that renewal ahead is seen in a thread dump and never keeps the process alive; one at a time per key."""
     flights: _sync.SingleFlight[object] = _sync.SingleFlight()

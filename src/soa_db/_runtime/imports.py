@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 __all__ = ["no_collection"]
+
+_loading: set[object] = set()
+
+
+def _collect_again() -> None:
+    # The thread that was loading, and would have switched the collector on again, is not in the child.
+    if _loading:
+        _loading.clear()
+        gc.enable()
+
+
+os.register_at_fork(after_in_child=_collect_again)
 
 
 @contextmanager
@@ -20,8 +33,11 @@ def no_collection() -> Iterator[None]:
     if not gc.isenabled():
         yield
         return
+    mark = object()
+    _loading.add(mark)
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
+        _loading.discard(mark)

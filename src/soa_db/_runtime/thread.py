@@ -88,7 +88,9 @@ class Flights(Generic[T]):
                     return call()
                 finally:
                     with self._guard:
-                        del self._under_way[key]
+                        # In a forked child two threads may both find the parent's calls, and clear them.
+                        if self._under_way.get(key) is future:
+                            del self._under_way[key]
 
             future, run = _ready(land_after)
             self._under_way[key] = future
