@@ -164,6 +164,36 @@ async def test_a_refused_token_is_replaced_only_by_other_credentials(
     assert await settle(credentials.refresh(second)) is None
 
 
+async def test_a_refused_token_is_replaced_when_the_credentials_have_been_renewed_meanwhile(
+    aws: CountingAws, make: Make, monkeypatch: pytest.MonkeyPatch, unique_name: str
+) -> None:
+    """The cache has new ones already: renewing brings those again, and they did not sign what was refused."""
+    clients = make()
+    credentials = provide(clients, config(IamAuth(region=REGION)))
+    first = await settle(credentials.get())
+    keys = aws.create_user(ACCOUNT, f"{unique_name}-new")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", keys.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", keys.secret_key)
+    await settle(clients.credentials(force=True))
+    second = await settle(credentials.refresh(first))
+    assert keys.access_key in second.secret
+    assert await settle(credentials.refresh(second)) is None
+
+
+async def test_a_refused_token_is_not_replaced_by_one_that_has_ended(aws: CountingAws, make: Make) -> None:
+    """What another minted meanwhile may be past its time as well."""
+    now, start = [1000.0], time.time()
+    clock = Clock(monotonic=lambda: now[0], wall=lambda: start + now[0] - 1000.0)
+    credentials = provide(make(), config(IamAuth(region=REGION)), clock=clock)
+    first = await settle(credentials.get())
+    now[0] += 840
+    second = await settle(credentials.get())
+    now[0] += 840
+    third = await settle(credentials.refresh(first))
+    assert third.secret not in {first.secret, second.secret}
+    assert third.expires_at == now[0] + 840
+
+
 async def test_without_clients_of_the_caller_the_configs_target_is_asked(aws: CountingAws, unique_name: str) -> None:
     """The config carries where and as whom."""
     aws.put_secret(ACCOUNT, unique_name, {"password": "p"})

@@ -152,6 +152,29 @@ def test_forcing_too_often_gives_what_the_last_time_gave() -> None:
     assert look(source)[1] == 4
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_an_older_fetch_brings_does_not_replace_what_was_forced_after_it_began(fails: bool) -> None:
+    """A slow read ends after the forced one: it may bring the very password that was refused."""
+    source = Source()
+
+    def slow() -> tuple[int, float]:
+        source.cache._fetch = source.fetch
+        source.now += 1
+        assert source.cache.force() == 1
+        if fails:
+            raise SecretNotFound("gone")
+        return 0, math.inf
+
+    source.cache._fetch = slow
+    if fails:
+        with pytest.raises(SecretNotFound):
+            source.cache.fill()
+    else:
+        assert source.cache.fill() == 1
+    assert look(source)[1] == 1
+    assert [source.cache.force() for _ in range(4)] == [2, 3, 4, 4]
+
+
 def test_forcing_from_several_threads_respects_the_limit() -> None:
     """The allowance is taken under a lock."""
     source = Source()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from soa_db._runtime.clock import Clock
@@ -140,6 +141,19 @@ class AsyncSecretCredentials:
         return Credentials(user, found.password, source=self._secret_id)
 
 
+@dataclass(frozen=True, slots=True)
+class _Minted:
+    """A token, the AWS credentials that signed it, and how far the two clocks were apart then."""
+
+    token: Credentials
+    signed_by: AwsCredentials
+    apart: float
+
+    def is_good(self, monotonic: float, wall: float) -> bool:
+        """Whether it may be used at these times."""
+        return monotonic < self.token.expires_at and abs(wall - monotonic - self.apart) < _CLOCK_DRIFT
+
+
 class AsyncIamCredentials:
     """RDS IAM tokens, minted in place from cached AWS credentials: some 0.1 ms, and nothing is asked of AWS.
 
@@ -168,15 +182,13 @@ class AsyncIamCredentials:
         self._user = user
         self._aws = aws
         self._clock = clock or Clock()
-        self._minted: Credentials | None = None
-        self._signed_by: AwsCredentials | None = None
-        self._signed_when_apart = 0.0
+        self._minted: _Minted | None = None
 
     async def get(self) -> Credentials:
         """Return a token that is good for a new connection now."""
         minted = self._minted
-        if minted is not None and self._is_good(minted, self._clock.monotonic(), self._clock.wall()):
-            return minted
+        if minted is not None and minted.is_good(self._clock.monotonic(), self._clock.wall()):
+            return minted.token
         return await self._mint()
 
     async def refresh(self, rejected: Credentials) -> Credentials | None:
@@ -186,14 +198,17 @@ class AsyncIamCredentials:
         credentials that signed it were revoked.
         """
         minted = self._minted
-        if minted is not None and minted.secret != rejected.secret:
-            return minted
-        before = await self._aws.credentials()
-        try:
-            renewed = await self._aws.credentials(force=True)
-        except CredentialError:
-            return None
-        return None if renewed == before else await self._mint()
+        if minted is not None and minted.token.secret != rejected.secret:
+            return await self.get()
+        current = await self._aws.credentials()
+        if minted is not None and current == minted.signed_by:
+            try:
+                current = await self._aws.credentials(force=True)
+            except CredentialError:
+                return None
+            if current == minted.signed_by:
+                return None
+        return await self._mint()
 
     async def _mint(self) -> Credentials:
         credentials = await self._aws.credentials()
@@ -203,16 +218,12 @@ class AsyncIamCredentials:
         # Both clocks before signing: a pause after it shortens the token's use and never lengthens it.
         monotonic, wall = self._clock.monotonic(), self._clock.wall()
         minted = self._minted
-        if minted is not None and self._signed_by == credentials and self._is_good(minted, monotonic, wall):
+        if minted is not None and minted.signed_by == credentials and minted.is_good(monotonic, wall):
             # One of the many who waited for the AWS credentials has signed with them: a token for each would hold
             # up the event loop.
-            return minted
-        token = rds_token(credentials, host=self._host, port=self._port, user=self._user, region=self._region, now=wall)
+            return minted.token
+        text = rds_token(credentials, host=self._host, port=self._port, user=self._user, region=self._region, now=wall)
         left = min(RDS_TOKEN_SECONDS, credentials.expires_at - wall) - _TOKEN_MARGIN
-        self._signed_by, self._signed_when_apart = credentials, wall - monotonic
-        minted = self._minted = Credentials(self._user, token, expires_at=monotonic + left, source="rds-iam")
-        return minted
-
-    def _is_good(self, minted: Credentials, monotonic: float, wall: float) -> bool:
-        drift = abs(wall - monotonic - self._signed_when_apart)
-        return monotonic < minted.expires_at and drift < _CLOCK_DRIFT
+        token = Credentials(self._user, text, expires_at=monotonic + left, source="rds-iam")
+        self._minted = _Minted(token, credentials, wall - monotonic)
+        return token

@@ -63,11 +63,21 @@ class Cache(Generic[T]):
         try:
             value, ends_at = self._fetch()
         except Exception as error:
-            self._error = error
+            with self._guard:
+                if not self._has_later_than(started):
+                    self._error = error
             raise
         held = hold(value, now=started, policy=self._policy, rng=self._rng, ends_at=ends_at)
-        self._held, self._error = held, None
-        return held.value
+        with self._guard:
+            if self._held is not None and self._has_later_than(started):
+                # A fetch that was forced after this one began has ended before it. What this one brings may be the
+                # very value that was refused.
+                return self._held.value
+            self._held, self._error = held, None
+        return value
+
+    def _has_later_than(self, started: float) -> bool:
+        return self._held is not None and self._held.fetched_at > started
 
     def fill_unless_held(self) -> T:
         """Fetch, unless somebody has done so since the caller looked."""
@@ -93,10 +103,11 @@ class Cache(Generic[T]):
         with self._guard:
             left = take(self._allowance, now=self._clock.monotonic(), policy=self._policy)
             self._allowance = left or self._allowance
-        if left is None and self._error is not None:
-            raise self._error.with_traceback(None)
-        if left is None and self._held is not None:
-            return self._held.value
+            error, held = self._error, self._held
+        if left is None and error is not None:
+            raise error.with_traceback(None)
+        if left is None and held is not None:
+            return held.value
         if before is not None:
             before()
         return self.fill()
