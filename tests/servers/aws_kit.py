@@ -25,6 +25,10 @@ class CountingAws(EmulatedAws):
         self.faults: list[tuple[int, str]] = []
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        return self.answer(environ, start_response)
+
+    def answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer one call; a method of its own so that a test may stand before it."""
         self.seen[str(environ.get("HTTP_X_AMZ_TARGET", "query")).rpartition(".")[2]] += 1
         if not self.faults:
             return super().__call__(environ, start_response)

@@ -11,7 +11,14 @@ from tests.servers.aws_kit import ACCOUNT, REGION, CountingAws, settle
 from soa_db import Dial, IamAuth, PoolConfig, PostgresConfig, SecretAuth, SessionConfig, TlsConfig
 from soa_db.aws import AsyncAwsClients, AwsClients
 from soa_db.config import AwsTarget
-from soa_db.errors import ConfigurationError, ParameterNotFound, SecretMalformed, SecretNotFound, SoaDbError
+from soa_db.errors import (
+    ConfigurationError,
+    CredentialError,
+    ParameterNotFound,
+    SecretMalformed,
+    SecretNotFound,
+    SoaDbError,
+)
 from soa_db.postgres import aload_postgres_config_from_aws, load_postgres_config_from_aws
 
 HOST = "db.example"
@@ -254,3 +261,50 @@ async def test_what_is_missing_in_aws_is_named(aws: CountingAws, load: Load, uni
         await settle(load(env="mirror", service=f"a-{unique_name}", region="eu-west-1"))
     assert isinstance(caught.value, SoaDbError)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("when", [(nth, times) for nth in (1, 2, 3) for times in (1, 2, 3)])
+async def test_a_load_that_is_throttled_half_way_goes_on_or_names_the_call(
+    aws: CountingAws, load: Load, service: str, monkeypatch: pytest.MonkeyPatch, when: tuple[int, int]
+) -> None:
+    """Parameters in two batches, then a secret: what was read already is not asked for again."""
+    nth, times = when
+    waits: list[float] = []
+    monkeypatch.setattr("soa_db._aws.http.time.sleep", waits.append)
+    secret_id = f"dev/postgres-shared/{service}/app"
+    aws.put_secret(ACCOUNT, secret_id, PAYLOAD)
+    names = [f"/{service}/{number}" for number in range(12)]
+    aws.put_parameters(ACCOUNT, dict.fromkeys(names, "v"))
+    blocking = load is load_postgres_config_from_aws
+    clients = AwsClients() if blocking else AsyncAwsClients()
+    calls = 0
+
+    def throttle(environ: dict[str, Any], start_response: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if nth <= calls < nth + times:
+            aws.fail("ThrottlingException", message="Rate exceeded")
+        return plain_call(environ, start_response)
+
+    plain_call = aws.answer
+    monkeypatch.setattr(aws, "answer", throttle)
+
+    async def work() -> PostgresConfig:
+        assert await settle(clients.parameters(names)) == dict.fromkeys(names, "v")
+        config: PostgresConfig = await settle(load(env="dev", service=service, aws=clients))
+        return config
+
+    aws.seen.clear()
+    if times < 3:
+        assert (await work()).host == HOST
+        assert len(waits) == times
+        assert aws.seen.total() == 3 + times
+    else:
+        with pytest.raises(CredentialError, match="throttles") as caught:
+            await work()
+        action = "secretsmanager:GetSecretValue" if nth == 3 else "ssm:GetParameters"
+        resource = {1: ", ".join(names[:10]), 2: ", ".join(names[10:]), 3: secret_id}[nth]
+        assert (caught.value.context["action"], caught.value.context["resource"]) == (action, resource)
+        assert aws.seen.total() == nth + 2
+        assert (await work()).host == HOST  # the same clients, once AWS lets them
+    await settle(clients.close())
