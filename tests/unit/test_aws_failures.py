@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
+
 import pytest
 from botocore import exceptions as boto
 
-from soa_db._aws.failures import Answer, Kind, classify, describe, translate
+from soa_db._aws.failures import Answer, Kind, classify, describe, translate, typed
 from soa_db.errors import (
     AccessDenied,
     ConfigurationError,
@@ -40,6 +42,8 @@ GET_SECRET = "secretsmanager:GetSecretValue"
             "restore-secret",
         ),
         (Answer(400, "ValidationException", "bad name"), Kind.OTHER, CredentialError, "bad name"),
+        (Answer(407, "", ""), Kind.OTHER, CredentialError, "HTTPS_PROXY"),
+        (Answer(302, "", ""), Kind.OTHER, CredentialError, "HTTP status 302"),
     ],
 )
 def test_an_error_answer(answer: Answer, kind: Kind, error: type[SoaDbError], words: str) -> None:
@@ -76,10 +80,39 @@ def test_an_answer_cannot_forge_lines() -> None:
     assert len(found.message) < 500
 
 
-def client_error(code: str, operation: str) -> boto.ClientError:
+def test_of_sts_only_who_was_denied_what_is_quoted() -> None:
+    """Also when botocore asked it, for a profile that assumes a role."""
+    said = "User: arn:aws:iam::1:user/me is not authorized to perform: sts:AssumeRole on resource: arn:r with canary"
+    for message, quoted in ((said, said.removesuffix(" with canary")), ("Value 'canary' at 'externalId'", "")):
+        found = describe(Answer(400, "ValidationError", message), action="sts:AssumeRole", resource="r", region="w")
+        assert found.message == f"AWS refuses sts:AssumeRole: ValidationError{quoted and ': '}{quoted}"
+    raised = client_error("ValidationError", "AssumeRole", "Value 'canary' at 'externalId'")
+
+    def ask() -> None:
+        raise raised
+
+    with pytest.raises(CredentialError) as caught:
+        typed(ask, action=GET_SECRET)
+    assert caught.value.context["action"] == "sts:AssumeRole"
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_harmless_cause_is_kept() -> None:
+    """Whoever looks for what botocore said finds it."""
+    raised = client_error("AccessDenied", "GetSecretValue")
+
+    def ask() -> None:
+        raise raised
+
+    with pytest.raises(AccessDenied) as caught:
+        typed(ask, action=GET_SECRET)
+    assert caught.value.__cause__ is raised
+
+
+def client_error(code: str, operation: str, message: str = "because") -> boto.ClientError:
     """What a botocore client raises."""
     response = {
-        "Error": {"Code": code, "Message": "because"},
+        "Error": {"Code": code, "Message": message},
         "ResponseMetadata": {"HTTPStatusCode": 400, "HTTPHeaders": {"date": "Mon, 01 Jan 2029"}},
     }
     return boto.ClientError(response, operation)  # type: ignore[arg-type]  # the stubs want more metadata

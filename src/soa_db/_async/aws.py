@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -157,7 +158,12 @@ class AsyncAwsClients:
         if force:
             found: AwsCredentials = await self._flights.run("new credentials", backend.renew_credentials)
             return found
-        return await self._read("credentials", backend.credentials)
+        held = await self._read("credentials", backend.credentials)
+        if held.expires_at > self._clock.wall():
+            return held
+        # Caches go by the monotonic clock, which stands still while a machine is suspended; AWS goes by the wall clock.
+        again: AwsCredentials = await self._flights.run("expired credentials", backend.credentials.fill)
+        return again
 
     async def caller_identity(self) -> CallerIdentity:
         """Ask AWS who is asking: account and ARN."""
@@ -196,11 +202,13 @@ class AsyncAwsClients:
         # A forked child may share neither sockets nor locks with its parent.
         if made is not None and made.pid == os.getpid():
             return made
-        make: Callable[[], Backend] = self._make
+        # In a flight of the source's own: it and its roles, asked at once, must not each make one.
+        source = None if self._source is None else await self._source._backend()  # noqa: SLF001 - another of this class
+        make: Callable[[], Backend] = partial(self._make, source)
         backend: Backend = await self._flights.run("backend", make)
         return backend
 
-    def _make(self) -> Backend:
+    def _make(self, source: Backend | None) -> Backend:
         with no_collection():
             from soa_db._aws.backend import Backend
             from soa_db._aws.session import AwsSession
@@ -214,7 +222,7 @@ class AsyncAwsClients:
                 external_id=self._external_id,
                 endpoint_url=self._endpoint_url,
                 clock=self._clock,
-                source=self._source._make().session if self._source is not None else None,
+                source=None if source is None else source.session,
             )
             made = self._made = Backend(session, self._clock)
         return made

@@ -93,7 +93,10 @@ class Backend:
         arguments: dict[str, object] = {"Names": names, "WithDecryption": True}
         try:
             answer = call_json(self.session.http, "ssm", "GetParameters", arguments, resource=", ".join(names))
-        except AccessDenied:
+        except AccessDenied as error:
+            if error.context.get("action") != "ssm:GetParameters":
+                # The role was refused: no other call is made as it either.
+                raise
             # The batch is denied as a whole, also to those who may ssm:GetParameter each name; so ask one by one,
             # and let that error tell which one is denied.
             return {name: value for name in names if (value := self._single(name)) is not None}

@@ -147,6 +147,9 @@ def describe(answer: Answer, *, action: str, resource: str, region: str, server_
         case Kind.DELETED:
             error, text = SecretNotFound, f"the secret {resource} is marked for deletion"
             hint = "restore it (`aws secretsmanager restore-secret`), or provision anew when its time is over"
+        case _ if answer.status == 407:
+            text = f"the proxy on the way to AWS wants a user and password for {action}"
+            hint = "give them in HTTPS_PROXY, or HTTP_PROXY for plain HTTP: http://<user>:<password>@<host>:<port>"
         case _:
             text = f"AWS refuses {action}: {code}{said and f': {said}'}"
             hint = "check the names and ids that were given"
