@@ -215,7 +215,7 @@ async def test_a_role_and_its_source_asked_at_once_make_the_source_once(
 
     def counted(self: AwsSession, **arguments: object) -> None:
         made.append(self)
-        time.sleep(0)
+        threading.Event().wait(0.05)  # long enough for all to come
         original(self, **arguments)  # type: ignore[arg-type]  # passed on as they come
 
     monkeypatch.setattr(AwsSession, "__init__", counted)

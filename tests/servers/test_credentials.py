@@ -175,6 +175,7 @@ async def test_a_refused_token_is_replaced_when_the_credentials_have_been_renewe
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", keys.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", keys.secret_key)
     await settle(clients.credentials(force=True))
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")  # and nothing is resolved for it
     second = await settle(credentials.refresh(first))
     assert keys.access_key in second.secret
     assert await settle(credentials.refresh(second)) is None
