@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from soa_db.local.aws import ALLOW_ALL, EmulatedAws
@@ -144,9 +147,10 @@ def test_a_batch_gives_what_is_allowed_and_tells_what_is_not(
     assert [(item["SecretId"], item["ErrorCode"]) for item in answer["Errors"]] == [(names[1], "AccessDeniedException")]
     alone = secrets.batch_get_secret_value(SecretIdList=names[1:])
     assert (alone["SecretValues"], len(alone["Errors"])) == ([], 1)
-    assert refusal(lambda: secrets.batch_get_secret_value(Filters=[{"Key": "all", "Values": ["dev"]}]))[0] == (
-        "InvalidParameterException"
-    )
+    found = [{"Key": "name", "Values": ["dev"]}]
+    for beside in ({}, {"SecretIdList": names[1:]}, {"SecretIdList": ["none"]}):
+        code, _, _ = refusal(partial(secrets.batch_get_secret_value, Filters=found, **beside))
+        assert code == "InvalidParameterException"
 
 
 def test_without_the_right_to_batch_there_is_no_batch(
@@ -344,6 +348,40 @@ def test_a_body_of_no_sensible_length_is_not_read(aws: EmulatedAws, length: str)
         while part := raw.recv(4096):
             answer += part
     assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("action", ["AssumeRoleWithWebIdentity", "AssumeRoleWithSAML", "GetSessionToken"])
+def test_no_session_is_to_be_had_past_the_trust_policies(
+    aws: EmulatedAws, session_of: Callable[..., dict[str, Any]], action: str
+) -> None:
+    """Calls that moto answers for any role, also to somebody who may do all of STS."""
+    role = session_of(allow("sts:*", "*"))
+    body = f"Action={action}&Version=2011-06-15&RoleArn=arn:aws:iam::{PROD}:role/any&RoleSessionName=tests"
+    assert _signed(aws, role, "sts", body.encode()) == 400
+
+
+def test_a_body_too_deep_to_parse_is_malformed(aws: EmulatedAws, session_of: Callable[..., dict[str, Any]]) -> None:
+    """And no failure of the emulator's."""
+    role = session_of(allow("*", "*"))
+    target = {"X-Amz-Target": "secretsmanager.GetSecretValue"}
+    assert _signed(aws, role, "secretsmanager", b"[" * 100_000, target) == 400
+
+
+def _signed(
+    aws: EmulatedAws, keys: dict[str, Any], service: str, body: bytes, headers: dict[str, str] | None = None
+) -> int:
+    """The status with which a request is answered that no client of AWS would send, but is signed."""
+    kind = "application/x-amz-json-1.1" if headers else "application/x-www-form-urlencoded"
+    request = AWSRequest("POST", aws.endpoint + "/", data=body, headers={"Content-Type": kind, **(headers or {})})
+    credentials = Credentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
+    SigV4Auth(credentials, service, REGION).add_auth(request)
+    sent = urllib.request.Request(aws.endpoint + "/", data=body, headers=dict(request.headers), method="POST")
+    try:
+        with urllib.request.urlopen(sent, timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
 
 
 def test_a_service_that_is_not_emulated_says_so(aws: EmulatedAws, admin: UserKeys) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,7 @@ def test_a_server_is_paused_stopped_and_restarted_on_request(local_env: LocalEnv
         (b"nonsense\n", "malformed"),
         (b"\n", "malformed"),
         (b"{}\n", "malformed"),
+        (b"[" * 50_000 + b"\n", "malformed"),
         (b'{"token": "wrong", "env": "dev", "command": "kill"}\n', "refused"),
         (b'{"token": "TOKEN", "env": "moon", "command": "kill"}\n', "unknown environment"),
         (b'{"token": "TOKEN", "env": "dev", "command": "dance"}\n', "unknown command"),
@@ -297,6 +299,24 @@ def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path: Path) -> 
             act()
     assert precious.read_text() == "years of work"
     assert [path.name for path in tmp_path.iterdir()] == ["dev"]
+
+
+def test_a_folder_where_others_may_write_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands there says what is killed, deleted and, by `eval "$(soa-db local env)"`, run."""
+    environment = LocalEnvironment(tmp_path)
+    acts: list[Callable[[], object]] = [environment.up, environment.down, environment.status, environment.exports]
+    tmp_path.chmod(0o1777)
+    for act in acts:
+        with pytest.raises(ConfigurationError, match="everybody may write there"):
+            act()
+    tmp_path.chmod(0o755)
+    assert not environment.status().running
+    somebody = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: somebody)
+    for act in acts:
+        with pytest.raises(ConfigurationError, match="belongs to another user"):
+            act()
+    assert not list(tmp_path.iterdir())
 
 
 def test_down_deletes_only_what_up_made(tmp_path: Path) -> None:

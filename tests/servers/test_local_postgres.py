@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -18,7 +22,7 @@ from tests.conftest import MASTER_PASSWORD, ServerFactory
 
 from soa_db.errors import ServerUnavailable
 from soa_db.local import binaries, processes
-from soa_db.local.binaries import Binaries, copy_binaries, find_binaries
+from soa_db.local.binaries import Binaries, copy_binaries, find_binaries, server_account
 from soa_db.local.postgres import PostgresServer, ServerTls
 
 
@@ -253,6 +257,50 @@ def test_tls_of_the_server_s_own_with_client_certificates(pg_server_factory: Ser
         ) as connection,
     ):
         assert connection.pgconn.ssl_in_use
+
+
+def test_the_server_s_user_cannot_lead_our_writes_elsewhere(pg_server_factory: ServerFactory, tmp_path: Path) -> None:
+    """Links planted by whoever is nobody too: root would overwrite and give away the file they lead to."""
+    server = pg_server_factory()
+    precious = tmp_path / "precious"
+    precious.write_text("root's own")
+    precious.chmod(0o600)
+    server.stop()
+    account = server_account()
+    own: dict[str, Any] = {"user": account.uid, "group": account.gid, "extra_groups": []} if os.geteuid() == 0 else {}
+    planted: list[Path] = []
+    for folder in (server.home, server.data_directory, server.socket_directory):
+        for name in (*(path.name for path in folder.iterdir()), "pg_hba.conf.new", "programs", "server.key"):
+            command = f"{{ test ! -e {name} || mv {name} moved; }} && ln -sT {precious} {name}; rm -rf moved"
+            subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, check=False, **own)
+            planted += [folder / name] if (folder / name).is_symlink() else []
+    if own:
+        assert {path.parent for path in planted} == {server.data_directory, server.socket_directory}
+        with suppress(ServerUnavailable):
+            server.start()
+    assert precious.read_text() == "root's own"
+    assert precious.stat().st_uid == os.geteuid()
+
+
+def test_a_home_that_somebody_else_took_is_not_used(server_folder: Path, tmp_path: Path) -> None:
+    """The system's temporary folder is everybody's: after a reboot the name of ours may be a link of theirs."""
+    folder = server_folder / ("long-" * 15)
+    server = PostgresServer(folder, version=17, master_password=MASTER_PASSWORD)
+    home = server.home
+    assert home.parent == Path(tempfile.gettempdir())
+    shutil.rmtree(home)
+    theirs = tmp_path / "theirs"
+    (theirs / "data").mkdir(parents=True)
+    home.symlink_to(theirs)
+    try:
+        again = PostgresServer(folder, version=17, master_password=MASTER_PASSWORD)
+        assert again.home != home
+        mine = again.home
+        again.remove()
+        assert not mine.exists()
+        assert (theirs / "data").is_dir()
+    finally:
+        home.unlink()
 
 
 def test_a_server_never_started_has_no_port_and_nothing_to_stop(server_folder: Path) -> None:

@@ -305,6 +305,9 @@ class EmulatedAws:
         if (service, action) == ("sts", "AssumeRole"):
             self._authorise_assume_role(principal, data, context)
             return
+        if service == "sts":
+            # moto would give a session of any role, whatever its trust policy says (AssumeRoleWithWebIdentity).
+            raise _Refused("InvalidAction", 400, f"{action} is not part of the local environment")
         for access in accesses(
             service,
             action,
@@ -337,9 +340,10 @@ class EmulatedAws:
         allowed: list[str] = []
         errors: list[dict[str, str]] = []
         ids = data.get("SecretIdList")
-        if not isinstance(ids, list) or not ids:
-            # By filter, AWS decides per secret found; nothing of ours asks that way, so it is not emulated.
-            raise _Refused("InvalidParameterException", 400, "the local environment needs SecretIdList")
+        if not isinstance(ids, list) or not ids or data.get("Filters"):
+            # By filter, AWS decides per secret found; nothing of ours asks that way, so it is not emulated. With both,
+            # moto would go by the filter once no secret of the list is left.
+            raise _Refused("InvalidParameterException", 400, "the local environment needs SecretIdList, and no Filters")
         for secret_id in map(str, ids):
             try:
                 self._authorise(principal, "secretsmanager", "GetSecretValue", {"SecretId": secret_id}, region)
@@ -372,7 +376,7 @@ def _operation(request: SignedRequest, json_protocol: bool) -> tuple[str, Mappin
                 raise malformed
             return request.headers["x-amz-target"].rpartition(".")[2], data
         pairs = parse_qsl(request.body.decode(), keep_blank_values=True)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise malformed from error
     values: dict[str, object] = dict(pairs)
     # Two values of one name would let the guard check one and moto use the other.

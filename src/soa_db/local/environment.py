@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ from typing import IO, Self
 from soa_db.errors import ConfigurationError, ServerUnavailable
 from soa_db.local import processes, state
 from soa_db.local.binaries import ENVIRONMENT_VARIABLE
-from soa_db.local.postgres import remove_server
+from soa_db.local.home import remove_server
 from soa_db.local.state import ServerState
 from soa_db.names import ENVS, Env
 
@@ -104,7 +105,12 @@ class LocalEnvironment:
         return running
 
     def status(self) -> Status:
-        """What runs now."""
+        """What runs now.
+
+        Raises:
+            ConfigurationError: the folder is another user's.
+        """
+        self._refuse_what_others_may_write()
         current = state.read_state(self.directory) if self._supervised() else None
         if current is None:
             return Status(False, None, None, {}, {})
@@ -116,6 +122,7 @@ class LocalEnvironment:
 
         Raises:
             ServerUnavailable: it is not running.
+            ConfigurationError: the folder is another user's.
         """
         return dict(self._state().exports)
 
@@ -163,6 +170,7 @@ class LocalEnvironment:
 
         The supervisor's lock stays for good in a folder where one ran.
         """
+        self._refuse_what_others_may_write()
         if (self.directory / state.SUPERVISOR_LOCK).exists():
             return
         if found := [name for name in _OURS if (self.directory / name).exists()]:
@@ -171,10 +179,23 @@ class LocalEnvironment:
                 hint="choose another directory",
             )
 
+    def _refuse_what_others_may_write(self) -> None:
+        """Refuse a folder whose files another user may have put there: they say what we kill, delete and export."""
+        try:
+            status = self.directory.stat()
+        except FileNotFoundError:
+            return
+        if status.st_uid != os.geteuid() or status.st_mode & stat.S_IWOTH:
+            raise ConfigurationError(
+                f"{self.directory} belongs to another user, or everybody may write there",
+                hint="choose a directory of your own with --state-dir, or take it over (chown, chmod o-w)",
+            )
+
     def _supervised(self) -> bool:
         return state.held(self.directory / state.SUPERVISOR_LOCK)
 
     def _state(self) -> state.State:
+        self._refuse_what_others_may_write()
         current = state.read_state(self.directory) if self._supervised() else None
         if current is None:
             raise ServerUnavailable(

@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,14 +23,13 @@ from typing import Literal, Self
 from soa_db.errors import ServerUnavailable
 from soa_db.local import processes
 from soa_db.local.binaries import Binaries, copy_binaries, find_binaries, reachable, server_account
+from soa_db.local.home import DATA, SOCKET, end_leftover, give, make_home, remove_server, write
 
-__all__ = ["MASTER_USER", "PostgresServer", "ServerTls", "free_port", "remove_server"]
+__all__ = ["MASTER_USER", "PostgresServer", "ServerTls", "free_port"]
 
 MASTER_USER = "master"
-_NEAR, _POINTER = "server", "home"  # where the home is, or the file that says where else
 _LAUNCH = Path(__file__).with_name("_launch.py")
-# sockaddr_un holds 108 bytes on Linux and 104 on macOS; PostgreSQL appends "/.s.PGSQL.<port>.lock".
-_SOCKET_DIRECTORY_LIMIT = 80
+_CONFIGURATION = "postgresql.conf"
 # Below the range from which Linux takes the source ports of outgoing connections (32768 and up), so that nobody gets
 # our port while the server is down between a kill and a restart.
 _PORTS = range(15_000, 32_000)
@@ -101,8 +99,9 @@ def _quoted(value: str) -> str:
 class PostgresServer:
     """One server in one folder.
 
-    The folder holds the data, the log and the socket. When we are root, PostgreSQL runs as ``nobody``; a folder that
-    user cannot reach then only holds the name of a folder under the system's temporary one, which ``remove`` deletes.
+    The folder holds the data, the log and the socket (``soa_db.local.home``). When we are root, PostgreSQL runs as
+    ``nobody``; a folder that user cannot reach then only holds the name of a folder under the system's temporary one,
+    which ``remove`` deletes.
 
     Args:
         directory: where it lives; made when missing. Starting again in the same folder finds the same data.
@@ -172,18 +171,18 @@ class PostgresServer:
     def home(self) -> Path:
         """The folder that really holds data, log and socket."""
         if self._home is None:
-            self._home = self._make_home()
+            self._home = make_home(self.directory, self._account)
         return self._home
 
     @property
     def data_directory(self) -> Path:
         """PGDATA."""
-        return self.home / "data"
+        return self.home / DATA
 
     @property
     def socket_directory(self) -> Path:
         """Where the Unix socket is: what libpq takes as ``host``."""
-        return self.home
+        return self.home / SOCKET
 
     @property
     def log_file(self) -> Path:
@@ -231,7 +230,7 @@ class PostgresServer:
         """
         if self.is_running:
             return
-        _end_leftover(self.data_directory)
+        end_leftover(self.data_directory)
         marker = self.home / "bootstrapped"
         fresh = not marker.exists()
         if fresh:
@@ -291,36 +290,6 @@ class PostgresServer:
 
     # --- making it
 
-    def _make_home(self) -> Path:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        pointer = self.directory / _POINTER
-        if pointer.exists():
-            home = Path(pointer.read_text("utf-8"))
-            if home.is_dir():
-                return home
-        near = reachable(self.directory, self._account) and len(os.fsencode(self.directory)) <= _SOCKET_DIRECTORY_LIMIT
-        if near:
-            home = self.directory / _NEAR
-            home.mkdir(exist_ok=True)
-        else:
-            home = Path(tempfile.mkdtemp(prefix="soa-db-"))
-            # Written to the pointer before anything else happens there, so that whoever comes next can delete it.
-            pointer.write_text(str(home), "utf-8")
-        # 0700 and the server user's own: the superuser needs no password on the socket in here.
-        home.chmod(0o700)
-        self._give(home)
-        return home
-
-    def _give(self, path: Path) -> None:
-        if os.geteuid() == 0:
-            os.chown(path, self._account.uid, self._account.gid)
-
-    def _write(self, path: Path, content: str | bytes) -> None:
-        path.touch(mode=0o600)
-        path.chmod(0o600)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        self._give(path)
-
     def _command(self, program: str, *arguments: str) -> list[str]:
         if not reachable(self._binaries.directory / "postgres", self._account):
             self._binaries = copy_binaries(self._binaries, self.home / "programs")
@@ -330,6 +299,8 @@ class PostgresServer:
 
     def _initdb(self) -> None:
         shutil.rmtree(self.data_directory, ignore_errors=True)
+        self.data_directory.mkdir(mode=0o700)
+        give(self.data_directory, self._account)
         arguments = ("-D", str(self.data_directory), "-U", "postgres", "-E", "UTF8", "--locale=C", "-A", "trust")
         run = subprocess.run(  # noqa: S603 (our own arguments)
             self._command("initdb", *arguments, "--no-sync", "--no-instructions"),
@@ -344,21 +315,30 @@ class PostgresServer:
                 f"initdb of PostgreSQL {self.version} failed in {self.data_directory}: {run.stderr.strip()}",
                 hint=f"tried {self._binaries.program('initdb')} as user {self._account.name}",
             )
-        with (self.data_directory / "postgresql.conf").open("a", encoding="utf-8") as file:
-            file.write("include 'soa_db.conf'\n")
 
     def _write_configuration(self) -> None:
-        settings = {**_SETTINGS, "unix_socket_directories": str(self.socket_directory), **self.settings}
+        settings = {
+            **_SETTINGS,
+            "unix_socket_directories": str(self.socket_directory),
+            "hba_file": str(self.home / "pg_hba.conf"),
+            **self.settings,
+        }
+        files = {"pg_hba.conf": "\n".join((*self.hba, ""))}
         if self.tls is not None:
-            self._write(self.data_directory / "server.crt", self.tls.cert_pem)
-            self._write(self.data_directory / "server.key", self.tls.key_pem)
-            settings |= {"ssl": "on", "ssl_cert_file": "server.crt", "ssl_key_file": "server.key"}
-            if self.tls.client_ca_pem is not None:
-                self._write(self.data_directory / "client-ca.crt", self.tls.client_ca_pem)
-                settings["ssl_ca_file"] = "client-ca.crt"
-        lines = "".join(f"{name} = {_quoted(value)}\n" for name, value in settings.items())
-        self._write(self.data_directory / "soa_db.conf", lines)
-        self._write(self.data_directory / "pg_hba.conf", "\n".join((*self.hba, "")))
+            settings |= {"ssl": "on"}
+            for setting, name, pem in (
+                ("ssl_cert_file", "server.crt", self.tls.cert_pem),
+                ("ssl_key_file", "server.key", self.tls.key_pem),
+                ("ssl_ca_file", "client-ca.crt", self.tls.client_ca_pem),
+            ):
+                if pem is not None:
+                    settings[setting] = str(self.home / name)
+                    files[name] = pem.decode()
+        # What initdb found out about this machine stays; ours comes after it.
+        lines = {"include": str(self.data_directory / "postgresql.conf"), **settings}
+        files[_CONFIGURATION] = "".join(f"{name} = {_quoted(value)}\n" for name, value in lines.items())
+        for name, content in files.items():
+            write(self.home / name, content, self._account)
 
     def _start_process(self, deadline: float) -> None:
         for attempt in range(1, 11):
@@ -381,7 +361,11 @@ class PostgresServer:
         status.unlink(missing_ok=True)
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 (our own arguments)
-                self._command("postgres", "-D", str(self.data_directory), "-p", str(port)),
+                self._command(
+                    "postgres",
+                    *("-D", str(self.data_directory), "-p", str(port)),
+                    *("-c", f"config_file={self.home / _CONFIGURATION}"),
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -429,26 +413,6 @@ class PostgresServer:
                         sql.Identifier(MASTER_USER)
                     )
                 )
-
-
-def remove_server(directory: Path) -> None:
-    """Delete the folder of a server, and its home elsewhere, killing the server if it was left running in it."""
-    pointer = directory / _POINTER
-    home = Path(pointer.read_text("utf-8")) if pointer.exists() else directory / _NEAR
-    _end_leftover(home / "data")
-    shutil.rmtree(home, ignore_errors=True)
-    shutil.rmtree(directory, ignore_errors=True)
-
-
-def _end_leftover(data_directory: Path) -> None:
-    """Kill a postmaster that still runs in a data folder because whoever started it was killed."""
-    try:
-        pid = int((data_directory / "postmaster.pid").read_text("utf-8").split("\n", 1)[0])
-    except (OSError, ValueError):
-        return
-    # The pid may be another's by now: a postmaster of ours names its data folder.
-    if pid > 0 and str(data_directory) in processes.command_line(pid):
-        processes.kill_tree(pid)
 
 
 def _ready(status: Path) -> bool:

@@ -14,8 +14,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from soa_db.names import Env
@@ -113,8 +114,9 @@ def lock(path: Path, *, wait: bool) -> Iterator[bool]:
 
     Without ``wait`` it still tries for a second: somebody may be looking (``held``) at this very moment.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    # Whatever the umask: who may write here could lead us, and whoever evaluates our exports, anywhere.
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    with _opened(path) as file:
         for remaining in range(50, -1, -1):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -131,9 +133,14 @@ def held(path: Path) -> bool:
     """Whether somebody holds the lock now; those who only look do not see each other."""
     if not path.exists():
         return False
-    with path.open("a") as file:
+    with _opened(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
     return False
+
+
+def _opened(path: Path) -> IO[str]:
+    # For its owner alone: a lock can be held by whoever may read the file (flock(2)).
+    return open(path, "a", encoding="utf-8", opener=partial(os.open, mode=0o600))

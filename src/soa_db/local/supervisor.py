@@ -207,7 +207,7 @@ class _Supervisor:
                 answer = {"pid": self.runners[env].server.pid}
         except SoaDbError as error:
             answer = {"error": str(error)}
-        except (ValueError, KeyError, TypeError, OSError):
+        except (ValueError, KeyError, TypeError, OSError, RecursionError):
             answer = {"error": "malformed"}
         with suppress(OSError):
             writer.write(json.dumps(answer).encode() + b"\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import stat
 import threading
 from pathlib import Path
@@ -46,6 +47,15 @@ def test_a_lock_is_held_once(tmp_path: Path) -> None:
     """Whoever does not wait is told."""
     path = tmp_path / "deep" / "lock"
     assert not held(path)
+    before = os.umask(0)
+    try:
+        with lock(path, wait=True):
+            pass
+    finally:
+        os.umask(before)
+    # Whoever may read it can hold it, and keep everybody else waiting.
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
     with lock(path, wait=True) as ours:
         assert ours
         assert held(path)
