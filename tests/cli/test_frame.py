@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -140,6 +141,49 @@ def test_endings_have_their_codes(error: BaseException, code: int, capsys: pytes
     """Ctrl-C is 130; a question without an answer fails; an explicit exit keeps its code. No traceback."""
     assert run(failing(error), "soa-db", []) == code
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_interrupted_while_it_loads_it_says_so_and_no_more() -> None:
+    """Ctrl-C in the first moment, while modules are still being imported."""
+    done = python(
+        "import sys, importlib.abc\n"
+        "class Interrupt(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'click': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from soa_db.cli import main; sys.exit(main(['--help']))"
+    )
+    assert (done.returncode, done.stderr) == (ExitCode.INTERRUPTED, "\nsoa-db: interrupted\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("arguments", "code"), [("local status", 1), ("plan", 2), ("--version", 0)])
+def test_closed_streams_change_no_exit_code(tmp_path: Path, closed: str, arguments: str, code: int) -> None:
+    """Whoever closes stdout or stderr wants no words, and gets the same answer."""
+    program = f"{sys.executable} -m soa_db {arguments} {closed}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(["sh", "-c", program], cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (code, b"")
+    assert b"unexpected" not in done.stderr
+
+
+def test_a_stream_of_few_characters_spells_out_the_others() -> None:
+    """An arrow or a name that the encoding lacks ends no run; what is JSON stays JSON."""
+    code = (
+        "import click, sys; from types import ModuleType; from soa_db.cli import entry\n"
+        "from soa_db.cli.terminal import Terminal\n"
+        "@click.command()\n"
+        "def command():\n"
+        "    Terminal().json({'name': 'Ch\u00e4t \U0001f600'}); Terminal().line('\u2192 mend')\n"
+        "module = sys.modules['probe'] = ModuleType('probe'); module.command = command\n"
+        "sys.exit(entry('probe', 'probe', []))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    document, _, line = done.stdout.rpartition("}")
+    assert json.loads(document + "}") == {"name": "Ch\u00e4t \U0001f600"}
+    assert line == "\n\\u2192 mend\n"
 
 
 @pytest.mark.parametrize(

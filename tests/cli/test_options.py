@@ -8,42 +8,24 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from soa_db.cli import plan, policy, verify
 from soa_db.cli.consent import confirm_prod, require_somebody_to_ask
-from soa_db.cli.options import (
-    SpecsCommand,
-    admin_url_option,
-    common_options,
-    env_option,
-    json_option,
-    settings_option,
-    specs_option,
-    yes_option,
-)
+from soa_db.cli.options import OutputFile, SpecsCommand, Target, admin_url_option, yes_option
 
 
 @click.command(cls=SpecsCommand)
 @click.argument("plan_file", required=False)
-@env_option
-@specs_option
-@settings_option
+@click.option("--out", type=OutputFile())
 @admin_url_option
 @yes_option
-@json_option
-@common_options
 def probe(
-    *,
-    plan_file: str | None,
-    env: str,
-    spec_paths: tuple[Path, ...],
-    settings_file: Path | None,
-    admin_url: str | None,
-    yes: bool,
-    as_json: bool,
+    *, target: Target, plan_file: str | None, out: Path | None, admin_url: str | None, yes: bool, as_json: bool
 ) -> None:
     """Print what was parsed."""
-    click.echo(f"{plan_file} {env} {[path.name for path in spec_paths]} {settings_file} {admin_url} {as_json}")
-    require_somebody_to_ask(env, yes=yes)
-    if not confirm_prod(env, "go on?", yes=yes):
+    names = [path.name for path in target.spec_paths]
+    click.echo(f"{plan_file} {target.env} {names} {target.settings_file} {admin_url} {as_json}{out or ''}")
+    require_somebody_to_ask(target.env, yes=yes)
+    if not confirm_prod(target.env, "go on?", yes=yes):
         click.get_current_context().exit(1)
     click.echo("went on")
 
@@ -91,6 +73,36 @@ def test_no_spec_at_all_is_wrong_usage(folder: Path) -> None:
 def test_unknown_environment_or_missing_path_is_wrong_usage(arguments: list[str]) -> None:
     """An environment that is none and a path that is not there end with 2 before anything is done."""
     assert CliRunner().invoke(probe, arguments).exit_code == 2
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("out", ["no/where.json", "db-access.yaml/x", "."])
+def test_a_file_that_cannot_be_written_is_wrong_usage(out: str) -> None:
+    """Before the work whose result it is for, not after."""
+    result = CliRunner().invoke(probe, ["--env", "dev", "--out", out])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert out in result.stderr
+    assert CliRunner().invoke(probe, ["--env", "dev", "--out", "new.json"]).stdout.startswith("None dev")
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        (policy.command, ["--apply", "--trust", "no-such-file"]),
+        (policy.command, ["--apply", "--trust", "a.yaml"]),
+        (verify.command, ["--assume-role", "chat-api-app"]),
+        (verify.command, ["--junit", "no/where.xml"]),
+        (plan.command, ["--out", "no/where.json"]),
+    ],
+)
+def test_what_is_wrong_with_a_value_is_told_before_anything_is_read(
+    command: click.Command, arguments: list[str]
+) -> None:
+    """The specs here are empty files and there are no AWS credentials: neither is complained of."""
+    result = CliRunner().invoke(command, ["--env", "dev", *arguments])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert arguments[-1] in result.stderr
 
 
 @pytest.mark.usefixtures("folder")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -15,18 +17,17 @@ from soa_db.cli.run import Invocation
 from soa_db.names import ENVS
 
 __all__ = [
+    "OutputFile",
     "SpecsCommand",
+    "Target",
     "admin_url_option",
     "common_options",
     "debug_option",
-    "env_option",
     "insecure_dev_option",
     "json_option",
     "prune_option",
     "reassign_option",
     "service_option",
-    "settings_option",
-    "specs_option",
     "yes_option",
 ]
 
@@ -36,11 +37,38 @@ DEFAULT_SPEC = Path("db-access.yaml")
 ADMIN_URL_VARIABLE = "SOA_DB_ADMIN_URL"
 
 
-class SpecsCommand(click.Command):
-    """A command whose ``--specs`` takes every path up to the next option, as ``repos/*/db-access.yaml`` gives them.
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a command works on: one environment, as some specs want it.
 
-    click's options take a fixed number of values. A path that ends in ``.json`` is not taken: it is a saved plan.
+    Attributes:
+        env: the environment.
+        spec_paths: the specs named.
+        settings_file: ``soa-db.toml``; None to look for it.
     """
+
+    env: str
+    spec_paths: tuple[Path, ...]
+    settings_file: Path | None
+
+
+class SpecsCommand(click.Command):
+    """A command on specs in an environment: it takes the options all of these have, and is called with ``target``.
+
+    Its ``--specs`` takes every path up to the next option, as ``repos/*/db-access.yaml`` gives them: click's options
+    take a fixed number of values. A path that ends in ``.json`` is not taken: it is a saved plan.
+    """
+
+    def __init__(self, name: str | None, *, params: list[click.Parameter], **keywords: Any) -> None:
+        first = _parameters(_env_option, _specs_option)
+        last = _parameters(_settings_option, json_option, common_options)
+        super().__init__(name, params=[*first, *params, *last], **keywords)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the command with its target in place of the options that name it."""
+        named = (ctx.params.pop(name) for name in ("env", "spec_paths", "settings_file"))
+        ctx.params["target"] = Target(*named)
+        return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat ``--specs`` before each further path, then parse as usual."""
@@ -55,6 +83,31 @@ class SpecsCommand(click.Command):
                 spelled.append("--specs")
             spelled.append(argument)
         return super().parse_args(ctx, spelled)
+
+
+class OutputFile(click.Path):
+    """A file written at the end of the work: that it can be is found out before the work begins."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, writable=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Fail when there is no folder to write it in."""
+        path = Path(str(super().convert(value, param, ctx)))
+        folder = path.parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            self.fail(f"{path} cannot be written: there is no directory {folder} to write in", param, ctx)
+        return path
+
+
+def _parameters(*decorators: Callable[[Callable[..., object]], Callable[..., object]]) -> list[click.Parameter]:
+    """The parameters that some of click's decorators make."""
+
+    def nothing() -> None: ...
+
+    for decorate in reversed(decorators):
+        decorate(nothing)
+    return click.command(nothing).params
 
 
 def _set_debug(context: click.Context, _option: click.Parameter, value: bool) -> None:
@@ -114,11 +167,11 @@ _verbose_option: Callable[[_F], _F] = click.option(
 )
 
 # Eager: other options' rules depend on it.
-env_option: Callable[[_F], _F] = click.option(
+_env_option: Callable[[_F], _F] = click.option(
     "--env", required=True, is_eager=True, type=click.Choice(ENVS), help="The environment."
 )
 
-specs_option: Callable[[_F], _F] = click.option(
+_specs_option: Callable[[_F], _F] = click.option(
     "--specs",
     "spec_paths",
     multiple=True,
@@ -128,7 +181,7 @@ specs_option: Callable[[_F], _F] = click.option(
     help="Specs: files or folders, any number.  [default: db-access.yaml here]",
 )
 
-settings_option: Callable[[_F], _F] = click.option(
+_settings_option: Callable[[_F], _F] = click.option(
     "--settings",
     "settings_file",
     type=click.Path(dir_okay=False, path_type=Path),

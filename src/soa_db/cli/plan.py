@@ -24,34 +24,27 @@ Examples:
 @click.command(
     "plan", cls=options.SpecsCommand, epilog=EPILOG, short_help="What provision would change; changes nothing."
 )
-@options.env_option
-@options.specs_option
 @click.option("--check", is_flag=True, help="Exit with 3 when changes are pending.")
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.OutputFile(),
     metavar="FILE",
     help="Save the plan for `provision FILE`, which refuses it once it no longer fits (name it *.json).",
 )
 @options.prune_option
 @options.reassign_option
 @options.insecure_dev_option
-@options.settings_option
 @options.admin_url_option
-@options.json_option
-@options.common_options
 @click.pass_context
 def command(
     context: click.Context,
     *,
-    env: str,
-    spec_paths: tuple[Path, ...],
+    target: options.Target,
     check: bool,
     out: Path | None,
     prune: bool,
     reassign: bool,
     insecure_dev: bool,
-    settings_file: Path | None,
     admin_url: str | None,
     as_json: bool,
 ) -> None:
@@ -64,7 +57,7 @@ def command(
     from soa_db.cli.session import open_session
 
     terminal = Terminal()
-    with open_session(env, spec_paths, settings_file) as session, terminal.busy(f"inspecting {env}") as now:
+    with open_session(target) as session, terminal.busy(f"inspecting {target.env}") as now:
         plan = make_plan(
             session.specs,
             env=session.env,
@@ -74,7 +67,7 @@ def command(
             reassign=reassign,
             insecure_dev=insecure_dev,
             settings=session.settings,
-            sources=map(str, spec_paths),
+            sources=map(str, target.spec_paths),
             progress=lambda event: now(event.message),
         )
     if as_json:
@@ -86,6 +79,6 @@ def command(
         context.exit(ExitCode.FAILED)
     if out is not None:
         plan.save(out)
-        terminal.note(f"saved in {out}: soa-db provision --env {env} {out}")
+        terminal.note(f"saved in {out}: soa-db provision --env {target.env} {out}")
     if check and not plan.is_empty:
         context.exit(ExitCode.PENDING)

@@ -30,17 +30,29 @@ Examples:
 """
 
 
+def _trust(context: click.Context, option: click.Parameter, given: str | None) -> str | dict[str, object] | None:
+    """Return a principal's ARN as it is, and what a file holds as a trust policy."""
+    if given is None or given.startswith("arn:"):
+        return given
+    try:
+        document = json.loads(Path(given).read_text("utf-8"))
+    except (OSError, ValueError):
+        document = None
+    if not isinstance(document, dict):
+        raise click.BadParameter(f"{given} is neither an ARN nor a file with a trust policy", context, option)
+    return document
+
+
 @click.command(
     "policy", cls=options.SpecsCommand, epilog=EPILOG, short_help="IAM policies of each service: print, or --apply."
 )
-@options.env_option
-@options.specs_option
 @options.service_option
 @click.option("--apply", "apply_them", is_flag=True, help="Write them on the AWS roles, where they differ.")
 @click.option("--check", is_flag=True, help="With --apply: write nothing, exit with 3 when something would be written.")
 @click.option("--create-roles", is_flag=True, help="With --apply: make AWS roles that are missing.")
 @click.option(
     "--trust",
+    callback=_trust,
     metavar="ARN|FILE",
     help="Who may assume a role that is made: a principal, or a file with a trust policy.  [default: the account]",
 )
@@ -57,26 +69,21 @@ Examples:
 )
 @click.option("--resource-id", metavar="db-…", help="Prod's DbiResourceId.  [default: looked up by the endpoint]")
 @options.yes_option
-@options.settings_option
-@options.json_option
-@options.common_options
 @click.pass_context
 def command(
     context: click.Context,
     *,
-    env: str,
-    spec_paths: tuple[Path, ...],
+    target: options.Target,
     services: tuple[str, ...],
     apply_them: bool,
     check: bool,
     create_roles: bool,
-    trust: str | None,
+    trust: str | dict[str, object] | None,
     prune: bool,
     role_template: str,
     password_services: tuple[str, ...],
     resource_id: str | None,
     yes: bool,
-    settings_file: Path | None,
     as_json: bool,
 ) -> None:
     """Print the IAM policy of every service and role, or write it with --apply.
@@ -90,9 +97,9 @@ def command(
     if not apply_them and (check or create_roles or trust or prune):
         raise click.UsageError("--check, --create-roles, --trust and --prune are for --apply")
     if apply_them and not check:
-        require_somebody_to_ask(env, yes=yes)
+        require_somebody_to_ask(target.env, yes=yes)
     terminal = Terminal()
-    with open_session(env, spec_paths, settings_file, services=(*services, *password_services)) as session:
+    with open_session(target, services=(*services, *password_services)) as session:
         rendered = policies(
             session.specs,
             env=session.env,
@@ -115,17 +122,19 @@ def command(
                 services=services or None,
                 role_template=role_template,
                 create_roles=create_roles,
-                trust=_trust(trust),
+                trust=trust,
                 prune=prune,
                 check=dry,
             )
 
-        with terminal.busy(f"reading the AWS roles of {env}"):
+        with terminal.busy(f"reading the AWS roles of {target.env}"):
             found = bring(dry=True)
         if found.changes and not check:
-            if not confirm_prod(env, f"make {counted(len(found.changes), 'change')} to AWS roles of prod?", yes=yes):
+            if not confirm_prod(
+                target.env, f"make {counted(len(found.changes), 'change')} to AWS roles of prod?", yes=yes
+            ):
                 context.exit(ExitCode.FAILED)
-            with terminal.busy(f"writing the AWS roles of {env}"):
+            with terminal.busy(f"writing the AWS roles of {target.env}"):
                 found = bring(dry=False)
     if as_json:
         terminal.json({"changes": found.changes, "stale": found.stale, "unchanged": found.unchanged})
@@ -136,7 +145,7 @@ def command(
             terminal.line(f"  ? {sentence}; --prune removes it", style="yellow")
         done = "would be made" if check else "made"
         terminal.line(
-            f"{env}: {counted(len(found.changes), 'change')} {done}, {found.unchanged} policies right already"
+            f"{target.env}: {counted(len(found.changes), 'change')} {done}, {found.unchanged} policies right already"
         )
     if check and found.changes:
         context.exit(ExitCode.PENDING)
@@ -154,16 +163,3 @@ def _documents(rendered: Collection[RolePolicy]) -> list[dict[str, object]]:
         }
         for item in rendered
     ]
-
-
-def _trust(given: str | None) -> str | dict[str, object] | None:
-    """Return a principal's ARN as it is, and what a file holds as a trust policy."""
-    if given is None or given.startswith("arn:"):
-        return given
-    try:
-        document = json.loads(Path(given).read_text("utf-8"))
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise click.BadParameter(f"{given} is neither an ARN nor a file with a trust policy", param_hint="--trust")
-    return document

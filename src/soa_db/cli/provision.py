@@ -31,28 +31,21 @@ Examples:
 @click.argument(
     "plan_file", metavar="[FILE]", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
-@options.env_option
-@options.specs_option
 @options.prune_option
 @options.reassign_option
 @options.insecure_dev_option
 @options.yes_option
-@options.settings_option
 @options.admin_url_option
-@options.json_option
-@options.common_options
 @click.pass_context
 def command(
     context: click.Context,
     *,
     plan_file: Path | None,
-    env: str,
-    spec_paths: tuple[Path, ...],
+    target: options.Target,
     prune: bool,
     reassign: bool,
     insecure_dev: bool,
     yes: bool,
-    settings_file: Path | None,
     admin_url: str | None,
     as_json: bool,
 ) -> None:
@@ -67,7 +60,7 @@ def command(
 
     if plan_file is not None and (prune or reassign or insecure_dev):
         raise click.UsageError("a saved plan carries its own options: give --prune and the like to `plan --out`")
-    require_somebody_to_ask(env, yes=yes)
+    require_somebody_to_ask(target.env, yes=yes)
     terminal = Terminal()
     saved = None if plan_file is None else load_plan(plan_file)
 
@@ -75,11 +68,11 @@ def command(
         with terminal.paused():
             if not as_json:
                 show_changes(terminal, plan)
-            return confirm_prod(env, f"make {counted(len(plan.changes), 'change')} in prod?", yes=yes)
+            return confirm_prod(target.env, f"make {counted(len(plan.changes), 'change')} in prod?", yes=yes)
 
     with (
-        open_session(env, spec_paths, settings_file) as session,
-        terminal.busy(f"provisioning {env}") as now,
+        open_session(target) as session,
+        terminal.busy(f"provisioning {target.env}") as now,
     ):
         try:
             result = apply(
@@ -104,7 +97,7 @@ def command(
         document |= {"applied": len(result.applied), "declined": result.declined, "seconds": round(result.seconds, 3)}
         terminal.json(document)
     elif not result.declined:
-        where = f"{env}: {result.plan.engine} at {result.plan.server}"
+        where = f"{target.env}: {result.plan.engine} at {result.plan.server}"
         what = f"{counted(len(result.applied), 'change')} made" if result.applied else "nothing to do"
         terminal.line(f"{where}: {what}, in {result.seconds:.1f} s", style="green")
         show_notices(terminal, result.notices)

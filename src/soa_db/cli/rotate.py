@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
@@ -25,8 +24,6 @@ Examples:
 @click.command(
     "rotate", cls=options.SpecsCommand, epilog=EPILOG, short_help="New passwords, in Secrets Manager and on the server."
 )
-@options.env_option
-@options.specs_option
 @options.service_option
 @click.option("--role", "roles", multiple=True, type=click.Choice(ROLES), help="Only this role; may be repeated.")
 @click.option(
@@ -35,21 +32,16 @@ Examples:
     help="Every client reads its secret again when it is refused; one that does not is cut off at its next connect.",
 )
 @options.yes_option
-@options.settings_option
 @options.admin_url_option
-@options.json_option
-@options.common_options
 @click.pass_context
 def command(
     context: click.Context,
     *,
-    env: str,
-    spec_paths: tuple[Path, ...],
+    target: options.Target,
     services: tuple[str, ...],
     roles: tuple[str, ...],
     all_consumers_reread: bool,
     yes: bool,
-    settings_file: Path | None,
     admin_url: str | None,
     as_json: bool,
 ) -> None:
@@ -61,12 +53,12 @@ def command(
     from soa_db.access.rotate import rotate
     from soa_db.cli.session import open_session
 
-    require_somebody_to_ask(env, yes=yes)
+    require_somebody_to_ask(target.env, yes=yes)
     terminal = Terminal()
-    with open_session(env, spec_paths, settings_file, services=services) as session:
-        if not confirm_prod(env, "give users in prod new passwords?", yes=yes):
+    with open_session(target, services=services) as session:
+        if not confirm_prod(target.env, "give users in prod new passwords?", yes=yes):
             context.exit(ExitCode.FAILED)
-        with terminal.busy(f"rotating passwords in {env}") as now:
+        with terminal.busy(f"rotating passwords in {target.env}") as now:
             result = rotate(
                 session.specs,
                 env=session.env,
@@ -86,4 +78,4 @@ def command(
         terminal.line(f"  + {done.user}: {', '.join(done.secrets)}{note}")
     for sentence in result.skipped:
         terminal.line(f"  - {sentence}", style="dim")
-    terminal.line(f"{env}: {counted(len(result.rotated), 'password')} rotated", style="green")
+    terminal.line(f"{target.env}: {counted(len(result.rotated), 'password')} rotated", style="green")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from soa_db.access.settings import Settings
     from soa_db.access.spec import SpecSet
     from soa_db.aws import AwsClients
+    from soa_db.cli.options import Target
 
 __all__ = ["Session", "open_session"]
 
@@ -38,17 +38,13 @@ class Session:
 
 
 @contextmanager
-def open_session(
-    env: str, spec_paths: Sequence[Path], settings_file: Path | None, *, services: Sequence[str] = ()
-) -> Iterator[Session]:
+def open_session(target: Target, *, services: Sequence[str] = ()) -> Iterator[Session]:
     """Read the specs and the settings, check the AWS account, close what was opened at the end.
 
     The specs come first: a mistake in them shows without any AWS access.
 
     Args:
-        env: the environment.
-        spec_paths: files or folders.
-        settings_file: soa-db.toml; looked for when left out.
+        target: the environment, the specs and the settings' file.
         services: what --service and the like name; each must be among the specs.
 
     Raises:
@@ -59,13 +55,13 @@ def open_session(
     from soa_db.access.settings import load_settings
     from soa_db.access.spec import load_specs
 
-    specs = load_specs(spec_paths)
+    specs = load_specs(target.spec_paths)
     known = specs.by_service
     if unknown := [service for service in services if service not in known]:
         raise click.BadParameter(
             f"no spec is given for {', '.join(unknown)}; known are {', '.join(sorted(known))}", param_hint="--service"
         )
-    settings = load_settings(settings_file)
-    with settings.aws_for(env) as aws:
-        settings.check_account(aws, env)
-        yield Session(check_env(env), settings, aws, specs)
+    settings = load_settings(target.settings_file)
+    with settings.aws_for(target.env) as aws:
+        settings.check_account(aws, target.env)
+        yield Session(check_env(target.env), settings, aws, specs)

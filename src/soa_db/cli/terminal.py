@@ -54,7 +54,9 @@ class Terminal:
 
     def json(self, value: object) -> None:
         """Write a result for a program: one JSON document, nothing else."""
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+        # Any encoding but UTF-8 might lack a character, and what stands in for it would be no JSON.
+        readable = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+        click.echo(json.dumps(value, indent=2, ensure_ascii=not readable, default=str))
 
     @contextmanager
     def busy(self, text: str) -> Iterator[Callable[[str], None]]:

@@ -22,40 +22,38 @@ Exit codes: 0 all as declared, 4 something is violated, 5 something could not be
 """
 
 
+def _role_arn(context: click.Context, option: click.Parameter, given: str | None) -> str | None:
+    if given is not None and not given.startswith("arn:"):
+        raise click.BadParameter(f"{given} is no ARN of a role: it begins with arn:", context, option)
+    return given
+
+
 @click.command(
     "verify",
     cls=options.SpecsCommand,
     epilog=EPILOG,
     short_help="Log in as everyone; prove what they can and cannot do.",
 )
-@options.env_option
-@options.specs_option
 @click.option(
     "--assume-role",
     metavar="ARN",
+    callback=_role_arn,
     help="Log in with each service's own AWS rights: a role's ARN with the fields {service}, {role}, {env}, {account}.",
 )
 @options.service_option
-@click.option(
-    "--junit", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Also write JUnit XML, for CI."
-)
+@click.option("--junit", type=options.OutputFile(), metavar="FILE", help="Also write JUnit XML, for CI.")
 @click.option(
     "--jobs", type=click.IntRange(1, 64), default=8, show_default=True, help="How many identities at the same time."
 )
-@options.settings_option
-@options.json_option
-@options.common_options
 @click.pass_context
 def command(
     context: click.Context,
     *,
-    env: str,
-    spec_paths: tuple[Path, ...],
+    target: options.Target,
     assume_role: str | None,
     services: tuple[str, ...],
     junit: Path | None,
     jobs: int,
-    settings_file: Path | None,
     as_json: bool,
 ) -> None:
     """Log in as every identity, as its service does, and prove what it can and what it cannot do.
@@ -69,8 +67,8 @@ def command(
 
     terminal = Terminal()
     with (
-        open_session(env, spec_paths, settings_file, services=services) as session,
-        terminal.counting(f"verifying {env}") as progress,
+        open_session(target, services=services) as session,
+        terminal.counting(f"verifying {target.env}") as progress,
     ):
         report = verify(
             session.specs,

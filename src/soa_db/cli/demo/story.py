@@ -43,7 +43,8 @@ class Story:
         with self._terminal.busy(title):
             yield lines
         head = f"{self._number:2}  {printable(title)}"
-        self._terminal.line(f"{head.ljust(_TIME_COLUMN)}{time.monotonic() - began:6.1f} s", style="bold")
+        column = min(_TIME_COLUMN, self._terminal.out.width - 8)
+        self._terminal.line(f"{head.ljust(column)}{time.monotonic() - began:6.1f} s", style="bold")
         for line in lines:
             self._terminal.line(f"    {line}")
 
