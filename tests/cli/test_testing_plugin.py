@@ -29,9 +29,12 @@ CONFTEST = """\
 import pytest
 from soa_db.postgres import connect
 
+LEFT_OPEN = []
+
 @pytest.fixture(scope="session")
 def soa_db_migrate():
     def migrate(config, db_id):
+        LEFT_OPEN.append(connect(config))
         with connect(config) as connection:
             if db_id == "main":
                 connection.execute("create table rooms (id int primary key)")
@@ -139,7 +142,9 @@ def test_specs_come_from_the_option_or_the_settings(folder: Path) -> None:
     (folder / "db-access.yaml").rename(folder / "other.yaml")
     missing = run(folder)
     assert missing.returncode == 1
+    assert "there is no " in missing.stdout
     assert "db-access.yaml" in missing.stdout
+    assert "--soa-db-specs" in missing.stdout
     (folder / "pytest.ini").write_text("[pytest]\nsoa_db_specs = other.yaml\n")
     assert run(folder).returncode == 0
     (folder / "pytest.ini").write_text("[pytest]\nsoa_db_specs = nowhere.yaml\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -150,6 +151,29 @@ def test_a_killed_environment_is_put_right(server_folder: Path, what: str) -> No
     finally:
         environment.down()
     assert {path.name for path in environment.directory.iterdir()} <= {"up.lock", "supervisor.lock"}
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_an_environment_whose_folder_is_deleted_ends(server_folder: Path, deep: bool) -> None:
+    """`rm -rf`, or `make clean`: nothing lives on, and one made there meanwhile is left alone."""
+    # Deep: too long a path for the sockets, so that homes stand elsewhere.
+    environment = LocalEnvironment(server_folder / ("deep-" * 15 if deep else "wiped"))
+    status = environment.up()
+    assert status.pid is not None
+    family = (status.pid, *processes.tree(status.pid))
+    homes = {Path(server.log_file).parent for server in status.servers.values()}
+    shutil.rmtree(environment.directory)
+    fresh = environment.up()
+    try:
+        _until(lambda: not [pid for pid in family if processes.find(pid)])
+        assert environment.status() == fresh
+        assert all(fresh.up.values())
+        for env in ENVS:
+            with psycopg.connect(environment.server(env).superuser_conninfo) as connection:
+                assert connection.execute("select 1").fetchone() == (1,)
+        assert not deep or not [home for home in homes if home.exists()]
+    finally:
+        environment.down()
 
 
 def test_killed_while_starting_is_put_right(server_folder: Path) -> None:

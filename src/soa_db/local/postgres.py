@@ -284,8 +284,14 @@ class PostgresServer:
 
     def remove(self) -> None:
         """Kill it and delete its folder, and what it made elsewhere."""
-        self.kill()
+        self.abandon()
         remove_server(self.directory)
+
+    def abandon(self) -> None:
+        """Kill it and delete what it made outside its folder, which somebody else deleted and may have made anew."""
+        self.kill()
+        if self._home is not None and self.directory not in self._home.parents:
+            shutil.rmtree(self._home, ignore_errors=True)
         self._home = None
 
     # --- making it

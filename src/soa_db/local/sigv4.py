@@ -141,9 +141,7 @@ def verify_request(request: SignedRequest, lookup: Callable[[str], Keys | None],
         Fault: the signature does not hold.
     """
     header = request.headers.get("authorization", "")
-    match = re.fullmatch(
-        rf"{ALGORITHM} Credential=(\S+?),\s*SignedHeaders=(\S+?),\s*Signature=([0-9a-f]{{64}})", header
-    )
+    match = _AUTHORIZATION.fullmatch(header)
     if match is None:
         raise Fault("malformed", "the Authorization header is missing or malformed")
     scope = scope_of(match[1])

@@ -40,7 +40,6 @@ ACCOUNTS: Final[Mapping[Env, str]] = {"dev": "111111111111", "mirror": "11111111
 PROD_ROLE = "soa-db-admin"
 EXTERNAL_ID = "soa-db-local"
 HOST = "localhost"
-_log = logging.getLogger(__name__)
 
 
 class _Tell(Protocol):
@@ -82,11 +81,11 @@ class _Runner:
             case _:
                 raise ServerUnavailable(f"unknown command {name!r}")
 
-    async def close(self) -> None:
-        """Close the gate, stop the server and delete its folder."""
+    async def close(self, *, displaced: bool) -> None:
+        """Close the gate, stop the server and delete its folder, unless that is no longer ours."""
         if self.gate is not None:
             await self.gate.close()
-        await self.run(self.server.remove)
+        await self.run(self.server.abandon if displaced else self.server.remove)
         self._thread.shutdown(wait=False)
 
 
@@ -98,6 +97,7 @@ class _Supervisor:
         self.aws: EmulatedAws | None = None
         self.token = secrets.token_urlsafe(24)
         self.stopping = asyncio.Event()
+        self._lock = self._seen_lock()
         self._state: state.State | None = None
 
     async def start(self) -> None:
@@ -214,10 +214,33 @@ class _Supervisor:
             await writer.drain()
         writer.close()
 
+    def _seen_lock(self) -> int | None:
+        """The inode of the lock file that stands in the folder; while we hold ours, no other file has its number."""
+        try:
+            return (self.directory / state.SUPERVISOR_LOCK).stat().st_ino
+        except OSError:
+            return None
+
+    @property
+    def displaced(self) -> bool:
+        """Whether the folder was deleted under us, and perhaps made anew by another environment."""
+        return self._lock != self._seen_lock()
+
+    async def watch(self) -> None:
+        """Stop when the folder is deleted (``rm -rf``): nobody could find us any more to tell us to."""
+        while not self.displaced:  # noqa: ASYNC110  # a folder that goes tells nobody
+            await asyncio.sleep(1.0)
+        self.stopping.set()
+
     async def close(self) -> None:
         """Take everything down and delete what was made."""
-        (self.directory / state.STATE_FILE).unlink(missing_ok=True)
-        await asyncio.gather(*(runner.close() for runner in self.runners.values()), return_exceptions=True)
+        displaced = self.displaced
+        if not displaced:
+            (self.directory / state.STATE_FILE).unlink(missing_ok=True)
+        closing = (runner.close(displaced=displaced) for runner in self.runners.values())
+        await asyncio.gather(*closing, return_exceptions=True)
+        if displaced:
+            return
         for name in ("ca.pem", "soa-db.toml"):
             (self.directory / name).unlink(missing_ok=True)
 
@@ -284,6 +307,7 @@ async def _supervise(directory: Path, tell: _Tell, *, follow_parent: bool) -> No
         loop.add_reader(sys.stdin.fileno(), supervisor.stopping.set)
     starting = asyncio.create_task(supervisor.start())
     stopping = asyncio.create_task(supervisor.stopping.wait())
+    watching = asyncio.create_task(supervisor.watch())
     try:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
@@ -295,6 +319,7 @@ async def _supervise(directory: Path, tell: _Tell, *, follow_parent: bool) -> No
         with suppress(Exception, asyncio.CancelledError):
             await starting
         stopping.cancel()
+        watching.cancel()
         await supervisor.close()
 
 

@@ -74,9 +74,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def soa_db_spec(pytestconfig: pytest.Config) -> SpecSet:
     """The specs under test."""
     from soa_db.access.spec import load_specs
+    from soa_db.errors import ConfigurationError
 
     named = pytestconfig.getoption("--soa-db-specs") or pytestconfig.getini("soa_db_specs")
-    return load_specs(named or [pytestconfig.rootpath / "db-access.yaml"])
+    default = pytestconfig.rootpath / "db-access.yaml"
+    if not named and not default.exists():
+        raise ConfigurationError(
+            f"no specs: there is no {default}",
+            hint="name them with --soa-db-specs, or in pytest's settings with soa_db_specs",
+        )
+    return load_specs(named or [default])
 
 
 @pytest.fixture(scope="session")

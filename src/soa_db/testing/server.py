@@ -139,6 +139,8 @@ def _keep(connection: psycopg.Connection[Any], database: str, number: int) -> _P
     from psycopg import sql
 
     template = f"soa_db_pristine_{number}"
+    # A pool that the migrations left open: no database is copied while somebody is connected to it.
+    connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (database,))
     connection.execute(
         sql.SQL("CREATE DATABASE {} TEMPLATE {} ALLOW_CONNECTIONS false").format(
             sql.Identifier(template), sql.Identifier(database)
