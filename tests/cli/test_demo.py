@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -117,6 +118,18 @@ def test_examples_come_from_the_wheel_or_the_repository(tmp_path: Path, monkeypa
     assert examples.examples_folder() == package / "data" / "examples"
 
 
+def test_two_demos_do_not_play_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second takes down nothing of the first's and says what to do."""
+    held = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    (tmp_path / "supervisor.lock").touch()
+    (tmp_path / "state.json").write_text("{}")
+    assert main(["demo", "--state-dir", str(tmp_path)]) == 1
+    assert "another demo plays in" in capsys.readouterr().err
+    assert (tmp_path / "state.json").exists()
+    os.close(held)
+
+
 def test_load_that_cannot_connect_says_so() -> None:
     """A load whose provider fails raises that in the thread that waits for it."""
     from soa_db.aws import AsyncAwsClients
@@ -140,6 +153,16 @@ def test_story_tells_titles_with_seconds(capsys: pytest.CaptureFixture[str], no_
     captured = capsys.readouterr()
     assert re.fullmatch(r" 1  one +0\.\d s\n    more\n", captured.out)
     assert captured.err == "one ...\n"
+
+
+def test_story_keeps_titles_and_seconds_on_one_line_of_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], no_terminal: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the title leaves room for it."""
+    monkeypatch.setenv("COLUMNS", "60")
+    with Story(Terminal()).step("one"):
+        pass
+    assert len(capsys.readouterr().out) <= 61
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from soa_db.errors import ServerUnavailable
 from soa_db.local.environment import LocalEnvironment
 from soa_db.names import ENVS, Env
 
@@ -53,13 +55,14 @@ def staged(directory: Path, story: Story, *, keep: bool) -> Iterator[Stage]:
     """Start a fresh environment in ``directory``, and take it down again unless it is to be kept.
 
     Raises:
-        ServerUnavailable: it did not come up.
+        ServerUnavailable: it did not come up, or another demo plays there.
         ConfigurationError: the folder is somebody else's.
     """
     local = LocalEnvironment(directory)
-    # The demo begins on empty servers: what an earlier one was told to keep, or left when it was killed, goes.
-    local.down()
     with ExitStack() as stack:
+        stack.enter_context(_alone(directory))
+        # The demo begins on empty servers: what an earlier one was told to keep, or left when it was killed, goes.
+        local.down()
         with story.step("start PostgreSQL for dev, mirror and prod, and an emulated AWS") as lines:
             if keep:
                 local.up()
@@ -70,6 +73,26 @@ def staged(directory: Path, story: Story, *, keep: bool) -> Iterator[Stage]:
             lines.append("AWS: signatures and policies enforced; dev and mirror in one account, prod in another")
         stack.enter_context(_pointing_at(local.exports()))
         yield Stage(local, stack.enter_context(_workers()))
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Hold the folder against other demos, each of which would take down what it finds there.
+
+    The lock is on the folder itself and leaves no file in one that turns out to be somebody else's.
+    """
+    directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ServerUnavailable(
+                f"another demo plays in {directory}", hint="wait for it, or choose another directory with --state-dir"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
