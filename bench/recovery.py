@@ -20,6 +20,7 @@ import psycopg
 
 from bench.report import Row
 from bench.servers import Plain, plain_server
+from bench.timing import order
 from bench.writers import CONNECTIONS, CONTENDERS, CREATE
 
 # Seconds the server is down, a round each: pools that wait longer and longer between attempts are lucky or not.
@@ -142,9 +143,9 @@ def run() -> list[Row]:
         try:
             prober.say(plain.conninfo)
             assert prober.hear() == "ready"
-            for outage in OUTAGES:
-                for name, recoveries in found.items():
-                    recoveries.append(_one(name, plain, prober, outage))
+            for number, outage in enumerate(OUTAGES):
+                for name in order(tuple(found), number):
+                    found[name].append(_one(name, plain, prober, outage))
         finally:
             prober.end()
 
