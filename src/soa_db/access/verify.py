@@ -91,8 +91,8 @@ def _probe(
     progress: Progress | None,
 ) -> tuple[Check, ...]:
     from soa_db.access.postgres.probe import Run
-    from soa_db.access.postgres.probe_database import Strangers
     from soa_db.access.postgres.probe_server import judge_server
+    from soa_db.access.postgres.survey import Strangers
 
     iam, mend = env != "dev", f"soa-db provision --env {env}"
     run = Run(access, logins, iam, mend)
@@ -108,6 +108,11 @@ def _probe(
         for database in access.databases
         if database.service in services
     ]
+    if known is not None:
+        # A session in a template would keep others from copying it.
+        declared = {database.name for database in access.databases}
+        others = known.open_to_all(declared, templates=False)
+        parts += [(name, partial(run.undeclared, name, strangers)) for name in others]
     server = [facts] if isinstance(facts, Check) else list(judge_server(facts, access, iam=iam, mend=mend))
     left_out = access.users - {identity.user for identity in mine}
     return (*_together(parts, jobs, progress), *(check for check in server if check.probe.identity not in left_out))

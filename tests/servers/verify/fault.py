@@ -12,7 +12,8 @@ class Fault:
     """What is wrong, how to put it right, and what ``verify`` must say.
 
     ``says``: a pattern per violation that must be there; every violation must match one of ``says`` and ``also``
-    (what follows from the fault by itself).
+    (what follows from the fault by itself). ``everywhere``: on every supported version, since what is read for it is
+    the version's own.
     """
 
     name: str
@@ -22,3 +23,4 @@ class Fault:
     says: tuple[str, ...]
     also: tuple[str, ...] = ()
     version: int = 17
+    everywhere: bool = False

@@ -298,6 +298,7 @@ FAULTS_OF_ROLES = (
             r"^the server in {tag}_alpha: cannot act as postgres through public.refresh_all.*not as {tag}_alpha_owner",
             r"^postgres in {tag}_alpha: cannot own routine public.refresh_all",
             r"^{tag}_alpha_app in {tag}_alpha: cannot act as postgres",
+            r"^{tag}_alpha_owner in {tag}_alpha: cannot act as postgres",
         ),
         (
             r"^{tag}_beta_(app|ro) in {tag}_alpha: cannot act as postgres",

@@ -10,18 +10,31 @@ import pytest
 from tests.servers.verify.faults_of_reach import FAULTS_OF_REACH
 from tests.servers.verify.faults_of_rights import FAULTS_OF_RIGHTS
 from tests.servers.verify.faults_of_roles import FAULTS_OF_ROLES
+from tests.servers.verify.faults_of_ways_round import FAULTS_OF_WAYS_ROUND
+
+from soa_db.local.binaries import SUPPORTED
 
 if TYPE_CHECKING:
     from tests.servers.verify.conftest import World
     from tests.servers.verify.fault import Fault
 
 
-@pytest.mark.parametrize("fault", [*FAULTS_OF_REACH, *FAULTS_OF_RIGHTS, *FAULTS_OF_ROLES], ids=lambda fault: fault.name)
+_FAULTS = (*FAULTS_OF_REACH, *FAULTS_OF_RIGHTS, *FAULTS_OF_ROLES, *FAULTS_OF_WAYS_ROUND)
+
+
+@pytest.mark.parametrize(
+    ("fault", "version"),
+    [
+        pytest.param(fault, version, id=f"{fault.name}-{version}")
+        for fault in _FAULTS
+        for version in (SUPPORTED if fault.everywhere else (fault.version,))
+    ],
+)
 def test_a_planted_fault_is_named_with_what_follows_from_it_and_nothing_else(
-    fault: Fault, worlds: Callable[[int], World]
+    fault: Fault, version: int, worlds: Callable[[int], World]
 ) -> None:
     """Each expected violation is reported with a way to mend it, and no violation without connection to the fault."""
-    world = worlds(fault.version)
+    world = worlds(version)
     world.run(fault.database, fault.plant)
     try:
         report = world.verify()

@@ -15,7 +15,9 @@ import psycopg
 from psycopg import sql
 
 from soa_db.access.postgres.attempt import attempt, guard, judge
-from soa_db.access.postgres.probe_database import Strangers, probe_database
+from soa_db.access.postgres.expect import DatabaseAccess
+from soa_db.access.postgres.probe_database import probe_database
+from soa_db.access.postgres.probe_indirect import probe_lent
 from soa_db.access.postgres.probe_later import probe_later
 from soa_db.access.postgres.probe_login import (
     Refusal,
@@ -27,11 +29,12 @@ from soa_db.access.postgres.probe_login import (
 from soa_db.access.postgres.probe_powers import probe_powers
 from soa_db.access.postgres.probe_server import IAM_ROLE, ServerFacts, read_server
 from soa_db.access.postgres.probe_session import listed, probe_session
+from soa_db.access.postgres.survey import Strangers, Survey
 from soa_db.access.report import Aspect, Check, Outcome, Probe
 from soa_db.errors import AccessDenied, AuthenticationFailed, CredentialError, SoaDbError
 
 if TYPE_CHECKING:
-    from soa_db.access.postgres.expect import DatabaseAccess, ServerAccess
+    from soa_db.access.postgres.expect import ServerAccess
     from soa_db.access.postgres.logins import Logins
     from soa_db.access.spec import PostgresIdentity
 
@@ -116,6 +119,25 @@ class Run:
             return
         probe = Probe("", database.name, "rights", "its catalogs can be read by some identity", "is", "catalog")
         yield Check(probe, Outcome.INCONCLUSIVE, last, f"{self.mend}, then verify again")
+
+    def undeclared(self, name: str, strangers: Strangers) -> Iterator[Check]:
+        """What everybody who connects to a database no spec declares is lent there; read by the first that gets in."""
+        open_to_all = DatabaseAccess("", "", name, isolated=False, schemas=(), users=())
+        survey = Survey(self.access, open_to_all, strangers, self.mend)
+        probe = survey.ask("", "rights", "no function there lends its owner's rights", "is")
+        refusals: list[Refusal] = []
+        for identity in self.access.identities:
+            try:
+                connection = self._open(identity, name)
+            except (SoaDbError, psycopg.Error) as error:
+                refusals.append(refusal_of(error))
+                continue
+            with closing(connection):
+                yield from self._caught(probe, partial(probe_lent, connection, survey))
+            return
+        # pg_hba.conf admits nobody (rdsadmin on RDS), or nobody can log in anywhere, which is said elsewhere.
+        if Refusal.OTHER in refusals:
+            yield Check(probe, Outcome.INCONCLUSIVE, "no identity could look", _AGAIN)
 
     def _open(self, identity: PostgresIdentity, database: str) -> psycopg.Connection[Any]:
         connection = self.logins.connect(self.logins.config(identity, database))

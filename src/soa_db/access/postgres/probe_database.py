@@ -1,4 +1,4 @@
-"""What one database's catalogs say about everybody: PUBLIC, strangers, grant options, owners, views, definer functions.
+"""What one database's catalogs say about everybody: PUBLIC, strangers, grant options, owners, default privileges.
 
 Read once per database, by any identity that can connect; the judgements are pure functions over the rows.
 """
@@ -6,59 +6,23 @@ Read once per database, by any identity that can connect; the judgements are pur
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from soa_db.access.postgres.attempt import rows
+from soa_db.access.postgres.probe_indirect import probe_indirect
+from soa_db.access.postgres.probe_later import rights_on_new
 from soa_db.access.postgres.probe_session import listed
-from soa_db.access.report import Aspect, Check, Outcome, Probe
+from soa_db.access.postgres.survey import Survey
+from soa_db.access.report import Aspect, Check, Outcome
 
 if TYPE_CHECKING:
     import psycopg
 
     from soa_db.access.postgres.expect import DatabaseAccess, ServerAccess, Share
+    from soa_db.access.postgres.survey import Strangers
 
-__all__ = ["Strangers", "probe_database"]
-
-
-@dataclass(frozen=True, slots=True)
-class Strangers:
-    """How roles the specs do not know are to be taken.
-
-    Attributes:
-        administrators: superusers and roles with CREATEROLE, and members of such: they can give themselves anything.
-        system: predefined roles, and those the cloud provider's server comes with.
-        services: role → the service it belongs to, by the comment `provision` gave it.
-    """
-
-    administrators: frozenset[str] = frozenset()
-    system: frozenset[str] = frozenset()
-    services: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def expected(self) -> frozenset[str]:
-        """Roles whose rights are nobody's fault."""
-        return self.administrators | self.system
-
-
-@dataclass(frozen=True, slots=True)
-class _Survey:
-    """The context of one database's judgements."""
-
-    access: ServerAccess
-    database: DatabaseAccess
-    strangers: Strangers
-    mend: str
-
-    def ask(
-        self,
-        identity: str,
-        aspect: Aspect,
-        what: str,
-        expect: Literal["can", "cannot", "is"] = "cannot",
-    ) -> Probe:
-        return Probe(identity, self.database.name, aspect, what, expect, "catalog")
+__all__ = ["probe_database"]
 
 
 def probe_database(
@@ -78,19 +42,18 @@ def probe_database(
         strangers: how to take roles the specs do not know.
         mend: the command that provisions.
     """
-    survey = _Survey(access, database, strangers, mend)
+    survey = Survey(access, database, strangers, mend)
     users = [part.user for part in database.users]
     yield from _acl(survey, rows(connection, "probe_acl", users=users))
     owners = [database.owner or "", "pg_database_owner"]
     yield from _owners(survey, rows(connection, "probe_owners", owners=owners))
-    others = [user for user in users if user != database.owner]
-    yield from _views(survey, rows(connection, "probe_views", users=others))
-    yield from _view_writes(survey, rows(connection, "probe_view_writes", users=others))
-    yield from _definers(survey, rows(connection, "probe_definers", users=others))
+    yield from _possessions(survey, rows(connection, "probe_possessions"))
+    yield from _default_privileges(survey, rows(connection, "probe_default_acl"))
+    yield from probe_indirect(connection, survey)
     yield from _mappings(survey, rows(connection, "probe_mappings"))
 
 
-def _acl(survey: _Survey, found: list[Any]) -> Iterator[Check]:
+def _acl(survey: Survey, found: list[Any]) -> Iterator[Check]:
     """Rights of PUBLIC and of strangers, and grant options. ``pg_database_owner`` is the owner under another name."""
     database, known = survey.database, {part.user for part in survey.database.users}
     problems = False
@@ -135,7 +98,7 @@ _PART = r'("(?:[^"]|"")+"|[^".()]+)'
 _QUALIFIED = re.compile(rf"{_PART}\.{_PART}(?:\({_PART}\))?")
 
 
-def _pending(survey: _Survey, entry: Any) -> str | None:
+def _pending(survey: Survey, entry: Any) -> str | None:
     """The service a right belongs to that this side shares; whether the other side wants it, its spec would say."""
     service = survey.strangers.services.get(entry.grantee)
     shares = [share for share in survey.database.shares if share.service == service]
@@ -177,7 +140,7 @@ def _aspect(kind: str, privilege: str) -> Aspect:
             return "rights"
 
 
-def _owners(survey: _Survey, found: list[Any]) -> Iterator[Check]:
+def _owners(survey: Survey, found: list[Any]) -> Iterator[Check]:
     """Objects and schemas that are not the owner's: its default privileges pass them by, and it cannot alter them."""
     if survey.database.owner is None:
         return
@@ -197,108 +160,56 @@ def _owners(survey: _Survey, found: list[Any]) -> Iterator[Check]:
         yield Check(probe, Outcome.OK)
 
 
-def _views(survey: _Survey, found: list[Any]) -> Iterator[Check]:
-    """Views that lend their owner's rights to somebody who has none on what lies underneath.
-
-    A view the spec names for that user exactly (not by a wildcard) is meant to do so.
-    """
-    problems: set[str] = set()
-    for view in found:
-        part = survey.database.of(view.user)
-        if part is not None and any(
-            rule.pattern.kind == "relation"
-            and rule.pattern.exact is not None
-            and "SELECT" in rule.added
-            and rule.pattern.matches(view.schema, view.name)
-            for rule in part.rules
-        ):
-            continue
-        problems.add(view.user)
-        step = (
-            "ALTER VIEW … SET (security_invoker = true)"
-            if view.kind == "v"
-            else "a materialized view has its owner's rights: revoke SELECT on it"
-        )
-        yield Check(
-            survey.ask(view.user, "read", f"read {listed(view.bases)} through {view.schema}.{view.name}"),
-            Outcome.VIOLATED,
-            "the view is read with its owner's rights",
-            f"{step}, or name the view in the spec if that is intended",
-        )
-    for part in survey.database.users:
-        if part.part != "owner" and part.user not in problems:
-            yield Check(survey.ask(part.user, "read", "read through a view what is withheld from it"), Outcome.OK)
-
-
-def _view_writes(survey: _Survey, found: list[Any]) -> Iterator[Check]:
-    """Views through which a user writes what it may not write itself; naming view and privilege is how to allow it."""
+def _possessions(survey: Survey, found: list[Any]) -> Iterator[Check]:
+    """Objects of every other kind: only the owner and administrators own any, and only they what is the system's."""
     problems = False
-    for view in found:
-        part = survey.database.of(view.user)
-        if part is not None and any(
-            rule.pattern.kind == "relation"
-            and rule.pattern.exact is not None
-            and view.privilege in rule.added
-            and rule.pattern.matches(view.schema, view.name)
-            for rule in part.rules
-        ):
+    for group in found:
+        own = group.owner in {survey.database.owner, "pg_database_owner"}
+        if group.owner in survey.strangers.expected or (own and not group.of_system):
             continue
         problems = True
         yield Check(
-            survey.ask(view.user, "write", f"{view.privilege} {listed(view.bases)} through {view.schema}.{view.name}"),
+            survey.ask(group.owner, "rights", f"own {listed(group.names)}"),
             Outcome.VIOLATED,
-            "the view is written with its owner's rights",
-            "ALTER VIEW … SET (security_invoker = true), or an extra_grants entry that revokes it on the view, "
-            "or names the view if that is intended",
+            "what one owns one may do anything with",
+            "ALTER … OWNER TO "
+            + ("the administrator" if group.of_system or survey.database.owner is None else survey.database.owner),
         )
     if not problems:
-        yield Check(survey.ask("", "write", "no view writes what is withheld from its users", "is"), Outcome.OK)
+        yield Check(survey.ask("", "rights", "nobody but the owner and administrators owns anything", "is"), Outcome.OK)
 
 
-def _definers(survey: _Survey, found: list[Any]) -> Iterator[Check]:
-    """SECURITY DEFINER functions: who may call one acts as its owner. Naming it in the spec is how to allow it."""
-    problems = False
-    for routine in found:
-        callers = [
-            user
-            for user in routine.callers
-            if (part := survey.database.of(user)) is None
-            or not survey.database.named_routine(part, routine.schema, routine.name)
-        ]
-        reasons = list(_definer_faults(routine, callers, survey.database.owner))
-        for who, detail, mend in reasons:
-            problems = True
-            probe = survey.ask(who, "rights", f"act as {routine.owner} through {routine.signature} (SECURITY DEFINER)")
-            yield Check(probe, Outcome.VIOLATED, detail, mend)
-    if not problems:
+def _default_privileges(survey: Survey, found: list[Any]) -> Iterator[Check]:
+    """What would be granted on objects the owner's probe does not make: others' objects, those in other schemas.
+
+    What strangers are promised stands among the ACLs. A user may be promised what it may have on a declared object.
+    """
+    database, problems = survey.database, False
+    for entry in found:
+        made = entry.role == database.owner and entry.schema in {"", *database.schemas}
+        part = database.of(entry.grantee)
+        if (made and entry.kind != "large object") or (part is None and entry.grantee != "PUBLIC"):
+            continue
+        if part is not None:
+            declared = not entry.schema or entry.schema in database.schemas
+            _, may = rights_on_new(part, entry.kind, declared=declared)
+            if part.part == "owner" or (declared and entry.privilege in may):
+                continue
+        problems = True
+        what = f"{entry.privilege} on every {entry.kind} {entry.role} makes later"
+        within = f" IN SCHEMA {entry.schema}" if entry.schema else ""
         yield Check(
-            survey.ask("", "rights", "no function lends its owner's rights beyond what the specs name", "is"),
-            Outcome.OK,
+            survey.ask(entry.grantee, "later", what + (f" in {entry.schema}" if entry.schema else "")),
+            Outcome.VIOLATED,
+            "default privileges say so",
+            f"ALTER DEFAULT PRIVILEGES FOR ROLE {entry.role}{within} REVOKE {entry.privilege} ON "
+            f"{entry.kind.upper()}S FROM {entry.grantee}",
         )
+    if not problems:
+        yield Check(survey.ask("", "later", "no other default privileges give more than the specs", "is"), Outcome.OK)
 
 
-def _definer_faults(routine: Any, callers: Iterable[str], owner: str | None) -> Iterator[tuple[str, str, str]]:
-    unnamed = tuple(callers)
-    named = bool(set(routine.callers) - set(unnamed))
-    if routine.public:
-        yield "PUBLIC", "everybody may call it", f"REVOKE EXECUTE ON ROUTINE {routine.signature} FROM PUBLIC"
-    for user in unnamed:
-        yield (
-            user,
-            "it may call it, and no extra_grants entry names the function",
-            f"name it in extra_grants, make it SECURITY INVOKER, or REVOKE EXECUTE ON ROUTINE {routine.signature}",
-        )
-    if named and not routine.fixed_path:
-        yield (
-            "",
-            "it has no search_path of its own: a caller's objects can take the place of those it means",
-            f"ALTER ROUTINE {routine.signature} SET search_path = pg_catalog, {routine.schema}",
-        )
-    if named and owner is not None and routine.owner != owner:
-        yield "", f"it runs as {routine.owner}, not as {owner}", f"ALTER ROUTINE {routine.signature} OWNER TO {owner}"
-
-
-def _mappings(survey: _Survey, found: list[Any]) -> Iterator[Check]:
+def _mappings(survey: Survey, found: list[Any]) -> Iterator[Check]:
     """Foreign servers: rights on them stand in the ACLs; a user mapping is a login elsewhere."""
     problems = False
     for mapping in found:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from soa_db.access.postgres.expect import DatabaseAccess, UserAccess
 
-__all__ = ["probe_later"]
+__all__ = ["probe_later", "rights_on_new"]
 
 PUBLIC = "PUBLIC"
 # The kinds of object, in an order in which each can rest on those before it.
@@ -115,7 +115,7 @@ def _judge(held: list[Any], database: DatabaseAccess, own: str, mend: str) -> It
     counts: dict[str, int] = {}
     for row in held:
         user = PUBLIC if row.user == "public" else row.user
-        must, may = _wanted(database.of(row.user), row.kind, declared=row.schema != own)
+        must, may = rights_on_new(database.of(row.user), row.kind, declared=row.schema != own)
         has = frozenset(row.held)
         what = f"{row.kind} in {'a new schema' if row.schema == own else row.schema}"
         counts[user] = counts.get(user, 0) + 1
@@ -137,7 +137,7 @@ def _judge(held: list[Any], database: DatabaseAccess, own: str, mend: str) -> It
             yield Check(probe, Outcome.OK)
 
 
-def _wanted(access: UserAccess | None, kind: str, *, declared: bool) -> tuple[frozenset[str], frozenset[str]]:
+def rights_on_new(access: UserAccess | None, kind: str, *, declared: bool) -> tuple[frozenset[str], frozenset[str]]:
     """What a user must and may have on a new object that no rule of the spec names.
 
     A schema that is not declared may follow the declared ones, or may not: nobody can say what it is for.
@@ -149,12 +149,14 @@ def _wanted(access: UserAccess | None, kind: str, *, declared: bool) -> tuple[fr
         match kind:
             case "table" | "partitioned table":
                 must = may = set(access.base)
+            case "large object":
+                may = set(access.base)
             case "view":
                 must, may = set(access.base & {"SELECT"}), set(access.base)
             case "sequence":
                 must, may = ({"USAGE"}, {"USAGE", "SELECT", "UPDATE"}) if writes else (set(), {"SELECT"})
             case "routine":
                 must = may = {"EXECUTE"} if access.part == "app" else set()
-            case _:
+            case "schema" | "type":
                 may = {"USAGE"}
     return frozenset(must if declared else ()), frozenset(may)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from soa_db.access.postgres.attempt import rows
-from soa_db.access.postgres.probe_database import Strangers
+from soa_db.access.postgres.survey import Strangers
 from soa_db.access.report import Aspect, Check, Outcome, Probe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import psycopg
 
@@ -46,6 +46,18 @@ class ServerFacts:
     parameters: Mapping[str, str]
     parameter_rights: tuple[Any, ...]
 
+    def open_to_all(self, declared: Collection[str], *, templates: bool = True) -> tuple[str, ...]:
+        """Other databases that PUBLIC may connect to."""
+        return tuple(
+            sorted(
+                row.name
+                for row in self.databases
+                if row.name not in declared
+                and (row.grantee, row.privilege) == ("PUBLIC", "CONNECT")
+                and (templates or not row.template)
+            )
+        )
+
     @property
     def strangers(self) -> Strangers:
         """Who administers the server, and which roles came with it."""
@@ -63,7 +75,8 @@ class ServerFacts:
             system=frozenset(
                 name
                 for name, role in self.roles.items()
-                if role.predefined or (name.startswith("rds_") and not role.can_login) or name == "rdsadmin"
+                # rdsadmin is a superuser there; elsewhere a role of that name is like any other.
+                if role.predefined or (name.startswith("rds_") and not role.can_login)
             ),
             services={
                 name: service
@@ -229,7 +242,13 @@ def _databases(facts: ServerFacts, access: ServerAccess, mend: str) -> Iterator[
             owner = by_name[name][0].owner
             wrong = owner != database.owner
             yield Check(probe, Outcome.VIOLATED if wrong else Outcome.OK, f"{owner} does" if wrong else "", mend)
-    open_to_all = []
+        if any(row.template for row in by_name.get(name, ())):
+            yield Check(
+                Probe("", name, "rights", "copy it: nobody but its owner and superusers", "is", "catalog"),
+                Outcome.VIOLATED,
+                "it is a template: every role with CREATEDB may copy it",
+                f"ALTER DATABASE {name} IS_TEMPLATE false",
+            )
     for name in sorted(set(by_name) - set(declared)):
         for row in by_name[name]:
             if row.grantee in access.users:
@@ -239,9 +258,7 @@ def _databases(facts: ServerFacts, access: ServerAccess, mend: str) -> Iterator[
                     f"it belongs to {row.owner}",
                     f"REVOKE ALL ON DATABASE {name} FROM {row.grantee}, or declare the database",
                 )
-            elif row.grantee == "PUBLIC" and row.privilege == "CONNECT":
-                open_to_all.append(name)
-    if open_to_all:
+    if open_to_all := facts.open_to_all(declared):
         yield Check(
             _ask("", "connect", f"connect to databases no spec declares ({', '.join(open_to_all)})"),
             Outcome.NOTED,

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from psycopg import sql
 
 from soa_db.access.postgres.attempt import Attempt, attempt, judge, probe_name, rows
+from soa_db.access.postgres.expect import Wanted
 from soa_db.access.report import Aspect, Check, Outcome, Probe
 
 if TYPE_CHECKING:
     import psycopg
 
-    from soa_db.access.postgres.expect import DatabaseAccess, UserAccess, Wanted
+    from soa_db.access.postgres.expect import DatabaseAccess, UserAccess
 
 __all__ = ["listed", "probe_session", "table_privileges"]
 
@@ -80,10 +81,7 @@ def probe_session(
     """
     ask = _Asker(user.user, database.name)
     found = rows(connection, "probe_relations", privileges=table_privileges(connection.info.server_version))
-    relations = [
-        (relation, _wanted(database.on_relation(user, relation.schema, relation.name, relation.kind), relation))
-        for relation in found
-    ]
+    relations = [(relation, _wanted(database, user, relation)) for relation in found]
     yield from _relations(connection, relations, ask, mend)
     if user.part != "owner":
         yield from _columns(connection, relations, ask, mend)
@@ -94,7 +92,22 @@ def probe_session(
     yield from _elsewhere(connection, user, ask)
 
 
-def _wanted(wanted: Wanted, relation: Any) -> Wanted:
+def _wanted(database: DatabaseAccess, user: UserAccess, relation: Any) -> Wanted:
+    wanted = database.on_relation(user, relation.schema, relation.name, relation.kind)
+    if relation.of_extension and user.part == "owner":
+        return replace(wanted, must=frozenset())
+    if relation.of_extension:
+        # An extension's script says who may do what with its tables. Reading them is what "every table" is about;
+        # writing them changes how the extension works for everybody, and takes a rule that names them.
+        rules = [
+            rule
+            for rule in user.rules
+            if rule.pattern.kind == "relation" and rule.pattern.matches(relation.schema, relation.name)
+        ]
+        named = {privilege for rule in rules if rule.pattern.exact is not None for privilege in rule.added}
+        taken = {privilege for rule in rules for privilege in rule.taken}
+        may = (wanted.may & ({"SELECT"} | named)) | (frozenset(relation.initial) - taken)
+        return replace(wanted, must=frozenset(), may=may)
     # The sequence of an identity column is used with nobody's rights: none is needed, too many are too many.
     return replace(wanted, must=frozenset()) if relation.internal else wanted
 
@@ -118,11 +131,14 @@ def _relations(
     for relation, wanted in relations:
         sequence = relation.kind == "S"
         name = f"{relation.schema}.{relation.name}"
+        kind = f"{'sequences' if sequence else 'relations'}{' of extensions' if relation.of_extension else ''}"
         for privilege in ("SELECT", "USAGE", "UPDATE") if sequence else privileges:
-            tally = tallies.setdefault((privilege, "sequences" if sequence else "relations"), _Tally())
+            tally = tallies.setdefault((privilege, kind), _Tally())
             tally.add(name, privilege, wanted, privilege in relation.held)
-            if relation.kind not in _TRIED_ON.get(privilege, "") or (
-                privilege == "UPDATE" and relation.first_column is None
+            if (
+                relation.of_extension
+                or relation.kind not in _TRIED_ON.get(privilege, "")
+                or (privilege == "UPDATE" and relation.first_column is None)
             ):
                 continue
             if privilege in wanted.must:
@@ -220,6 +236,8 @@ def _schemas(
     found = rows(connection, "probe_schemas")
     for schema in found:
         wanted = database.on_schema(user, schema.schema)
+        if schema.of_extension:
+            wanted = Wanted(may=wanted.may | {"USAGE"})
         usage.add(schema.schema, "USAGE", wanted, "USAGE" in schema.held)
         create.add(schema.schema, "CREATE", wanted, "CREATE" in schema.held)
     missing = set(database.schemas) - {schema.schema for schema in found}
@@ -250,6 +268,14 @@ def _creating(
             ask("ddl", f"create a table in {schema}", can=owner, tried=True),
             attempt(connection, sql.SQL("CREATE TABLE {}.{} ()").format(sql.Identifier(schema), name)),
             mend=mend,
+        )
+    for schema in database.schemas[:1]:
+        # Functions in such a language do whatever the server can. For who may not create here that is the refusal.
+        text = "CREATE FUNCTION {}.{}(text) RETURNS text LANGUAGE internal AS 'lower'"
+        yield judge(
+            ask("roles", "create a function in an untrusted language", can=False, tried=True),
+            attempt(connection, sql.SQL(text).format(sql.Identifier(schema), name)),
+            mend="as a superuser: UPDATE pg_language SET lanpltrusted = false WHERE lanname = 'internal'",
         )
     yield judge(
         ask("ddl", "create a schema", can=owner, tried=True),
@@ -307,10 +333,10 @@ def _elsewhere(connection: psycopg.Connection[Any], user: UserAccess, ask: _Aske
     for row in rows(connection, "probe_reach"):
         if row.kind == "LARGE OBJECT" and row.privilege in user.base:
             continue
-        if row.kind == "TABLE" or user.part != "owner":
+        if row.kind in {"TABLE", "SCHEMA"} or user.part != "owner":
             found.setdefault((row.kind, row.privilege), []).append(row.name)
     for (kind, privilege), names in found.items():
-        noun = "system table" if kind == "TABLE" else kind.lower()
+        noun = f"system {kind.lower()}" if kind in {"TABLE", "SCHEMA"} else kind.lower()
         step = f"REVOKE {privilege} ON {kind} {listed(names)} FROM {ask.user}, PUBLIC, or the membership that gives it"
         probe = ask("rights", f"{privilege} on {noun} {listed(names)}", can=False, tried=False)
         yield Check(probe, Outcome.VIOLATED, "granted", step)

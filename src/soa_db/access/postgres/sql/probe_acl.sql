@@ -70,8 +70,9 @@ SELECT o.kind,
   FROM objects o
  CROSS JOIN LATERAL aclexplode(o.acl) AS x
  WHERE x.grantee <> o.owner
-   AND o.schema !~ '^pg_(catalog|toast|temp)'
-   AND o.schema <> 'information_schema'
+   AND o.schema !~ '^pg_(toast|temp)'
+   -- A server of a cloud provider's has functions of its own among the system's; what they lend is another question.
+   AND (o.kind IN ('TABLE', 'SEQUENCE', 'COLUMN') OR o.schema NOT IN ('pg_catalog', 'information_schema'))
    AND (x.is_grantable OR x.grantee = 0 OR NOT pg_get_userbyid(x.grantee) = ANY (%(users)s::text[]))
    AND NOT EXISTS (SELECT FROM pg_depend d
                     WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype = 'e')

@@ -11,10 +11,10 @@ SELECT n.nspname AS schema,
  WHERE a.attnum > 0
    AND NOT a.attisdropped
    AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-   AND n.nspname <> 'information_schema'
-   AND n.nspname !~ '^pg_'
+   AND c.oid >= 16384
+   AND n.nspname !~ '^pg_(toast|temp)'
    AND (a.attacl IS NOT NULL
         OR (n.nspname, c.relname) IN (SELECT * FROM unnest(%(schemas)s::text[], %(names)s::text[])))
-   AND NOT EXISTS (SELECT FROM pg_depend d
-                    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+   AND NOT EXISTS (SELECT FROM pg_init_privs i
+                    WHERE i.classoid = 'pg_class'::regclass AND i.objoid = c.oid AND i.objsubid = a.attnum)
  ORDER BY 1, 2, a.attnum

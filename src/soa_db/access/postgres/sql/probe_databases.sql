@@ -1,6 +1,7 @@
--- Every database one can connect to, its owner, and each right on it.
+-- Every database one can connect to, its owner, whether it is a template, and each right on it.
 SELECT d.datname AS name,
        pg_get_userbyid(d.datdba) AS owner,
+       d.datistemplate AS template,
        CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(x.grantee) END AS grantee,
        x.privilege_type AS privilege,
        x.is_grantable AS grantable

@@ -28,8 +28,9 @@ SELECT o.kind,
        EXISTS (SELECT FROM pg_roles r WHERE r.oid = o.owner AND r.rolsuper) AS of_superuser,
        array_agg(o.name ORDER BY o.name) AS names
   FROM objects o
- WHERE o.schema !~ '^pg_(catalog|toast|temp)'
-   AND o.schema <> 'information_schema'
+ WHERE o.schema !~ '^pg_(toast|temp)'
+   AND (o.schema NOT IN ('pg_catalog', 'information_schema')
+        OR NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = o.owner AND r.rolsuper))
    AND pg_get_userbyid(o.owner) <> ALL (%(owners)s::text[])
    AND NOT EXISTS (SELECT FROM pg_depend d
                     WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype = 'e')

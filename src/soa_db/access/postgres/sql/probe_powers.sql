@@ -4,7 +4,7 @@ SELECT p.oid::regprocedure::text AS signature, n.nspname AS schema, p.proname AS
   FROM pg_proc p
   JOIN pg_namespace n ON n.oid = p.pronamespace
  WHERE has_function_privilege(p.oid, 'EXECUTE')
-   AND NOT pg_has_role(p.proowner, 'USAGE')
+   AND (p.oid < 16384 OR NOT pg_has_role(p.proowner, 'USAGE'))
    AND ((n.nspname = 'pg_catalog' AND p.proacl IS NOT NULL AND NOT has_function_privilege('public', p.oid, 'EXECUTE'))
         OR (EXISTS (SELECT FROM pg_init_privs i WHERE i.classoid = 'pg_proc'::regclass AND i.objoid = p.oid)
             AND NOT EXISTS (SELECT FROM pg_init_privs i CROSS JOIN LATERAL aclexplode(i.initprivs) AS x
