@@ -244,7 +244,7 @@ def _databases(facts: ServerFacts, access: ServerAccess, mend: str) -> Iterator[
             yield Check(probe, Outcome.VIOLATED if wrong else Outcome.OK, f"{owner} does" if wrong else "", mend)
         if any(row.template for row in by_name.get(name, ())):
             yield Check(
-                Probe("", name, "rights", "copy it: nobody but its owner and superusers", "is", "catalog"),
+                Probe("", name, "rights", "nobody but its owner and superusers can copy it", "is", "catalog"),
                 Outcome.VIOLATED,
                 "it is a template: every role with CREATEDB may copy it",
                 f"ALTER DATABASE {name} IS_TEMPLATE false",
