@@ -30,7 +30,7 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml
 demo: $(VENV)/.demo  ## the whole idea on real servers, in under a minute
 	@$(BIN)/soa-db demo
 
-servers: $(VENV)/.dev  ## the servers the tests need beyond what pip installs (Debian: postgresql-15, pgbouncer)
+servers: $(VENV)/.dev  ## the servers the tests need beyond what pip installs (Debian: postgresql-15, pgbouncer, redis-server)
 	@$(BIN)/python tools/install_servers.py
 
 test: $(VENV)/.dev servers  ## every test: unit, servers, faults, cli, architecture

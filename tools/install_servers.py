@@ -12,6 +12,7 @@ from pathlib import Path
 NEEDED: dict[str, Callable[[], bool]] = {
     "postgresql-15": lambda: Path("/usr/lib/postgresql/15/bin/postgres").exists(),
     "pgbouncer": lambda: shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin") is not None,
+    "redis-server": lambda: shutil.which("redis-server") is not None,
 }
 
 

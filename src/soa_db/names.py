@@ -16,6 +16,7 @@ __all__ = [
     "DEFAULT_REGION",
     "ENVS",
     "POSTGRES_PORT",
+    "REDIS_PORT",
     "ROLES",
     "Env",
     "Role",
@@ -36,7 +37,13 @@ __all__ = [
     "postgres_database",
     "postgres_user",
     "rds_db_user_arn",
+    "redis_admin_secret_ssm_path",
     "redis_default_pattern",
+    "redis_endpoint_ssm_path",
+    "redis_key_prefix",
+    "redis_secret_name",
+    "redis_user",
+    "redis_user_group",
     "secret_arn_pattern",
     "snake",
     "ssm_parameter_arn",
@@ -48,6 +55,7 @@ ENVS: tuple[Env, ...] = get_args(Env)
 ROLES: tuple[Role, ...] = get_args(Role)
 DEFAULT_REGION = "us-west-2"
 POSTGRES_PORT = 5432
+REDIS_PORT = 6379
 
 _SERVICE = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _DB_ID = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
@@ -139,11 +147,6 @@ def mongo_user(service: str) -> str:
     return f"{snake(service)}_app"
 
 
-def redis_default_pattern(service: str) -> str:
-    """``chat-api:*``: what the keys and channels of a service look like, as a Redis pattern."""
-    return f"{check_service(service)}:*"
-
-
 def dev_secret_name(service: str, role: Role = "app", db_id: str | None = None) -> str:
     """The parity secret of one identity in dev: ``dev/postgres-shared/{service}[/{db_id}]/{role}``."""
     normal = normal_db_id(db_id)
@@ -220,3 +223,38 @@ def ssm_parameter_arn(name: str, *, region: str, account: str, partition: str = 
 def secret_arn_pattern(name: str, *, region: str, account: str, partition: str = "aws") -> str:
     """The ARN of a secret by its name, for policies: Secrets Manager appends a hyphen and six random characters."""
     return f"arn:{partition}:secretsmanager:{region}:{account}:secret:{name}-??????"
+
+
+def redis_key_prefix(service: str) -> str:
+    """``chat-api:``: what the keys and channels of a service start with."""
+    return f"{check_service(service)}:"
+
+
+def redis_user(service: str, env: Env) -> str:
+    """``chat-api-prod``: the ACL user of a service, on ElastiCache its user id and user name."""
+    return f"{check_service(service)}-{env}"
+
+
+def redis_user_group(env: Env) -> str:
+    """``cache-prod``: the ElastiCache user group that the users of an environment are members of."""
+    return f"cache-{env}"
+
+
+def redis_secret_name(env: Env, service: str) -> str:
+    """The secret of a service's Redis user: ``prod/redis/chat-api``."""
+    return f"{env}/redis/{check_service(service)}"
+
+
+def redis_endpoint_ssm_path(env: Env) -> str:
+    """The SSM parameter that holds the Redis endpoint, ``host`` or ``host:port``."""
+    return f"/shared/infra/{env}/redis-endpoint"
+
+
+def redis_admin_secret_ssm_path(env: Env) -> str:
+    """The SSM parameter that holds the name or ARN of the administrator's secret of a self-run Redis."""
+    return f"/shared/infra/{env}/redis-master-secret-arn"
+
+
+def redis_default_pattern(service: str) -> str:
+    """``chat-api:*``: what the keys and channels of a service look like, as a Redis pattern."""
+    return f"{redis_key_prefix(service)}*"
