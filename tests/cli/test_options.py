@@ -19,11 +19,11 @@ from soa_db.cli.options import OutputFile, SpecsCommand, Target, admin_url_optio
 @admin_url_option
 @yes_option
 def probe(
-    *, target: Target, plan_file: str | None, out: Path | None, admin_url: str | None, yes: bool, as_json: bool
+    *, target: Target, plan_file: str | None, out: Path | None, admin_urls: tuple[str, ...], yes: bool, as_json: bool
 ) -> None:
     """Print what was parsed."""
     names = [path.name for path in target.spec_paths]
-    click.echo(f"{plan_file} {target.env} {names} {target.settings_file} {admin_url} {as_json}{out or ''}")
+    click.echo(f"{plan_file} {target.env} {names} {target.settings_file} {' '.join(admin_urls)} {as_json}{out or ''}")
     require_somebody_to_ask(target.env, yes=yes)
     if not confirm_prod(target.env, "go on?", yes=yes):
         click.get_current_context().exit(1)
@@ -44,12 +44,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "parsed"),
     [
-        (["--env", "dev"], "None dev ['db-access.yaml'] None None False"),
-        (["--specs", "a.yaml", "b.yaml", "--env", "dev"], "None dev ['a.yaml', 'b.yaml'] None None False"),
-        (["--specs", "a.yaml", "--specs", "b.yaml", "--env", "dev"], "None dev ['a.yaml', 'b.yaml'] None None False"),
-        (["--env", "dev", "--specs=a.yaml", "p.json"], "p.json dev ['a.yaml'] None None False"),
-        (["--env", "dev", "--specs", "a.yaml", "b.yaml", "p.json"], "p.json dev ['a.yaml', 'b.yaml'] None None False"),
-        (["p.json", "--env", "dev", "--specs", "a.yaml", "--json"], "p.json dev ['a.yaml'] None None True"),
+        (["--env", "dev"], "None dev ['db-access.yaml'] None  False"),
+        (["--specs", "a.yaml", "b.yaml", "--env", "dev"], "None dev ['a.yaml', 'b.yaml'] None  False"),
+        (["--specs", "a.yaml", "--specs", "b.yaml", "--env", "dev"], "None dev ['a.yaml', 'b.yaml'] None  False"),
+        (["--env", "dev", "--specs=a.yaml", "p.json"], "p.json dev ['a.yaml'] None  False"),
+        (["--env", "dev", "--specs", "a.yaml", "b.yaml", "p.json"], "p.json dev ['a.yaml', 'b.yaml'] None  False"),
+        (["p.json", "--env", "dev", "--specs", "a.yaml", "--json"], "p.json dev ['a.yaml'] None  True"),
     ],
 )
 def test_specs_takes_what_a_shell_pattern_gives(arguments: list[str], parsed: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from soa_db.access.plan import Change, Notice, Plan
+from soa_db.access.plan import Change, Notice, Plan, ServerPlan
 from soa_db.access.report import Check, Outcome, Probe, VerifyReport
 from soa_db.cli.matrix import show_report
 from soa_db.cli.sentences import show_changes, show_notices
@@ -40,7 +40,7 @@ def test_plan_reads_as_sentences_with_the_destructive_ones_marked(capsys: pytest
         Notice("note", "role x is not managed"),
         Notice("error", "the owner is a superuser", remedy="ALTER ROLE o NOSUPERUSER", database="d"),
     )
-    plan = Plan("dev", "postgres", "h:1", changes=changes, notices=notices)
+    plan = Plan("dev", servers=(ServerPlan("dev", "postgres", "h:1", changes=changes, notices=notices),))
     show_changes(Terminal(), plan)
     show_notices(Terminal(), plan.notices)
     assert capsys.readouterr().out == (
@@ -54,7 +54,7 @@ def test_plan_reads_as_sentences_with_the_destructive_ones_marked(capsys: pytest
 @pytest.mark.usefixtures("plain")
 def test_empty_plan_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing to do is said in so many words."""
-    show_changes(Terminal(), Plan("mirror", "postgres", "h:1"))
+    show_changes(Terminal(), Plan("mirror", servers=(ServerPlan("mirror", "postgres", "h:1"),)))
     assert capsys.readouterr().out == "mirror: postgres at h:1: nothing to do\n"
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.servers.leaks import Leaks, every_statement_logged
 
-from soa_db.access import apply, plan, rotate
+from soa_db.access import apply, plan, rotate, save_plan
 from soa_db.access.aws.roles import apply_policies, policies
 from soa_db.access.settings import load_settings
 from soa_db.access.spec import SpecSet, load_specs
@@ -91,7 +91,7 @@ def test_provisioning_and_rotation_in_dev_show_no_password(
     told: list[object] = []
     with load_settings().aws_for("dev") as aws:
         planned = plan(specs, env="dev", aws=aws, progress=told.append)
-        planned.save(tmp_path / "plan.json")
+        save_plan(planned, tmp_path / "plan.json")
         leaks.saw_file(tmp_path / "plan.json")
         leaks.saw("provision", planned, apply(specs, env="dev", aws=aws, progress=told.append))
         for _ in range(2):

@@ -5,7 +5,8 @@ the modules, is what lets the functions win. The modules load driver and AWS lib
 """
 
 from soa_db.access.apply import apply, plan
-from soa_db.access.plan import ApplyResult, Change, Notice, Plan, PlanOptions, Progress, ProgressEvent, load_plan
+from soa_db.access.plan import ApplyResult, Change, Notice, Plan, PlanOptions, Progress, ProgressEvent, ServerPlan
+from soa_db.access.plan_file import load_plan, save_plan
 from soa_db.access.report import VerifyReport
 from soa_db.access.rotate import Rotated, RotateResult, rotate
 from soa_db.access.spec import Spec, SpecSet, load_spec, load_specs
@@ -21,6 +22,7 @@ __all__ = [
     "ProgressEvent",
     "RotateResult",
     "Rotated",
+    "ServerPlan",
     "Spec",
     "SpecSet",
     "VerifyReport",
@@ -30,5 +32,6 @@ __all__ = [
     "load_specs",
     "plan",
     "rotate",
+    "save_plan",
     "verify",
 ]

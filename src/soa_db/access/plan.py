@@ -1,26 +1,37 @@
 """A plan: what would be changed, as sentences, and whether it still fits. Engine-neutral; opens no connection.
 
-An engine compares what the specs want with what a server has and gives ``Change`` objects. The ``action`` of a change
-belongs to the engine, which alone can render it; everything else here is for people and for files.
+A plan has a part for each server, since each engine has its own. An engine compares what the specs want with what its
+server has and gives ``Change`` objects. The ``action`` of a change belongs to the engine, which alone can render it;
+everything else here is for people and for files.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from soa_db.errors import ConfigurationError, PlanConflict
-from soa_db.names import Env, check_env
+from soa_db.errors import PlanConflict, ProvisionError
 
-__all__ = ["ApplyResult", "Change", "Notice", "Plan", "PlanOptions", "Progress", "ProgressEvent", "load_plan"]
+if TYPE_CHECKING:
+    from soa_db.names import Env
 
-_FORMAT = "soa-db plan 1"
+__all__ = [
+    "PLAN_FORMAT",
+    "ApplyResult",
+    "Change",
+    "Notice",
+    "Plan",
+    "PlanOptions",
+    "Progress",
+    "ProgressEvent",
+    "ServerPlan",
+    "fingerprint",
+    "refuse_errors",
+]
+
+PLAN_FORMAT = "soa-db plan 2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,28 +88,24 @@ class PlanOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ServerPlan:
     """What would be changed on one server.
 
     Attributes:
         env: the environment.
-        engine: ``postgres``.
-        server: the server's ``host:port``.
-        options: what was asked for.
+        engine: ``postgres`` or ``redis``.
+        server: the server's ``host:port``, or what else it is known by.
         changes: in the order they are made.
         notices: what is reported only.
         fingerprint: of specs, options, server and changes; equal fingerprints mean the same would be done.
-        specs: the files the specs were read from.
     """
 
     env: Env
     engine: str
     server: str
-    options: PlanOptions = PlanOptions()
     changes: tuple[Change, ...] = ()
     notices: tuple[Notice, ...] = ()
     fingerprint: str = ""
-    specs: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -123,14 +130,10 @@ class Plan:
         return {group: tuple(changes) for group, changes in groups.items()}
 
     def to_json(self) -> dict[str, Any]:
-        """The plan as JSON data, without secrets and without the engine's actions."""
+        """This part of the plan as JSON data, without the engine's actions."""
         return {
-            "format": _FORMAT,
-            "env": self.env,
             "engine": self.engine,
             "server": self.server,
-            "options": asdict(self.options),
-            "specs": list(self.specs),
             "fingerprint": self.fingerprint,
             "changes": [
                 {
@@ -144,34 +147,8 @@ class Plan:
             "notices": [asdict(notice) for notice in self.notices],
         }
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the plan to a file only its owner can read, all of it or nothing.
-
-        Raises:
-            ConfigurationError: the file cannot be written.
-        """
-        target = Path(path)
-        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n"
-        temporary = ""
-        try:
-            # mkstemp makes the file 0600; the rename makes the content appear at once.
-            descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(temporary).replace(target)
-        except BaseException as error:
-            if temporary:
-                Path(temporary).unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise ConfigurationError(f"cannot write the plan to {target}: {error.strerror}") from error
-            raise
-
-    def refuse_unless_fits(self, current: Plan) -> None:
-        """Compare this (saved) plan with what would be done now.
-
-        Raises:
-            PlanConflict: something else would be done; the message names what came and what went.
-        """
+    def refuse_unless_fits(self, current: ServerPlan) -> None:
+        """Compare this (saved) plan with what would be done now on the same server."""
         if self.fingerprint == current.fingerprint and _told(self) == _told(current):
             return
         if (self.env, self.engine, self.server) != (current.env, current.engine, current.server):
@@ -196,7 +173,90 @@ class Plan:
         )
 
 
-def _told(plan: Plan) -> list[tuple[str, str, str | None, bool]]:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would be changed in one environment, server by server.
+
+    Attributes:
+        env: the environment.
+        options: what was asked for.
+        servers: one part for each engine's server, in the order they are worked on.
+        specs: the files the specs were read from.
+    """
+
+    env: Env
+    options: PlanOptions = PlanOptions()
+    servers: tuple[ServerPlan, ...] = ()
+    specs: tuple[str, ...] = ()
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """The engines it is about."""
+        return tuple(server.engine for server in self.servers)
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The changes of all servers."""
+        return tuple(change for server in self.servers for change in server.changes)
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """What is reported only, of all servers."""
+        return tuple(notice for server in self.servers for notice in server.notices)
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing to do."""
+        return not self.changes
+
+    @property
+    def destructive(self) -> tuple[Change, ...]:
+        """The changes by which somebody may lose access or data."""
+        return tuple(change for change in self.changes if change.destructive)
+
+    @property
+    def errors(self) -> tuple[Notice, ...]:
+        """What makes applying impossible."""
+        return tuple(notice for notice in self.notices if notice.level == "error")
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON data, without secrets and without the engines' actions."""
+        return {
+            "format": PLAN_FORMAT,
+            "env": self.env,
+            "options": asdict(self.options),
+            "specs": list(self.specs),
+            "servers": [server.to_json() for server in self.servers],
+        }
+
+    def refuse_unless_fits(self, current: Plan) -> None:
+        """Compare this (saved) plan with what would be done now.
+
+        Raises:
+            PlanConflict: something else would be done; the message names what came and what went.
+        """
+        if self.env != current.env or self.engines != current.engines:
+            raise PlanConflict(
+                f"the saved plan is for {_named(self)}, not for {_named(current)}", hint="make a new plan"
+            )
+        for saved, now in zip(self.servers, current.servers, strict=True):
+            saved.refuse_unless_fits(now)
+
+
+def refuse_errors(*servers: ServerPlan) -> None:
+    """Raise ProvisionError when something makes applying impossible, with every such notice and its remedy."""
+    standing = [server for server in servers if server.errors]
+    if standing:
+        lines = "\n".join(f"  {one.sentence}\n    {one.remedy}" for server in standing for one in server.errors)
+        where = ", ".join(server.server for server in standing)
+        raise ProvisionError(f"nothing was changed, since this stands in the way:\n{lines}", host=where)
+
+
+def _named(plan: Plan) -> str:
+    return f"{' and '.join(plan.engines) or 'nothing'} of {plan.env}"
+
+
+def _told(plan: ServerPlan) -> list[tuple[str, str, str | None, bool]]:
     """What a person reads of a plan; whoever agreed to a file agreed to this."""
     return [(change.sentence, change.group, change.database, change.destructive) for change in plan.changes]
 
@@ -211,39 +271,10 @@ def fingerprint(*, specs: str, env: str, server: str, options: PlanOptions, chan
         options: what was asked for.
         changes: the changes with their actions, whose ``repr`` names every object.
     """
-    digest = hashlib.sha256(repr((_FORMAT, specs, env, server, options)).encode())
+    digest = hashlib.sha256(repr((PLAN_FORMAT, specs, env, server, options)).encode())
     for change in changes:
         digest.update(repr((change.sentence, change.database, change.destructive, change.action)).encode())
     return digest.hexdigest()
-
-
-def load_plan(path: str | os.PathLike[str]) -> Plan:
-    """Read a plan that was saved.
-
-    Raises:
-        ConfigurationError: there is no such file, or it does not hold a plan.
-    """
-    try:
-        data = json.loads(Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"cannot read the plan {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigurationError(f"{path} is not a plan: it is not JSON") from error
-    if not isinstance(data, dict) or data.get("format") != _FORMAT:
-        raise ConfigurationError(f"{path} is not a plan of this version", hint="make it anew with `soa-db plan --out`")
-    try:
-        return Plan(
-            env=check_env(data["env"]),
-            engine=str(data["engine"]),
-            server=str(data["server"]),
-            options=PlanOptions(**data["options"]),
-            changes=tuple(Change(**change) for change in data["changes"]),
-            notices=tuple(Notice(**notice) for notice in data["notices"]),
-            fingerprint=str(data["fingerprint"]),
-            specs=tuple(data["specs"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise ConfigurationError(f"{path} is not a whole plan", hint="make it anew with `soa-db plan --out`") from error
 
 
 @dataclass(frozen=True, slots=True)

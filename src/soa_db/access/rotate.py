@@ -7,11 +7,13 @@ and loses no call; a client that read its secret once and for all is cut off at 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from soa_db.access.engine import admin_urls
+from soa_db.access.engines import ENGINES
 from soa_db.access.plan import Progress, ProgressEvent
 from soa_db.access.settings import Settings, load_settings
 from soa_db.errors import ConfigurationError, ProvisionError, ServerUnavailable, SoaDbError
@@ -77,7 +79,7 @@ def rotate(
     env: str,
     all_consumers_reread: bool = False,
     aws: AwsClients | None = None,
-    admin_url: str | None = None,
+    admin_url: str | Iterable[str] | None = None,
     services: Collection[str] | None = None,
     roles: Collection[str] | None = None,
     settings: Settings | None = None,
@@ -91,7 +93,7 @@ def rotate(
         env: ``dev``, ``mirror`` or ``prod``.
         all_consumers_reread: that every client reads its secret again when the server refuses the password.
         aws: AWS access; by the settings of ``env`` when left out.
-        admin_url: the administrator's URL, instead of SOA_DB_ADMIN_URL or what AWS says.
+        admin_url: administrators' URLs, one for an engine, instead of SOA_DB_ADMIN_URL or what AWS says.
         services: only these, which must be all that share a user's password; all when left out.
         roles: only these (dev); all when left out.
         settings: soa-db.toml; looked for when left out.
@@ -116,12 +118,13 @@ def rotate(
     from soa_db.access.postgres.admin import AdminServer, admin_config
     from soa_db.access.postgres.lock import server_lock
 
+    url = admin_urls(ENGINES, admin_url).get("postgres")
     settings = load_settings() if settings is None else settings
     tell = progress or (lambda _: None)
     with ExitStack() as stack:
         clients = aws or stack.enter_context(settings.aws_for(env))
         settings.check_account(clients, env)
-        server = AdminServer(admin_config(environment, aws=clients, admin_url=admin_url), clients)
+        server = AdminServer(admin_config(environment, aws=clients, admin_url=url), clients)
         if environment == "dev":
             logins, skipped = _in_dev(specs, server, services, roles), list[str]()
         else:

@@ -23,6 +23,7 @@ __all__ = [
     "admin_url_option",
     "common_options",
     "debug_option",
+    "engine_option",
     "insecure_dev_option",
     "json_option",
     "prune_option",
@@ -34,6 +35,7 @@ __all__ = [
 _F = TypeVar("_F", bound=Callable[..., object])
 
 DEFAULT_SPEC = Path("db-access.yaml")
+ENGINES = ("postgres",)
 ADMIN_URL_VARIABLE = "SOA_DB_ADMIN_URL"
 
 
@@ -135,9 +137,9 @@ def _default_specs(context: click.Context, _option: click.Parameter, value: tupl
     )
 
 
-def _warn_about_password(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+def _warn_about_password(context: click.Context, option: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     given = context.get_parameter_source(option.name or "") is click.core.ParameterSource.COMMANDLINE
-    if value and given and _holds_password(value):
+    if given and any(map(_holds_password, value)):
         click.echo(
             "warning: a password in --admin-url can be read by every user of this machine in the process list; "
             f"put the URL in the environment variable {ADMIN_URL_VARIABLE} instead",
@@ -191,11 +193,21 @@ _settings_option: Callable[[_F], _F] = click.option(
 
 admin_url_option: Callable[[_F], _F] = click.option(
     "--admin-url",
+    "admin_urls",
+    multiple=True,
     metavar="URL",
     envvar=ADMIN_URL_VARIABLE,
     callback=_warn_about_password,
-    help="The administrator's connection, instead of what AWS says; better in the variable, which nobody else sees.  "
-    f"[env: {ADMIN_URL_VARIABLE}]",
+    help="The administrator's connection, instead of what AWS says; its scheme tells for which engine, so it may be "
+    f"repeated. Better in the variable, which nobody else sees.  [env: {ADMIN_URL_VARIABLE}]",
+)
+
+engine_option: Callable[[_F], _F] = click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    type=click.Choice(ENGINES),
+    help="Only this engine; may be repeated.  [default: those the specs have a part for]",
 )
 
 json_option: Callable[[_F], _F] = click.option(

@@ -31,6 +31,7 @@ Examples:
     metavar="FILE",
     help="Save the plan for `provision FILE`, which refuses it once it no longer fits (name it *.json).",
 )
+@options.engine_option
 @options.prune_option
 @options.reassign_option
 @options.insecure_dev_option
@@ -42,10 +43,11 @@ def command(
     target: options.Target,
     check: bool,
     out: Path | None,
+    engines: tuple[str, ...],
     prune: bool,
     reassign: bool,
     insecure_dev: bool,
-    admin_url: str | None,
+    admin_urls: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Show what `provision` would change; change nothing.
@@ -53,6 +55,7 @@ def command(
     Every change is a sentence under a heading. An exclamation mark says that somebody may lose access or data by it.
     """
     from soa_db.access import plan as make_plan
+    from soa_db.access import save_plan
     from soa_db.cli.sentences import show_changes, show_notices
     from soa_db.cli.session import open_session
 
@@ -62,7 +65,8 @@ def command(
             session.specs,
             env=session.env,
             aws=session.aws,
-            admin_url=admin_url,
+            engines=engines or None,
+            admin_url=admin_urls or None,
             prune=prune,
             reassign=reassign,
             insecure_dev=insecure_dev,
@@ -78,7 +82,7 @@ def command(
     if plan.errors:
         context.exit(ExitCode.FAILED)
     if out is not None:
-        plan.save(out)
+        save_plan(plan, out)
         terminal.note(f"saved in {out}: soa-db provision --env {target.env} {out}")
     if check and not plan.is_empty:
         context.exit(ExitCode.PENDING)

@@ -31,6 +31,7 @@ Examples:
 @click.argument(
     "plan_file", metavar="[FILE]", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
+@options.engine_option
 @options.prune_option
 @options.reassign_option
 @options.insecure_dev_option
@@ -42,11 +43,12 @@ def command(
     *,
     plan_file: Path | None,
     target: options.Target,
+    engines: tuple[str, ...],
     prune: bool,
     reassign: bool,
     insecure_dev: bool,
     yes: bool,
-    admin_url: str | None,
+    admin_urls: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Make roles, databases and privileges what the specs say; a second run writes nothing.
@@ -58,7 +60,7 @@ def command(
     from soa_db.cli.sentences import show_changes, show_notices
     from soa_db.cli.session import open_session
 
-    if plan_file is not None and (prune or reassign or insecure_dev):
+    if plan_file is not None and (engines or prune or reassign or insecure_dev):
         raise click.UsageError("a saved plan carries its own options: give --prune and the like to `plan --out`")
     require_somebody_to_ask(target.env, yes=yes)
     terminal = Terminal()
@@ -80,7 +82,8 @@ def command(
                 env=session.env,
                 saved=saved,
                 aws=session.aws,
-                admin_url=admin_url,
+                engines=engines or None,
+                admin_url=admin_urls or None,
                 prune=prune,
                 reassign=reassign,
                 insecure_dev=insecure_dev,
@@ -97,9 +100,10 @@ def command(
         document |= {"applied": len(result.applied), "declined": result.declined, "seconds": round(result.seconds, 3)}
         terminal.json(document)
     elif not result.declined:
-        where = f"{target.env}: {result.plan.engine} at {result.plan.server}"
-        what = f"{counted(len(result.applied), 'change')} made" if result.applied else "nothing to do"
-        terminal.line(f"{where}: {what}, in {result.seconds:.1f} s", style="green")
+        for server in result.plan.servers:
+            what = f"{counted(len(server.changes), 'change')} made" if server.changes else "nothing to do"
+            terminal.line(f"{target.env}: {server.engine} at {server.server}: {what}", style="green")
+        terminal.line(f"{target.env}: done in {result.seconds:.1f} s", style="green")
         show_notices(terminal, result.notices)
     if result.declined:
         context.exit(ExitCode.FAILED)

@@ -42,7 +42,7 @@ def command(
     roles: tuple[str, ...],
     all_consumers_reread: bool,
     yes: bool,
-    admin_url: str | None,
+    admin_urls: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Give users new passwords, in Secrets Manager and on the server; killed anywhere, the next run finishes it.
@@ -64,7 +64,7 @@ def command(
                 env=session.env,
                 all_consumers_reread=all_consumers_reread,
                 aws=session.aws,
-                admin_url=admin_url,
+                admin_url=admin_urls or None,
                 services=services or None,
                 roles=roles or None,
                 settings=session.settings,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from soa_db.cli.terminal import counted
 
 if TYPE_CHECKING:
-    from soa_db.access.plan import Change, Notice, Plan
+    from soa_db.access.plan import Change, Notice, Plan, ServerPlan
     from soa_db.cli.terminal import Terminal
 
 __all__ = ["show_changes", "show_notices"]
@@ -22,7 +22,16 @@ _LEVELS = {
 
 
 def show_changes(terminal: Terminal, plan: Plan) -> None:
-    """Print a headline and the changes; an exclamation mark where somebody may lose access or data."""
+    """Print each server's headline and changes; an exclamation mark where somebody may lose access or data."""
+    if not plan.servers:
+        terminal.line(f"{plan.env}: the specs declare nothing", style="yellow")
+    for number, server in enumerate(plan.servers):
+        if number:
+            terminal.line()
+        _show_server(terminal, server)
+
+
+def _show_server(terminal: Terminal, plan: ServerPlan) -> None:
     where = f"{plan.env}: {plan.engine} at {plan.server}"
     if plan.is_empty:
         terminal.line(f"{where}: nothing to do", style="green")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from soa_db.access.plan import Plan, PlanOptions, ProgressEvent
+from soa_db.access.plan import PlanOptions, ProgressEvent, ServerPlan
 from soa_db.access.postgres.admin import AdminServer, admin_config
 from soa_db.access.postgres.desired import desired_state
 from soa_db.access.postgres.provision import PostgresProvisioner
@@ -61,7 +61,7 @@ def provisioner(
     )
 
 
-def provision(server: PostgresServer, wanted: SpecSet, *, prune: bool = False, reassign: bool = False) -> Plan:
+def provision(server: PostgresServer, wanted: SpecSet, *, prune: bool = False, reassign: bool = False) -> ServerPlan:
     """Plan and carry out; the plan that was carried out. Another plan right after it is empty."""
     with provisioner(server, wanted, prune=prune, reassign=reassign).locked() as locked:
         plan = locked.plan()

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from tests.servers.access.provisioning import specs
 
-from soa_db.access import ApplyResult, apply, plan
+from soa_db.access import ApplyResult, apply, plan, save_plan
 from soa_db.aws import AwsClients
 from soa_db.postgres import connect, load_postgres_config_from_aws
 
@@ -143,7 +143,7 @@ def test_no_password_reaches_the_servers_log_or_the_plan(
         connection.execute(f"ALTER ROLE {name}_app PASSWORD NULL".encode())
     try:
         found = plan(wanted, env="dev")
-        found.save(tmp_path / "plan.json")
+        save_plan(found, tmp_path / "plan.json")
         apply(wanted, env="dev")
     finally:
         with psycopg.connect(server.superuser_conninfo, autocommit=True) as connection:

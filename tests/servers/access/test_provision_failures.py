@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from tests.servers.access.provisioning import PASSWORD, provision, provisioner, run, specs
 
-from soa_db.access import Plan, ProgressEvent, apply, load_plan, plan
+from soa_db.access import Plan, ProgressEvent, ServerPlan, apply, load_plan, plan, save_plan
 from soa_db.access.postgres.lock import LOCK_KEY
 from soa_db.access.settings import Settings
 from soa_db.aws import AwsClients
@@ -83,7 +83,7 @@ def test_one_failure_is_told_as_itself(pg: PostgresServer, tmp_path: Path, uniqu
     assert caught.value.problems == (caught.value.message,)
 
 
-def marked(plan: Plan) -> set[str]:
+def marked(plan: ServerPlan) -> set[str]:
     """The destructive changes as sentences."""
     return {change.sentence for change in plan.destructive}
 
@@ -248,7 +248,7 @@ def test_what_is_seen_only_on_the_way_is_asked_about_too(
     run(server, "postgres", shut)
     before = plan(wanted, env="mirror", admin_url=url(server), settings=Settings())
     assert any("is not seen: master may not connect" in notice.sentence for notice in before.notices)
-    before.save(tmp_path / "plan.json")
+    save_plan(before, tmp_path / "plan.json")
     with pytest.raises(ProvisionError, match=r"1 changes more.*\n  revoke DELETE on table t"):
         apply(wanted, env="mirror", admin_url=url(server), settings=Settings(), confirm=answer)
     assert [len(sentences) for sentences in asked] == [1, 1]

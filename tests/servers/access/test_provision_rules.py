@@ -13,7 +13,7 @@ from tests.servers.access.provisioning import may, provision, provisioner, refus
 from soa_db.errors import ProvisionError
 
 if TYPE_CHECKING:
-    from soa_db.access.plan import Plan
+    from soa_db.access.plan import ServerPlan
     from soa_db.access.spec import SpecSet
     from soa_db.local.postgres import PostgresServer
 
@@ -37,7 +37,7 @@ def may_connect(server: PostgresServer, database: str, role: str) -> bool:
     return bool(answer)
 
 
-def told(plan: Plan, level: str) -> str:
+def told(plan: ServerPlan, level: str) -> str:
     """The notices of one level, as one text."""
     return "\n".join(notice.sentence for notice in plan.notices if notice.level == level)
 

@@ -45,12 +45,6 @@ def aws(prefix: str, secret: Mapping[str, object], **more: Any) -> AwsClients:
     return cast("AwsClients", Aws(prefix, secret, **more))
 
 
-@pytest.fixture(autouse=True)
-def no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing comes from the developer's own environment."""
-    monkeypatch.delenv("SOA_DB_ADMIN_URL", raising=False)
-
-
 @pytest.mark.parametrize("env", ["dev", "mirror", "prod"])
 def test_coordinates_come_from_parameters_and_the_master_secret(env: Any) -> None:
     """Host and port of the secret win; TLS is on but in dev; the password stays a secret."""
@@ -65,10 +59,8 @@ def test_coordinates_come_from_parameters_and_the_master_secret(env: Any) -> Non
     assert (config.host, config.port) == ("h", 1)
 
 
-def test_an_url_wins_and_the_variable_is_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Argument, then SOA_DB_ADMIN_URL; the password is masked."""
-    monkeypatch.setenv("SOA_DB_ADMIN_URL", "postgresql://u:canary@variable:1/postgres")
-    assert admin_config("prod").host == "variable"
+def test_an_url_wins() -> None:
+    """Over what AWS says; the password is masked."""
     config = admin_config("prod", admin_url="postgresql://u:canary@argument:1/postgres")
     assert config.host == "argument"
     assert isinstance(config.auth, PasswordAuth)

@@ -5,7 +5,6 @@ It is the RDS master or any other role with CREATEROLE and CREATEDB; a superuser
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import psycopg
 from pydantic import SecretStr
 
 from soa_db import postgres
+from soa_db.access.engine import ADMIN_URL_VARIABLE
 from soa_db.config import PasswordAuth, PostgresConfig, SecretAuth, SessionConfig, TlsConfig
 from soa_db.errors import AuthenticationFailed, ConfigurationError, ConnectionFailed, SecretMalformed, ServerUnavailable
 from soa_db.names import (
@@ -27,9 +27,8 @@ from soa_db.names import (
 if TYPE_CHECKING:
     from soa_db.aws import AwsClients
 
-__all__ = ["ADMIN_DATABASE", "ADMIN_URL_VARIABLE", "AdminServer", "admin_config"]
+__all__ = ["ADMIN_DATABASE", "AdminServer", "admin_config"]
 
-ADMIN_URL_VARIABLE = "SOA_DB_ADMIN_URL"
 # Every server has it, every role may connect to it, and no service owns it.
 ADMIN_DATABASE = "postgres"
 
@@ -52,16 +51,14 @@ SET idle_session_timeout = 0
 def admin_config(env: Env, *, aws: AwsClients | None = None, admin_url: str | None = None) -> PostgresConfig:
     """Work out how to reach the server as its administrator.
 
-    Looked for in order: ``admin_url``, the variable SOA_DB_ADMIN_URL, the parameters and the secret of DESIGN
-    section 2.
+    By ``admin_url``, or by the parameters and the secret of DESIGN section 2.
 
     Raises:
         ConfigurationError: the URL cannot be used, or there is neither URL nor AWS access.
         CredentialError: AWS did not give the parameters or the secret.
     """
-    url = admin_url or os.environ.get(ADMIN_URL_VARIABLE)
-    if url:
-        config = PostgresConfig.from_url(url, instance_name=f"admin-{env}")
+    if admin_url:
+        config = PostgresConfig.from_url(admin_url, instance_name=f"admin-{env}")
         if config.user is None:
             raise ConfigurationError("the administrator's URL names no user", env=env)
         return config

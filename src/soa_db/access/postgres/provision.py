@@ -1,4 +1,4 @@
-"""Plan and carry out on one PostgreSQL server.
+"""ServerPlan and carry out on one PostgreSQL server.
 
 The order, each step whole or not at all, so that a run killed anywhere is finished by the next:
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from soa_db.access.plan import Change, Plan, PlanOptions, Progress, ProgressEvent, fingerprint
+from soa_db.access.plan import Change, PlanOptions, Progress, ProgressEvent, ServerPlan, fingerprint, refuse_errors
 from soa_db.access.postgres.actions import (
     Action,
     CreateDatabase,
@@ -72,7 +72,7 @@ class PostgresProvisioner:
     passwords: DevelopmentPasswords | None
     progress: Progress
 
-    def plan(self) -> Plan:
+    def plan(self) -> ServerPlan:
         """Inspect and compare; changes nothing and takes no lock."""
         with closing(self.server.connect()) as connection:
             return self._look(connection)[0]
@@ -93,7 +93,7 @@ class PostgresProvisioner:
     def _tell(self, step: str, message: str, database: str | None = None) -> None:
         self.progress(ProgressEvent(step, message, database))
 
-    def _look(self, connection: Connection) -> tuple[Plan, ServerState]:
+    def _look(self, connection: Connection) -> tuple[ServerPlan, ServerState]:
         """Inspect everything and compare."""
         desired = self.desired
         self._tell("inspect", f"inspecting {self.server.address}")
@@ -113,11 +113,10 @@ class PostgresProvisioner:
             options=self.options,
             changes=found.changes,
         )
-        plan = Plan(
+        plan = ServerPlan(
             env=desired.env,
             engine="postgres",
             server=self.server.address,
-            options=self.options,
             changes=found.changes,
             notices=found.notices,
             fingerprint=mark,
@@ -156,24 +155,12 @@ class LockedServer:
     applied: tuple[Change, ...] = ()
     _state: ServerState | None = None
 
-    def plan(self) -> Plan:
+    def plan(self) -> ServerPlan:
         """Inspect and compare, under the lock."""
         plan, self._state = self.of._look(self.connection)  # noqa: SLF001  (one subject in two classes)
         return plan
 
-    def refuse_errors(self, plan: Plan) -> None:
-        """Raise when something makes applying a plan impossible.
-
-        Raises:
-            ProvisionError: with every such notice.
-        """
-        if plan.errors:
-            lines = "\n".join(f"  {notice.sentence}\n    {notice.remedy}" for notice in plan.errors)
-            raise ProvisionError(
-                f"nothing was changed, since this stands in the way:\n{lines}", host=self.of.server.address
-            )
-
-    def carry_out(self, plan: Plan, agree: Callable[[Plan], bool] = lambda _: True) -> Plan:
+    def carry_out(self, plan: ServerPlan, agree: Callable[[ServerPlan], bool] = lambda _: True) -> ServerPlan:
         """Make the changes of a plan just made, then look again.
 
         Args:
@@ -187,7 +174,7 @@ class LockedServer:
             ProvisionError: a change failed, or was not agreed to, or something is left to do.
         """
         assert self._state is not None, "plan() comes first"
-        self.refuse_errors(plan)
+        refuse_errors(plan)
         after = self._pass(plan)
         if {change.sentence for change in after.changes} - {change.sentence for change in plan.changes}:
             # What could not be seen before can be now: inside a database that had shut the administrator out, or
@@ -210,7 +197,7 @@ class LockedServer:
             )
         return after
 
-    def _pass(self, plan: Plan) -> Plan:
+    def _pass(self, plan: ServerPlan) -> ServerPlan:
         state = self._state
         assert state is not None
         self.applied += plan.changes

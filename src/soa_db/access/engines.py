@@ -1,0 +1,33 @@
+"""The engines there are, in the order they are worked on, and which of them a run is about."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from soa_db.access.postgres.engine import POSTGRES
+from soa_db.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from soa_db.access.engine import Engine
+    from soa_db.access.spec import SpecSet
+
+__all__ = ["ENGINES", "ENGINE_NAMES", "chosen_engines"]
+
+ENGINES: tuple[Engine, ...] = (POSTGRES,)
+ENGINE_NAMES: tuple[str, ...] = tuple(engine.name for engine in ENGINES)
+
+
+def chosen_engines(specs: SpecSet, names: Collection[str] | None) -> tuple[Engine, ...]:
+    """Return the engines a run is about: those named, else those that some spec has a part for.
+
+    Raises:
+        ConfigurationError: there is no such engine.
+    """
+    if names is None:
+        return tuple(engine for engine in ENGINES if engine.declared(specs))
+    if unknown := set(names).difference(ENGINE_NAMES):
+        raise ConfigurationError(
+            f"unknown engine {', '.join(sorted(unknown))}", hint=f"use {' or '.join(ENGINE_NAMES)}"
+        )
+    return tuple(engine for engine in ENGINES if engine.name in names)

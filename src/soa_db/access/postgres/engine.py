@@ -1,0 +1,39 @@
+"""PostgreSQL as one of the engines. Loads driver and AWS libraries only when something is asked of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from soa_db.access.engine import Engine
+
+if TYPE_CHECKING:
+    from soa_db.access.engine import Provisioner, Request
+    from soa_db.access.spec import SpecSet
+
+__all__ = ["POSTGRES"]
+
+
+def _declared(specs: SpecSet) -> bool:
+    return any(spec.postgres is not None for spec in specs.specs)
+
+
+def _provisioner(request: Request) -> Provisioner:
+    from soa_db.access.postgres.admin import AdminServer, admin_config
+    from soa_db.access.postgres.desired import desired_state
+    from soa_db.access.postgres.passwords import DevelopmentPasswords
+    from soa_db.access.postgres.provision import PostgresProvisioner
+
+    desired = desired_state(request.specs, request.env)
+    server = AdminServer(admin_config(request.env, aws=request.aws, admin_url=request.admin_url), request.aws)
+    fixed = request.options.insecure_dev
+    return PostgresProvisioner(
+        desired=desired,
+        specs=request.specs_text(),
+        server=server,
+        options=request.options,
+        passwords=DevelopmentPasswords(request.aws, server, desired, fixed) if request.env == "dev" else None,
+        progress=request.progress,
+    )
+
+
+POSTGRES = Engine("postgres", ("postgresql", "postgres"), _declared, _provisioner)
