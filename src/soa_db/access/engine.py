@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -12,12 +12,13 @@ from soa_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from soa_db.access.plan import Change, PlanOptions, Progress, ServerPlan
+    from soa_db.access.rotate import RotateResult
     from soa_db.access.settings import Settings
     from soa_db.access.spec import SpecSet
     from soa_db.aws import AwsClients
     from soa_db.names import Env
 
-__all__ = ["ADMIN_URL_VARIABLE", "Engine", "LockedServer", "Provisioner", "Request", "admin_urls"]
+__all__ = ["ADMIN_URL_VARIABLE", "Engine", "LockedServer", "Provisioner", "Request", "Selection", "admin_urls"]
 
 ADMIN_URL_VARIABLE = "SOA_DB_ADMIN_URL"
 
@@ -96,6 +97,25 @@ class Provisioner(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """Which passwords ``rotate`` is about, and what may happen to those who use them.
+
+    Attributes:
+        services: only these; None for all.
+        roles: only these; None for all.
+        all_consumers_reread: every client reads its secret again when the server refuses the password.
+        finish: take the old password away where there are two live ones.
+        lock_timeout: seconds to wait for another run at the same server; None for as long as it takes.
+    """
+
+    services: Collection[str] | None = None
+    roles: Collection[str] | None = None
+    all_consumers_reread: bool = False
+    finish: bool = False
+    lock_timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     """One kind of database.
 
@@ -104,12 +124,14 @@ class Engine:
         schemes: the URL schemes of its administrators.
         declared: whether any spec has a part for it.
         provisioner: makes the provisioner of its server in an environment; may read coordinates from AWS.
+        rotate: gives its users new passwords.
     """
 
     name: str
     schemes: tuple[str, ...]
     declared: Callable[[SpecSet], bool]
     provisioner: Callable[[Request], Provisioner]
+    rotate: Callable[[Request, Selection], RotateResult]
 
 
 def admin_urls(engines: Iterable[Engine], given: str | Iterable[str] | None) -> dict[str, str]:

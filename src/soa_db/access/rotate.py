@@ -1,47 +1,41 @@
-"""New passwords for users that log in with one: in dev all, in mirror and prod those of services not yet on IAM.
+"""New passwords for users that log in with one, engine by engine.
 
-PostgreSQL keeps one live password per user. From the moment the server is given the new one the old one is refused, so
-a client must read its secret again: this library does (AWSCURRENT, then AWSPENDING while the rotation is under way),
-and loses no call; a client that read its secret once and for all is cut off at its next connect.
+What a rotation means for those who are connected differs: see ``postgres/rotate.py`` (one live password) and
+``redis/rotate.py`` (two, until ``finish``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from soa_db.access.engine import admin_urls
-from soa_db.access.engines import ENGINES
-from soa_db.access.plan import Progress, ProgressEvent
+from soa_db.access.engine import Request, Selection, admin_urls
+from soa_db.access.engines import ENGINES, chosen_engines
+from soa_db.access.plan import PlanOptions, Progress
 from soa_db.access.settings import Settings, load_settings
-from soa_db.errors import ConfigurationError, ProvisionError, ServerUnavailable, SoaDbError
-from soa_db.names import Env, check_env, check_role, dev_secret_name, password_secret_name
+from soa_db.errors import ConfigurationError, ProvisionError, SoaDbError
+from soa_db.names import check_env, check_role
 
 if TYPE_CHECKING:
-    import psycopg
-
-    from soa_db.access.aws.secrets import PasswordSecret
-    from soa_db.access.postgres.admin import AdminServer
     from soa_db.access.spec import SpecSet
     from soa_db.aws import AwsClients
+    from soa_db.names import Env
 
 __all__ = ["RotateResult", "Rotated", "rotate"]
 
 
-_COMMENTS = "SELECT rolname, shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = ANY(%s)"
-
-
 @dataclass(frozen=True, slots=True)
 class Rotated:
-    """One user that has a new password.
+    """One user that has a new password, or whose old one was taken away.
 
     Attributes:
         service: whose it is.
         user: the user.
         secrets: the secrets that hold the password.
-        finished: the password is that of a rotation that was interrupted before.
+        finished: it is the end of a rotation begun before: one that was interrupted, or, with ``finish``, one whose
+            old password was still live.
     """
 
     service: str
@@ -55,7 +49,7 @@ class RotateResult:
     """What a rotation did.
 
     Attributes:
-        rotated: the users, in the order of the specs.
+        rotated: the users, in the order of engines and specs.
         skipped: a sentence for each service that has no password here.
     """
 
@@ -63,21 +57,13 @@ class RotateResult:
     skipped: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Login:
-    """A user with the secrets that hold its password."""
-
-    service: str
-    user: str
-    database: str
-    secrets: tuple[PasswordSecret, ...]
-
-
 def rotate(
     specs: SpecSet,
     *,
     env: str,
     all_consumers_reread: bool = False,
+    finish: bool = False,
+    engines: Collection[str] | None = None,
     aws: AwsClients | None = None,
     admin_url: str | Iterable[str] | None = None,
     services: Collection[str] | None = None,
@@ -91,7 +77,10 @@ def rotate(
     Args:
         specs: the declared services.
         env: ``dev``, ``mirror`` or ``prod``.
-        all_consumers_reread: that every client reads its secret again when the server refuses the password.
+        all_consumers_reread: that every client reads its secret again when the server refuses the password; where a
+            user has one live password, nothing is rotated without it.
+        finish: take the old password away where there are two live ones.
+        engines: only these, e.g. ``("redis",)``; when left out, every one that a spec has a part for.
         aws: AWS access; by the settings of ``env`` when left out.
         admin_url: administrators' URLs, one for an engine, instead of SOA_DB_ADMIN_URL or what AWS says.
         services: only these, which must be all that share a user's password; all when left out.
@@ -104,37 +93,41 @@ def rotate(
         ConfigurationError: it was not said that all consumers re-read, or the selection is wrong.
         ProvisionError: passwords could not be changed: those named; the others were, and nothing is lost.
         CredentialError: AWS did not give, or take, what was needed.
-        ConnectionFailed: the server was not reached.
+        ConnectionFailed: a server was not reached.
     """
     environment = check_env(env)
     _check_selection(specs, environment, services, roles)
-    if not all_consumers_reread:
-        raise ConfigurationError(
-            "PostgreSQL keeps one live password per user: a client that read its secret once (the TypeScript "
-            "packages do) is cut off at its next connect",
-            hint="when every client of these services reads its secret again, say so: --all-consumers-reread",
-            env=env,
-        )
-    from soa_db.access.postgres.admin import AdminServer, admin_config
-    from soa_db.access.postgres.lock import server_lock
-
-    url = admin_urls(ENGINES, admin_url).get("postgres")
+    chosen = chosen_engines(specs, engines)
+    urls = admin_urls(ENGINES, admin_url)
     settings = load_settings() if settings is None else settings
-    tell = progress or (lambda _: None)
+    selection = Selection(services, roles, all_consumers_reread, finish, lock_timeout)
+    results: list[RotateResult] = []
+    failed: list[tuple[str, SoaDbError]] = []
     with ExitStack() as stack:
         clients = aws or stack.enter_context(settings.aws_for(env))
         settings.check_account(clients, env)
-        server = AdminServer(admin_config(environment, aws=clients, admin_url=url), clients)
-        if environment == "dev":
-            logins, skipped = _in_dev(specs, server, services, roles), list[str]()
-        else:
-            logins, skipped = _on_passwords(specs, environment, clients, server, services)
-        if not logins:
-            return RotateResult((), tuple(skipped))
-        connection, _ = stack.enter_context(server_lock(server, timeout=lock_timeout, progress=tell))
-        run = _Run(environment, clients, server, connection, tell)
-        run.check_users(logins)
-        return RotateResult(run.rotate_all(logins), tuple(skipped))
+        for engine in chosen:
+            url, tell = urls.get(engine.name), progress or (lambda _: None)
+            request = Request(specs, environment, PlanOptions(), clients, settings, url, tell)
+            try:
+                results.append(engine.rotate(request, selection))
+            except SoaDbError as error:
+                if isinstance(error, ConfigurationError) and not failed and not any(one.rotated for one in results):
+                    # Asked for in a wrong way, and nothing done yet: that is to be mended first.
+                    raise
+                failed.append((engine.name, error))
+    rotated = tuple(one for result in results for one in result.rotated)
+    if len(failed) == 1 and not rotated:
+        raise failed[0][1]
+    if failed:
+        done = f"; {len(rotated)} passwords were rotated elsewhere" if rotated else ""
+        lines = "\n".join(f"  {name}: {error}" for name, error in failed)
+        raise ProvisionError(
+            f"passwords of {' and '.join(name for name, _ in failed)} could not be rotated{done}:\n{lines}",
+            hint="mend the cause and run the command again, with --engine for this one only",
+            problems=tuple(f"{name}: {error.message}" for name, error in failed),
+        ) from failed[0][1]
+    return RotateResult(rotated, tuple(sentence for result in results for sentence in result.skipped))
 
 
 def _check_selection(specs: SpecSet, env: Env, services: Collection[str] | None, roles: Collection[str] | None) -> None:
@@ -150,207 +143,3 @@ def _check_selection(specs: SpecSet, env: Env, services: Collection[str] | None,
         raise ConfigurationError(
             "a password secret of mirror or prod holds one user: a role cannot be chosen", hint="leave --role out"
         )
-
-
-def _in_dev(
-    specs: SpecSet, server: AdminServer, services: Collection[str] | None, roles: Collection[str] | None
-) -> list[_Login]:
-    from soa_db.access.aws.secrets import PasswordSecret
-
-    config = server.config
-    return [
-        _Login(
-            identity.service,
-            identity.user,
-            identity.databases[0],
-            tuple(
-                PasswordSecret(
-                    dev_secret_name(identity.service, identity.role, db_id),
-                    identity.service,
-                    {"username": identity.user, "host": config.host, "port": config.port, "database": database},
-                )
-                for db_id, database in zip(identity.db_ids, identity.databases, strict=True)
-            ),
-        )
-        for identity in specs.postgres_identities()
-        if (services is None or identity.service in services) and (roles is None or identity.role in roles)
-    ]
-
-
-def _on_passwords(
-    specs: SpecSet, env: Env, aws: AwsClients, server: AdminServer, services: Collection[str] | None
-) -> tuple[list[_Login], list[str]]:
-    """The users of the password secrets that exist: whoever each payload names.
-
-    A user may stand in the secrets of several services: those are one login, since it has one live password.
-    """
-    from soa_db.access.aws.secrets import PasswordSecret, read_passwords
-
-    places = [
-        (spec.service, spec.database_name(database), password_secret_name(env, spec.service, database.id))
-        for spec in specs.specs
-        for database in spec.postgres_databases()
-    ]
-    versions = read_passwords(aws, [name for _, _, name in places])
-    found: dict[str, _Login] = {}
-    skipped: list[str] = []
-    for service, database, name in places:
-        version = versions[name]
-        chosen = services is None or service in services
-        if version is None and chosen:
-            skipped.append(f"{service} has no password secret {name}: it logs in by IAM token")
-        if version is None:
-            continue
-        payload = version.payload or {}
-        user = _user(payload, name, server) if chosen else _named(payload)
-        if user is None:
-            continue
-        login = found.get(user, _Login(service, user, database, ()))
-        found[user] = replace(login, secrets=(*login.secrets, PasswordSecret(name, service)))
-    if services is None:
-        return list(found.values()), skipped
-    logins = [login for login in found.values() if any(secret.service in services for secret in login.secrets)]
-    for login in logins:
-        if others := sorted({secret.service for secret in login.secrets}.difference(services)):
-            raise ConfigurationError(
-                f"{login.user} logs in for {', '.join(others)} too, which would be cut off",
-                hint=f"rotate these services together: {' '.join(f'--service {one}' for one in others)}",
-                env=env,
-            )
-    return logins, skipped
-
-
-def _named(payload: Mapping[str, object]) -> str | None:
-    user = payload.get("username")
-    return user if isinstance(user, str) and user else None
-
-
-def _user(payload: Mapping[str, object], name: str, server: AdminServer) -> str:
-    user = _named(payload)
-    if user is None:
-        raise ConfigurationError(
-            "the secret does not say whose password it holds", hint="put a 'username' into its payload", secret=name
-        )
-    if user == server.config.user:
-        raise ConfigurationError(
-            f"the secret holds the password of the administrator {user!r}, which is not a service's to rotate",
-            hint="give the service a user of its own",
-            secret=name,
-        )
-    return user
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """One run, over the session that holds the lock: lose it, and nothing more is changed."""
-
-    env: Env
-    aws: AwsClients
-    server: AdminServer
-    connection: psycopg.Connection[Any]
-    tell: Progress
-
-    def check_users(self, logins: list[_Login]) -> None:
-        """Find missing roles, and those of other services, before any secret is written."""
-        import psycopg
-
-        from soa_db.access.postgres.desired import service_of
-
-        wanted = [login.user for login in logins]
-        try:
-            found = dict(self.connection.execute(_COMMENTS, [wanted]).fetchall())
-        except psycopg.Error as error:
-            raise ServerUnavailable(
-                f"its roles could not be looked at: {error.diag.message_primary or type(error).__name__}",
-                hint="nothing was changed; run the command again",
-                host=self.server.address,
-            ) from error
-        missing = sorted(set(wanted).difference(found))
-        if missing:
-            raise ProvisionError(
-                f"there is no role {', '.join(missing)} on the server",
-                hint="`soa-db provision` makes it; nothing was changed",
-                host=self.server.address,
-            )
-        for login in logins:
-            service = service_of(found[login.user])
-            if service is not None and service not in {secret.service for secret in login.secrets}:
-                raise ProvisionError(
-                    f"role {login.user} belongs to service {service}, but {login.service} claims it",
-                    hint="nothing was changed; choose another user for one of them",
-                    host=self.server.address,
-                )
-
-    def rotate_all(self, logins: list[_Login]) -> tuple[Rotated, ...]:
-        """Rotate every password: one that fails stops no other, and each that failed is named in the end."""
-        rotated: list[Rotated] = []
-        failed: list[tuple[_Login, SoaDbError]] = []
-        for login in logins:
-            try:
-                rotated.append(self.rotate(login))
-            except SoaDbError as error:
-                failed.append((login, error))
-                self._say(login, f"failed: {error.message}")
-                if self.connection.closed:
-                    break  # the lock went with it
-        if len(logins) == 1 and failed:
-            raise failed[0][1]
-        if failed:
-            lines = "\n".join(f"  {login.user}: {error}" for login, error in failed)
-            left = len(logins) - len(rotated) - len(failed)
-            raise ProvisionError(
-                f"{len(failed)} of {len(logins)} passwords could not be rotated; {len(rotated)} were"
-                + (f", {left} were not tried, since the session with the lock is gone" if left else "")
-                + f":\n{lines}",
-                hint="mend the cause and run the command again, for these services only if you like",
-                host=self.server.address,
-            ) from failed[0][1]
-        return tuple(rotated)
-
-    def rotate(self, login: _Login) -> Rotated:
-        """Rotate one user's password."""
-        from soa_db.access.aws.secrets import issue_password, stored_passwords
-
-        self._say(login, "rotating its password")
-
-        def opens(password: str) -> bool:
-            return self.server.opens(login.database, login.user, password)
-
-        # Of each service: a secret that only names the user is not given its password.
-        for service in dict.fromkeys(secret.service for secret in login.secrets) if self.env != "dev" else ():
-            names = [secret.name for secret in login.secrets if secret.service == service]
-            if not any(opens(password) for name in names for password in stored_passwords(self.aws, name)):
-                raise ConfigurationError(
-                    f"no password stored for {login.user} opens this server, so it is left alone",
-                    hint="is the user on IAM already, or the secret for another server?",
-                    host=self.server.address,
-                    secret=names[0],
-                )
-        issued = issue_password(
-            self.aws,
-            login.secrets,
-            set_on_server=lambda password: self._set(login, password),
-            opens=opens,
-            goal="rotate",
-            progress=lambda sentence: self._say(login, sentence),
-        )
-        return Rotated(login.service, login.user, tuple(secret.name for secret in login.secrets), not issued.made)
-
-    def _set(self, login: _Login, password: str) -> None:
-        import psycopg
-
-        from soa_db.access.postgres.render import set_password
-
-        # Computed here, so that neither the statement nor the server's log holds the password.
-        verifier = self.connection.pgconn.encrypt_password(password.encode(), login.user.encode(), b"scram-sha-256")
-        try:
-            self.connection.execute(set_password(login.user, verifier.decode()))
-        except psycopg.Error as error:
-            raise ProvisionError(
-                f"the password of {login.user} could not be set: {error.diag.message_primary or type(error).__name__}",
-                hint="the new one stands in AWSPENDING; mend the cause and run the command again",
-                host=self.server.address,
-            ) from error
-
-    def _say(self, login: _Login, sentence: str) -> None:
-        self.tell(ProgressEvent("password", f"{login.user}: {sentence}", login.database))

@@ -31,6 +31,8 @@ Examples:
     is_flag=True,
     help="Every client reads its secret again when it is refused; one that does not is cut off at its next connect.",
 )
+@click.option("--finish", is_flag=True, help="Redis: take the old password away, once every client has the new one.")
+@options.engine_option
 @options.yes_option
 @options.admin_url_option
 @click.pass_context
@@ -41,6 +43,8 @@ def command(
     services: tuple[str, ...],
     roles: tuple[str, ...],
     all_consumers_reread: bool,
+    finish: bool,
+    engines: tuple[str, ...],
     yes: bool,
     admin_urls: tuple[str, ...],
     as_json: bool,
@@ -48,7 +52,8 @@ def command(
     """Give users new passwords, in Secrets Manager and on the server; killed anywhere, the next run finishes it.
 
     Written as AWSPENDING, set on the server, proved by a login, then made AWSCURRENT. Users that log in with IAM
-    tokens have nothing to rotate.
+    tokens have nothing to rotate. PostgreSQL keeps one live password, hence --all-consumers-reread; Redis keeps the
+    old one too, until --finish.
     """
     from soa_db.access.rotate import rotate
     from soa_db.cli.session import open_session
@@ -63,6 +68,8 @@ def command(
                 session.specs,
                 env=session.env,
                 all_consumers_reread=all_consumers_reread,
+                finish=finish,
+                engines=engines or None,
                 aws=session.aws,
                 admin_url=admin_urls or None,
                 services=services or None,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from soa_db.access.engine import Engine
 
 if TYPE_CHECKING:
-    from soa_db.access.engine import Provisioner, Request
+    from soa_db.access.engine import Provisioner, Request, Selection
+    from soa_db.access.rotate import RotateResult
     from soa_db.access.spec import SpecSet
 
 __all__ = ["POSTGRES"]
@@ -36,4 +37,10 @@ def _provisioner(request: Request) -> Provisioner:
     )
 
 
-POSTGRES = Engine("postgres", ("postgresql", "postgres"), _declared, _provisioner)
+def _rotate(request: Request, selection: Selection) -> RotateResult:
+    from soa_db.access.postgres.rotate import rotate_postgres
+
+    return rotate_postgres(request, selection)
+
+
+POSTGRES = Engine("postgres", ("postgresql", "postgres"), _declared, _provisioner, _rotate)
