@@ -11,14 +11,26 @@ from typing import TYPE_CHECKING, Protocol
 from soa_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from soa_db.access.aws.rights import Rights
     from soa_db.access.plan import Change, PlanOptions, Progress, ServerPlan
+    from soa_db.access.report import Check
     from soa_db.access.rotate import RotateResult
     from soa_db.access.settings import Settings
     from soa_db.access.spec import SpecSet
     from soa_db.aws import AwsClients
     from soa_db.names import Env
 
-__all__ = ["ADMIN_URL_VARIABLE", "Engine", "LockedServer", "Provisioner", "Request", "Selection", "admin_urls"]
+__all__ = [
+    "ADMIN_URL_VARIABLE",
+    "Engine",
+    "LockedServer",
+    "Part",
+    "Provisioner",
+    "Request",
+    "Selection",
+    "Verification",
+    "admin_urls",
+]
 
 ADMIN_URL_VARIABLE = "SOA_DB_ADMIN_URL"
 
@@ -115,6 +127,23 @@ class Selection:
     lock_timeout: float | None = None
 
 
+# One piece of a verification, which can run beside the others: its name, and what asks and judges.
+Part = tuple[str, Callable[[], "Iterable[Check]"]]
+
+
+class Verification(Protocol):
+    """What ``verify`` asks about one engine's server."""
+
+    @property
+    def home(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """User → the databases it is declared for."""
+        ...
+
+    def parts(self) -> list[Part]:
+        """Everything there is to ask; may read from the server what the parts share."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """One kind of database.
@@ -125,6 +154,7 @@ class Engine:
         declared: whether any spec has a part for it.
         provisioner: makes the provisioner of its server in an environment; may read coordinates from AWS.
         rotate: gives its users new passwords.
+        verification: makes what ``verify`` asks about the identities of some services, with whose AWS rights.
     """
 
     name: str
@@ -132,6 +162,7 @@ class Engine:
     declared: Callable[[SpecSet], bool]
     provisioner: Callable[[Request], Provisioner]
     rotate: Callable[[Request, Selection], RotateResult]
+    verification: Callable[[Request, Collection[str], Rights], Verification]
 
 
 def admin_urls(engines: Iterable[Engine], given: str | Iterable[str] | None) -> dict[str, str]:

@@ -40,6 +40,7 @@ def _role_arn(context: click.Context, option: click.Parameter, given: str | None
     callback=_role_arn,
     help="Log in with each service's own AWS rights: a role's ARN with the fields {service}, {role}, {env}, {account}.",
 )
+@options.engine_option
 @options.service_option
 @click.option("--junit", type=options.OutputFile(), metavar="FILE", help="Also write JUnit XML, for CI.")
 @click.option(
@@ -51,6 +52,7 @@ def command(
     *,
     target: options.Target,
     assume_role: str | None,
+    engines: tuple[str, ...],
     services: tuple[str, ...],
     junit: Path | None,
     jobs: int,
@@ -73,11 +75,13 @@ def command(
         report = verify(
             session.specs,
             env=session.env,
+            engines=engines or None,
             aws=session.aws,
             assume_role=assume_role,
             only=services or None,
             jobs=jobs,
             progress=progress,
+            settings=session.settings,
         )
     if as_json:
         terminal.json(report.to_dict())

@@ -6,7 +6,7 @@ Two services: alpha with the databases main and (isolated) pii, and beta, which 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,13 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from soa_db.access.postgres.verification import PostgresVerification
 from soa_db.access.spec import PostgresIdentity, SpecSet, load_specs
-from soa_db.access.verify import verify
+from soa_db.access.verify import carry_out
 from soa_db.config import PasswordAuth, PostgresConfig
 
 if TYPE_CHECKING:
+    from soa_db.access.postgres.logins import Logins
     from soa_db.access.report import VerifyReport
     from soa_db.local.postgres import PostgresServer
 
@@ -61,6 +63,14 @@ class PasswordLogins:
             sslmode="disable",
             autocommit=True,
         )
+
+
+def verify_with(
+    specs: SpecSet, logins: Logins, *, only: Collection[str] | None = None, **keywords: Any
+) -> VerifyReport:
+    """Verify as dev, with another way of logging in than by AWS's secrets."""
+    services = only or [spec.service for spec in specs.specs]
+    return carry_out("dev", [PostgresVerification(specs, env="dev", services=services, logins=logins)], **keywords)
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,7 @@ class World:
 
     def verify(self, **keywords: Any) -> VerifyReport:
         """Verify the world as dev."""
-        return verify(self.specs, env="dev", logins=PasswordLogins(self.server.port), **keywords)
+        return verify_with(self.specs, PasswordLogins(self.server.port), **keywords)
 
 
 _ALPHA = """

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from tests.servers.verify.conftest import PasswordLogins
+from tests.servers.verify.conftest import PasswordLogins, verify_with
 
 from soa_db.access.report import Outcome
+from soa_db.access.settings import Settings
 from soa_db.access.spec import SpecSet
 from soa_db.access.verify import verify
 from soa_db.errors import ConfigurationError
@@ -98,7 +99,7 @@ class _Breaking(PasswordLogins):
 
 def test_connections_that_break_half_way_are_inconclusive_and_never_count_as_refusals(world: World) -> None:
     """The server ends the sessions in one database: what was asked there is open, the rest is decided."""
-    report = verify(world.specs, env="dev", logins=_Breaking(world))
+    report = verify_with(world.specs, _Breaking(world))
     assert [str(check) for check in report.violations] == []
     assert report.exit_code == 5
     assert {check.probe.database for check in report.inconclusive} == {world.beta}
@@ -113,7 +114,7 @@ class _Nowhere(PasswordLogins):
 
 def test_a_server_that_is_down_is_inconclusive_throughout(world: World) -> None:
     """Nothing is proved by a server that does not answer."""
-    report = verify(world.specs, env="dev", logins=_Nowhere())
+    report = verify_with(world.specs, _Nowhere())
     assert report.violations == ()
     assert report.exit_code == 5
     decided = [check for check in report.checks if check.outcome is Outcome.OK]
@@ -129,13 +130,13 @@ def test_only_the_services_asked_for_are_probed_against_what_all_specs_say(world
             tried.add(identity.service)
             return super().config(identity, database)
 
-    report = verify(world.specs, env="dev", only=[f"{world.tag}-beta"], logins=Watching(world.server.port))
+    report = verify_with(world.specs, Watching(world.server.port), only=[f"{world.tag}-beta"])
     assert report.exit_code == 0
     # The server's catalogs are read by the first identity that gets in, whoever it is.
     beta = {check.probe.identity for check in report.checks if check.probe.how == "login"}
     assert not any(f"{world.tag}_alpha" in user for user in beta)
     with pytest.raises(ConfigurationError, match="no spec is given for nobody"):
-        verify(world.specs, env="dev", only=["nobody"], logins=Watching(1))
+        verify(world.specs, env="dev", only=["nobody"])
 
 
 def test_progress_is_told_once_for_each_part_in_the_callers_thread(world: World) -> None:
@@ -167,7 +168,7 @@ def test_an_error_in_progress_ends_the_run_at_once(world: World) -> None:
 def test_a_senseless_number_of_jobs_is_refused(jobs: int) -> None:
     """It says so before it logs in anywhere."""
     with pytest.raises(ConfigurationError, match="jobs"):
-        verify(SpecSet(()), env="dev", jobs=jobs, logins=_Nowhere())
+        verify(SpecSet(()), env="dev", jobs=jobs, settings=Settings())
 
 
 def test_a_killed_run_leaves_nothing_and_the_next_one_is_clean(worlds: Callable[[int], World]) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.servers.verify.conftest import PasswordLogins
+from tests.servers.verify.conftest import PasswordLogins, verify_with
 
 from soa_db.access.report import Outcome
 from soa_db.access.spec import SpecSet
-from soa_db.access.verify import verify
 
 if TYPE_CHECKING:
     from tests.servers.verify.conftest import World
@@ -25,7 +24,7 @@ _NO_COMMENTS = "COMMENT ON ROLE {tag}_beta_app IS NULL; COMMENT ON ROLE {tag}_be
 
 def _alone(world: World) -> VerifyReport:
     alpha = SpecSet(tuple(spec for spec in world.specs.specs if spec.service.endswith("-alpha")))
-    return verify(alpha, env="dev", logins=PasswordLogins(world.server.port))
+    return verify_with(alpha, PasswordLogins(world.server.port))
 
 
 def test_what_is_shared_with_a_service_whose_spec_is_not_given_is_noted(world: World) -> None:

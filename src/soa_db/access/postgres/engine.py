@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 from soa_db.access.engine import Engine
 
 if TYPE_CHECKING:
-    from soa_db.access.engine import Provisioner, Request, Selection
+    from collections.abc import Collection
+
+    from soa_db.access.aws.rights import Rights
+    from soa_db.access.engine import Provisioner, Request, Selection, Verification
     from soa_db.access.rotate import RotateResult
     from soa_db.access.spec import SpecSet
 
@@ -43,4 +46,12 @@ def _rotate(request: Request, selection: Selection) -> RotateResult:
     return rotate_postgres(request, selection)
 
 
-POSTGRES = Engine("postgres", ("postgresql", "postgres"), _declared, _provisioner, _rotate)
+def _verification(request: Request, services: Collection[str], rights: Rights) -> Verification:
+    from soa_db.access.postgres.logins import LoaderLogins
+    from soa_db.access.postgres.verification import PostgresVerification
+
+    logins = LoaderLogins(rights)
+    return PostgresVerification(request.specs, env=request.env, services=services, logins=logins, rights=rights)
+
+
+POSTGRES = Engine("postgres", ("postgresql", "postgres"), _declared, _provisioner, _rotate, _verification)
