@@ -1,10 +1,16 @@
-"""Fixtures every test folder shares: real PostgreSQL servers.
+"""Fixtures every test folder shares: real PostgreSQL and Redis servers.
 
 - ``pg``: a running server, the test run once per supported version (15, 16, 17, 18). The server is shared by the whole
   session, so use names of your own (``unique_name``) and leave its settings alone.
 - ``pg_servers`` (session): a function ``version -> running server``, the same shared servers, when a test wants one.
 - ``pg_server_factory``: a function taking the keywords of ``PostgresServer`` (``version=17`` unless given); it gives a
   server of the test's own, started, to be killed, paused, reconfigured; removed afterwards.
+- ``redis_server`` (session): a running ``RedisServer``, plain TCP. Shared: users and keys of your own
+  (``unique_name``), its settings left alone.
+- ``redis_server_factory``: a function taking the keywords of ``RedisServer``; it gives a server of the test's own.
+- ``redis_cluster`` (session): a running ``RedisCluster``, three primaries with a replica each, with TLS by
+  ``server_tls``. Shared: whoever kills a node starts it again and calls ``wait``.
+- ``server_tls`` (session): a certificate for 127.0.0.1 and localhost; ``ca_file`` (session) is its CA as a file.
 - ``server_folder`` (session): a folder the servers' user can reach (pytest's ``tmp_path`` lies under a 0700 folder).
 - ``local_env`` (session): a running ``LocalEnvironment``: dev, mirror, prod and the emulated AWS. Shared: names of your
   own, and whoever kills or pauses a server starts it again.
@@ -12,8 +18,10 @@
   out of the way.
 - ``unique_name``: a name no other test uses, fit for roles and databases.
 
-On every server: superuser over the socket (``server.superuser_conninfo``; for assertions and cleaning up, not for what
-is tested), ``master`` (``server.master_conninfo``; CREATEROLE CREATEDB, as on RDS) with the password MASTER_PASSWORD.
+On every PostgreSQL: superuser over the socket (``server.superuser_conninfo``; for assertions and cleaning up, not for
+what is tested), ``master`` (``server.master_conninfo``; CREATEROLE CREATEDB, as on RDS) with the password
+MASTER_PASSWORD.
+On every Redis: ``master`` (``server.admin_url``, ``server.admin()``); ``default`` is off.
 A server that cannot be started fails the test with the reason; only ``--skip-servers`` skips.
 """
 
@@ -29,11 +37,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import HealthCheck, settings
 
 from soa_db.local.binaries import SUPPORTED
 from soa_db.local.environment import LocalEnvironment
 from soa_db.local.postgres import PostgresServer
+from soa_db.local.redis import RedisCluster, RedisServer
+from soa_db.local.tls import ServerTls
 
 # A loaded machine is slow at drawing and running examples: that is no fault of what is tested. In CI the examples are
 # the same in every run, so that a change is judged by what it changed; whoever runs the tests elsewhere explores.
@@ -45,6 +56,7 @@ settings.load_profile("soa-db")
 MASTER_PASSWORD = "master-password-of-the-tests"
 
 ServerFactory = Callable[..., PostgresServer]
+RedisServerFactory = Callable[..., RedisServer]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -102,6 +114,63 @@ def pg_server_factory(server_folder: Path) -> Iterator[ServerFactory]:
             return server
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def server_tls() -> ServerTls:
+    """A certificate of a CA of the session's own."""
+    authority = trustme.CA(organization_name="soa-db tests")
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    return ServerTls(
+        b"".join(part.bytes() for part in certificate.cert_chain_pems),
+        certificate.private_key_pem.bytes(),
+        ca_pem=authority.cert_pem.bytes(),
+    )
+
+
+@pytest.fixture(scope="session")
+def ca_file(server_folder: Path, server_tls: ServerTls) -> Path:
+    """The CA of ``server_tls``."""
+    assert server_tls.ca_pem is not None
+    path = server_folder / "ca.pem"
+    path.write_bytes(server_tls.ca_pem)
+    return path
+
+
+@pytest.fixture(scope="session")
+def redis_server(server_folder: Path) -> Iterator[RedisServer]:
+    """The session's shared Redis."""
+    server = RedisServer(server_folder / "redis")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def redis_server_factory(server_folder: Path) -> Iterator[RedisServerFactory]:
+    """Make and start Redis servers of the test's own."""
+    with ExitStack() as stack:
+
+        def make(**keywords: Any) -> RedisServer:
+            server = RedisServer(server_folder / secrets.token_hex(4), **keywords)
+            stack.callback(server.remove)
+            server.start()
+            return server
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(server_folder: Path, server_tls: ServerTls) -> Iterator[RedisCluster]:
+    """The session's shared cluster."""
+    cluster = RedisCluster(server_folder / "redis-cluster", tls=server_tls)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.remove()
 
 
 @pytest.fixture(scope="session")

@@ -135,7 +135,7 @@ def test_load_that_cannot_connect_says_so() -> None:
     from soa_db.aws import AsyncAwsClients
     from soa_db.config import PostgresConfig
     from soa_db.errors import ServerUnavailable
-    from soa_db.local.postgres import free_port
+    from soa_db.local.ports import free_port
 
     config = PostgresConfig(
         instance_name="nobody", host="127.0.0.1", port=free_port(), database="d", user="u", tls=None

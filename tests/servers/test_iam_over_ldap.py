@@ -21,12 +21,14 @@ from tests.support.ldap import LdapServer
 from soa_db.aws import AsyncAwsClients, AwsClients
 from soa_db.config import Dial, IamAuth, PostgresConfig, TlsConfig
 from soa_db.errors import AuthenticationFailed
-from soa_db.local.postgres import PostgresServer, ServerTls
 from soa_db.local.sigv4 import Fault
+from soa_db.local.tls import ServerTls
 from soa_db.postgres import AsyncPostgresProvider, PostgresProvider
 
 if TYPE_CHECKING:
     from tests.conftest import ServerFactory
+
+    from soa_db.local.postgres import PostgresServer
 
 # What is signed for and verified; what is dialled is the server on this machine, as through a tunnel.
 HOST, PORT = "mirror.abc.us-west-2.rds.amazonaws.com", 5432

@@ -23,7 +23,8 @@ from tests.conftest import MASTER_PASSWORD, ServerFactory
 from soa_db.errors import ServerUnavailable
 from soa_db.local import binaries, processes
 from soa_db.local.binaries import Binaries, copy_binaries, find_binaries, server_account
-from soa_db.local.postgres import PostgresServer, ServerTls
+from soa_db.local.postgres import PostgresServer
+from soa_db.local.tls import ServerTls
 
 
 def test_the_server_is_of_the_version_asked_for_and_master_is_what_rds_gives(

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import psycopg
 import psycopg_pool
@@ -32,8 +33,11 @@ from soa_db.errors import (
     PoolTimeout,
     ServerUnavailable,
 )
-from soa_db.local.postgres import PostgresServer, free_port
+from soa_db.local.ports import free_port
 from soa_db.postgres import AsyncPostgresProvider, aconnect
+
+if TYPE_CHECKING:
+    from soa_db.local.postgres import PostgresServer
 
 
 @pytest.fixture(scope="module")

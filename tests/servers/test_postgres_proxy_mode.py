@@ -18,11 +18,13 @@ from tests.support.postgres import PASSWORD, config, login_role
 from soa_db.config import PasswordAuth, PoolConfig, PostgresConfig, SessionConfig
 from soa_db.errors import AuthenticationFailed, ConfigurationError, ConnectionFailed, ServerUnavailable
 from soa_db.local.binaries import server_account
-from soa_db.local.postgres import PostgresServer, free_port
+from soa_db.local.ports import free_port
 from soa_db.postgres import AsyncPostgresProvider, PostgresProvider, aconnect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from soa_db.local.postgres import PostgresServer
 
 
 @pytest.fixture(scope="module")

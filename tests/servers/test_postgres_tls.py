@@ -19,7 +19,8 @@ from tests.support.postgres import PASSWORD, config, login_role, superuser
 from soa_db._psycopg import roots
 from soa_db.config import Dial, PasswordAuth, PostgresConfig, TlsConfig
 from soa_db.errors import AuthenticationFailed, ConfigurationError, ServerUnavailable, TlsVerificationFailed
-from soa_db.local.postgres import PostgresServer, ServerTls
+from soa_db.local.postgres import PostgresServer
+from soa_db.local.tls import ServerTls
 from soa_db.postgres import AsyncPostgresProvider, PostgresProvider, aconnect
 
 if TYPE_CHECKING:

@@ -8,31 +8,29 @@ server.
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from soa_db.errors import ServerUnavailable
 from soa_db.local import processes
 from soa_db.local.binaries import Binaries, copy_binaries, find_binaries, reachable, server_account
 from soa_db.local.home import DATA, SOCKET, end_leftover, give, make_home, remove_server, write
+from soa_db.local.ports import free_port
 
-__all__ = ["MASTER_USER", "PostgresServer", "ServerTls", "free_port"]
+if TYPE_CHECKING:
+    from soa_db.local.tls import ServerTls
+
+__all__ = ["MASTER_USER", "PostgresServer"]
 
 MASTER_USER = "master"
 _LAUNCH = Path(__file__).with_name("_launch.py")
 _CONFIGURATION = "postgresql.conf"
-# Below the range from which Linux takes the source ports of outgoing connections (32768 and up), so that nobody gets
-# our port while the server is down between a kill and a restart.
-_PORTS = range(15_000, 32_000)
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -67,29 +65,6 @@ _HBA: dict[str, tuple[str, ...]] = {
         "host all all 127.0.0.1/32 scram-sha-256",
     ),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ServerTls:
-    """The certificate a server shows, and the CA of client certificates it demands (``hostssl … clientcert=…``)."""
-
-    cert_pem: bytes
-    key_pem: bytes = field(repr=False)
-    client_ca_pem: bytes | None = None
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 on which nothing listens now; the caller must cope with losing a race for it."""
-    chance = secrets.SystemRandom()
-    for port in chance.sample(_PORTS, 200):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise ServerUnavailable("found no free port on 127.0.0.1")
 
 
 def _quoted(value: str) -> str:
@@ -300,7 +275,8 @@ class PostgresServer:
         if not reachable(self._binaries.directory / "postgres", self._account):
             self._binaries = copy_binaries(self._binaries, self.home / "programs")
         parent = str(os.getpid()) if self._die_with_parent else "0"
-        account = (str(self._account.uid), str(self._account.gid), parent)
+        # SIGQUIT is PostgreSQL's immediate shutdown.
+        account = (str(self._account.uid), str(self._account.gid), parent, str(int(signal.SIGQUIT)))
         return [sys.executable, "-I", "-S", str(_LAUNCH), *account, self._binaries.program(program), *arguments]
 
     def _initdb(self) -> None:

@@ -13,11 +13,13 @@ from soa_db.access.postgres.probe_login import Refusal, probe_authentication, pr
 from soa_db.access.report import Outcome
 from soa_db.config import Dial, PasswordAuth, PostgresConfig, TlsConfig
 from soa_db.errors import ServerUnavailable, TlsVerificationFailed
-from soa_db.local.postgres import PostgresServer, ServerTls
+from soa_db.local.tls import ServerTls
 from soa_db.postgres import connect
 
 if TYPE_CHECKING:
     from tests.conftest import ServerFactory
+
+    from soa_db.local.postgres import PostgresServer
 
 PASSWORD = "password-of-somebody"
 AUTHORITY = trustme.CA()

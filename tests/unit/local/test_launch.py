@@ -29,7 +29,7 @@ def test_the_order_is_user_then_signal_then_program(monkeypatch: pytest.MonkeyPa
     for name in ("setgroups", "setgid", "setuid", "execv"):
         monkeypatch.setattr(os, name, record(name))
     pid = {"real": os.getppid(), "none": 0, "gone": os.getppid() + 1}[parent]
-    arguments = ["65534", "65533", str(pid), "/bin/postgres", "-D", "/data"]
+    arguments = ["65534", "65533", str(pid), str(int(signal.SIGQUIT)), "/bin/postgres", "-D", "/data"]
     if parent == "gone":
         with pytest.raises(SystemExit):
             _launch.main(arguments)

@@ -1,0 +1,216 @@
+"""What every embedded server has in common: a process of its own, started, stopped, killed, paused and resumed.
+
+An engine says how its command line looks, when it is ready and how it is told to stop (``soa_db.local.redis``).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+from soa_db.errors import ServerUnavailable
+from soa_db.local import processes
+from soa_db.local.ports import free_port
+
+__all__ = ["Server"]
+
+_LAUNCH = Path(__file__).with_name("_launch.py")
+
+
+class Server(ABC):
+    """One server in one folder, listening on 127.0.0.1.
+
+    Args:
+        directory: where it lives; made when missing. Starting again in the same folder finds the same data.
+        port: TCP port; a free one when left out, kept from then on.
+        die_with_parent: end when the thread that called ``start`` ends, however it ends (Linux).
+    """
+
+    host = "127.0.0.1"
+    # What the server calls itself in messages.
+    product: str
+    # Ends it in order.
+    stop_signal: ClassVar[signal.Signals]
+    # Sent when the parent ends.
+    orphan_signal: ClassVar[signal.Signals]
+
+    def __init__(self, directory: Path, *, port: int | None, die_with_parent: bool) -> None:
+        self.directory = directory.resolve()
+        self._fixed_port = port is not None
+        self._port = port
+        self._die_with_parent = die_with_parent
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.directory)!r}, port={self._port})"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def port(self) -> int:
+        """The TCP port; chosen at the first start."""
+        if self._port is None:
+            raise ServerUnavailable("the server has not been started yet, so it has no port")
+        return self._port
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id while it runs."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it runs (paused counts as running)."""
+        return self.pid is not None
+
+    # --- what an engine says
+
+    @property
+    @abstractmethod
+    def log_file(self) -> Path:
+        """The server's log."""
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Make what must be there before it starts."""
+
+    @abstractmethod
+    def _command(self, port: int) -> Sequence[str]:
+        """The program and its arguments; may write the configuration that names the port."""
+
+    @abstractmethod
+    def _ready(self, log: str) -> bool:
+        """Whether it answers, by what it has logged since its start."""
+
+    @abstractmethod
+    def _port_taken(self, log: str) -> bool:
+        """Whether it ended because its port was taken."""
+
+    @abstractmethod
+    def remove(self) -> None:
+        """Kill it and delete its folder."""
+
+    # --- life
+
+    def start(self, *, timeout: float = 30.0) -> None:
+        """Start it; returns once it answers.
+
+        Args:
+            timeout: seconds to wait for that.
+
+        Raises:
+            ServerUnavailable: it did not come up; the message ends with the last lines of its log.
+        """
+        if self.is_running:
+            return
+        self._prepare()
+        deadline = time.monotonic() + timeout
+        for attempt in range(1, 11):
+            if self._port is None:
+                self._port = free_port()
+            if self._spawn(self._port, deadline):
+                return
+            # Somebody took the port between our look and the server's bind.
+            if self._fixed_port and attempt > 3:
+                break
+            if not self._fixed_port:
+                self._port = None
+        raise ServerUnavailable(f"the port {self._port} is taken", hint="choose another, or none", log=self.log_file)
+
+    def stop(self, *, timeout: float = 10.0) -> None:
+        """Shut it down in order; kill it when that takes longer than ``timeout`` seconds."""
+        if self._process is None:
+            return
+        if self.is_running:
+            processes.resume_tree(self._process.pid)
+            self._process.send_signal(self.stop_signal)
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL it and every child at once, as a crash of the machine would end them."""
+        if self._process is None:
+            return
+        if self.is_running:
+            processes.kill_tree(self._process.pid)
+        self._process.wait()
+        self._process = None
+
+    def restart(self, *, timeout: float = 30.0) -> None:
+        """Stop and start on the same port."""
+        self.stop()
+        self.start(timeout=timeout)
+
+    def pause(self) -> None:
+        """Stop all its processes without ending them: connections stay open and nothing answers."""
+        if self._process is not None:
+            processes.pause_tree(self._process.pid)
+
+    def resume(self) -> None:
+        """Undo ``pause``."""
+        if self._process is not None:
+            processes.resume_tree(self._process.pid)
+
+    # --- how
+
+    def _launch(self, uid: int, gid: int, command: Sequence[str]) -> list[str]:
+        """The command that becomes ``command`` as that user, to be signalled when the parent ends."""
+        parent = str(os.getpid()) if self._die_with_parent else "0"
+        account = (str(uid), str(gid), parent, str(int(self.orphan_signal)))
+        return [sys.executable, "-I", "-S", str(_LAUNCH), *account, *command]
+
+    def _spawn(self, port: int, deadline: float) -> bool:
+        """Start the process; False when its port is taken."""
+        command = self._command(port)
+        self.log_file.touch(mode=0o600)
+        offset = self.log_file.stat().st_size
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 (our own arguments)
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.log_file.parent,
+                env=_environment(),
+                umask=0o077,
+                # Ctrl-C in a terminal must reach us, who stop it in order, and not the server.
+                start_new_session=True,
+            )
+        while self._process.poll() is None:
+            if self._ready(self._log_since(offset)):
+                return True
+            if time.monotonic() > deadline:
+                self.kill()
+                raise ServerUnavailable(f"{self.product} did not become ready: {self._log_since(offset)[-2000:]}")
+            time.sleep(0.005)
+        self._process = None
+        said = self._log_since(offset)
+        if self._port_taken(said):
+            return False
+        raise ServerUnavailable(f"{self.product} did not start: {said[-2000:]}", log=self.log_file)
+
+    def _log_since(self, offset: int) -> str:
+        with self.log_file.open("rb") as file:
+            file.seek(offset)
+            return file.read().decode("utf-8", "replace").strip()
+
+
+def _environment() -> dict[str, str]:
+    """The server's environment: nothing of ours (PG… variables, credentials) leaks into it."""
+    kept = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "TZ", "ICU_DATA")
+    return {"LC_ALL": "C", **{name: os.environ[name] for name in kept if name in os.environ}}
