@@ -95,6 +95,43 @@ def _identities(action: str, data: Mapping[str, object], account: str) -> Iterat
     yield Access(f"iam:{action}", resource, resource)
 
 
+# Which resources the actions of ElastiCache touch: parameter → kind of resource. Lists come flattened, as in
+# UserIds.member.1.
+_CACHE_RESOURCES = {
+    "UserId": "user",
+    "UserIds": "user",
+    "UserIdsToAdd": "user",
+    "UserIdsToRemove": "user",
+    "UserGroupId": "usergroup",
+    "UserGroupIds": "usergroup",
+    "UserGroupIdsToAdd": "usergroup",
+    "UserGroupIdsToRemove": "usergroup",
+    "ReplicationGroupId": "replicationgroup",
+    "ServerlessCacheName": "serverlesscache",
+}
+_CACHE_DESCRIPTIONS = {
+    "DescribeUsers": "user",
+    "DescribeUserGroups": "usergroup",
+    "DescribeReplicationGroups": "replicationgroup",
+    "DescribeServerlessCaches": "serverlesscache",
+}
+
+
+def _caches(action: str, data: Mapping[str, object], prefix: str) -> Iterator[Access]:
+    full = f"elasticache:{action}"
+    found = False
+    for name, value in data.items():
+        kind = _CACHE_RESOURCES.get(name.split(".", 1)[0])
+        if kind is not None:
+            found = True
+            # Stored in lower case, whatever the caller writes.
+            arn = f"{prefix}:{kind}:{str(value).lower()}"
+            yield Access(full, arn, arn)
+    if not found:
+        arn = f"{prefix}:{_CACHE_DESCRIPTIONS[action]}:*" if action in _CACHE_DESCRIPTIONS else "*"
+        yield Access(full, arn, arn)
+
+
 def accesses(
     service: str, action: str, data: Mapping[str, object], *, account: str, region: str, find_secret: SecretFinder
 ) -> tuple[Access, ...]:
@@ -116,6 +153,8 @@ def accesses(
             found = _parameters(action, data, prefix)
         case "iam":
             found = _identities(action, data, account)
+        case "elasticache":
+            found = _caches(action, data, prefix)
         case "rds" if data.get("DBInstanceIdentifier"):
             resource = f"{prefix}:db:{data['DBInstanceIdentifier']}"
             found = iter([Access(f"rds:{action}", resource, resource)])

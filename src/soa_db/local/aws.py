@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 from uuid import uuid4
 from xml.sax.saxutils import escape
@@ -35,9 +35,13 @@ from moto.iam.models import iam_backends
 
 from soa_db.local.actions import JSON_SERVICES, SERVICES, accesses
 from soa_db.local.directory import Directory, Principal
+from soa_db.local.elasticache_api import add_elasticache_users, cache_users, create_replication_group
 from soa_db.local.policy import Decision
 from soa_db.local.secret_stages import mend_secret_stages
 from soa_db.local.sigv4 import Fault, SignedRequest, verify_presigned, verify_request
+
+if TYPE_CHECKING:
+    from soa_db.local.elasticache import CacheUsers
 
 __all__ = ["EmulatedAws", "UserKeys"]
 
@@ -111,6 +115,7 @@ class EmulatedAws:
         self.region = region
         self.directory = Directory(accounts)
         mend_secret_stages()
+        add_elasticache_users()
         self._moto = DomainDispatcherApplication(create_backend_app)
         # moto's stores are plain dictionaries that its services change without locks.
         self._lock = threading.Lock()
@@ -126,6 +131,7 @@ class EmulatedAws:
     def start(self) -> None:
         """Begin to answer; every service is loaded already when this returns."""
         mend_secret_stages()
+        add_elasticache_users()
         for service in sorted(SERVICES):
             self._moto.app_instances[service] = create_backend_app(service)  # type: ignore[arg-type]  # a Literal there
         self._thread.start()
@@ -191,7 +197,43 @@ class EmulatedAws:
             backend.create_secret(name, json.dumps(payload), None, None, [], None, None, [], False)
             return str(backend.secrets[name].arn)
 
-    # --- for the gate
+    def create_replication_group(self, account: str, name: str, *, host: str, port: int, group_id: str) -> CacheUsers:
+        """Make an ElastiCache replication group at a real address, with TLS and a user group that lets nobody in yet.
+
+        As an account has it before anything is provisioned: the group holds a ``default`` user that is off. Returns the
+        users of that account, for a server to be attached.
+        """
+        with self._lock:
+            users = cache_users(account, self.region)
+            # The obligatory user named default: "new-default" stands for it in the examples of the User Guide.
+            default = users.create_user(
+                f"{name}-default", "default", "redis", "off -@all", ("no-password-required", ())
+            )
+            users.create_group(group_id, "redis", [default.user_id]).busy = False
+            create_replication_group(account, self.region, name, host=host, port=port, group_id=group_id)
+            return users
+
+    # --- for the gates
+
+    def may_connect_to_cache(self, token: str, *, user: str, cache: str, account: str, serverless: bool = False) -> str:
+        """Check an ElastiCache IAM token and the policy behind it; returns the ARN of whoever signed it.
+
+        Source: "Authenticating with IAM", Amazon ElastiCache User Guide: ``elasticache:Connect`` is needed on the cache
+        and on the user.
+
+        Raises:
+            Fault: the token does not hold, or its signer may not connect as ``user``.
+        """
+        kind = "ServerlessCache" if serverless else None
+        expected = {"Action": "connect", "User": user, "ResourceType": kind}
+        principal = self._signer(token, host=cache, service="elasticache", expected=expected)
+        prefix = f"arn:aws:elasticache:{self.region}:{account}"
+        for resource in (
+            f"{prefix}:{'serverlesscache' if serverless else 'replicationgroup'}:{cache}",
+            f"{prefix}:user:{user}",
+        ):
+            _must_connect(principal, account, "elasticache:Connect", resource)
+        return principal.arn
 
     def may_connect(self, token: str, *, user: str, host: str, port: int, account: str, resource_id: str) -> str:
         """Check an RDS IAM token and the policy behind it; returns the ARN of whoever signed it.
@@ -199,27 +241,23 @@ class EmulatedAws:
         Raises:
             Fault: the token does not hold, or its signer may not connect as ``user``.
         """
+        expected = {"Action": "connect", "DBUser": user}
+        principal = self._signer(token, host=f"{host}:{port}", service="rds-db", expected=expected)
+        resource = f"arn:aws:rds-db:{self.region}:{account}:dbuser:{resource_id}/{user}"
+        _must_connect(principal, account, "rds-db:connect", resource)
+        return principal.arn
+
+    def _signer(self, token: str, *, host: str, service: str, expected: Mapping[str, str | None]) -> Principal:
         now = time.time()
-        scope = verify_presigned(
-            token,
-            host=f"{host}:{port}",
-            lookup=self.directory.keys,
-            now=now,
-            expected={"Action": "connect", "DBUser": user},
-        )
-        if (scope.service, scope.region) != ("rds-db", self.region):
+        scope = verify_presigned(token, host=host, lookup=self.directory.keys, now=now, expected=expected)
+        if (scope.service, scope.region) != (service, self.region):
             raise Fault("malformed", f"the token is signed for {scope.service} in {scope.region}")
         principal = self.directory.principal(scope.access_key)
         if principal is None:
             raise Fault("unknown key", "there is no such access key")
         if principal.expires is not None and now >= principal.expires:
             raise Fault("expired", "the session that signed the token has expired")
-        resource = f"arn:aws:rds-db:{self.region}:{account}:dbuser:{resource_id}/{user}"
-        # rds-db:connect knows no resource policies, hence nobody of another account.
-        allowed = principal.account == account and principal.decide("rds-db:connect", resource, {}) is Decision.ALLOWED
-        if not allowed:
-            raise Fault("denied", f"{principal.arn} may not perform rds-db:connect on {resource}")
-        return principal.arn
+        return principal
 
     # --- the guard
 
@@ -352,6 +390,12 @@ class EmulatedAws:
             else:
                 allowed.append(secret_id)
         return json.dumps({**data, "SecretIdList": allowed}).encode(), errors
+
+
+def _must_connect(principal: Principal, account: str, action: str, resource: str) -> None:
+    # Neither service knows resource policies, hence nobody of another account.
+    if principal.account != account or principal.decide(action, resource, {}) is not Decision.ALLOWED:
+        raise Fault("denied", f"{principal.arn} may not perform {action} on {resource}")
 
 
 def _signed_request(environ: Mapping[str, Any], body: bytes) -> SignedRequest:

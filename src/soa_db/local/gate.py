@@ -13,15 +13,15 @@ Protocol: PostgreSQL documentation, "Frontend/Backend Protocol". What differs fr
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+
+from soa_db.local.gates import CHUNK, Gate, Hangup, TokenCheck, TokenRefused, closing, copy, until_either_ends
 
 __all__ = ["Backend", "IamGate", "TokenRefused"]
 
@@ -38,13 +38,8 @@ class _Codes(IntEnum):
 
 _MAX_STARTUP = 10_000  # MAX_STARTUP_PACKET_LENGTH of the server
 _MAX_TOKEN = 65_536  # the server takes 64 KiB passwords since 14; tokens with a session token reach 35 KB
-_CHUNK = 65_536
 _AUTHENTICATION_TIMEOUT = 60.0  # seconds, the server's own default
 _AUTH_CLEARTEXT = struct.pack("!I", 3)
-
-
-class TokenRefused(Exception):
-    """The token does not open this door; the text is for our log only, the client is told what RDS tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +62,7 @@ class Backend:
         return str(self.socket_directory / f".s.PGSQL.{self.port}")
 
 
-class _Hangup(Exception):
-    """The conversation is over: a side went away or broke the protocol."""
-
-
-# Checks (token, user); raises TokenRefused.
-TokenCheck = Callable[[str, str], None]
-
-
-class IamGate:
+class IamGate(Gate):
     """One listening port in front of one server.
 
     Args:
@@ -85,57 +72,9 @@ class IamGate:
     """
 
     def __init__(self, backend: Backend, *, check: TokenCheck, tls: ssl.SSLContext) -> None:
+        super().__init__(tls=tls)
         self._backend = backend
         self._check = check
-        self._tls = tls
-        self._listener: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
-        self._conversations: set[asyncio.Task[None]] = set()
-
-    @property
-    def connections(self) -> int:
-        """How many clients are being served."""
-        return len(self._conversations)
-
-    async def open(self, port: int = 0) -> int:
-        """Listen on 127.0.0.1; returns the port (a free one for 0)."""
-        listener = socket.create_server(("127.0.0.1", port), backlog=512)
-        listener.setblocking(False)
-        self._listener = listener
-        self._accepting = asyncio.create_task(self._accept(listener))
-        return int(listener.getsockname()[1])
-
-    async def close(self) -> None:
-        """Stop listening and drop every client."""
-        tasks = [*self._conversations, *([self._accepting] if self._accepting else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._listener is not None:
-            self._listener.close()
-        self._listener = self._accepting = None
-
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                client, _ = await loop.sock_accept(listener)
-            except OSError:
-                # Out of file descriptors: those waiting stay in the backlog.
-                await asyncio.sleep(0.1)
-                continue
-            task = asyncio.create_task(self._converse(client))
-            self._conversations.add(task)
-            task.add_done_callback(self._conversations.discard)
-
-    async def _converse(self, client: socket.socket) -> None:
-        client.setblocking(False)
-        try:
-            await self._serve(client)
-        except (_Hangup, OSError, asyncio.IncompleteReadError, TimeoutError, ssl.SSLError):
-            pass  # one side is gone, and the other has been told by closing
-        finally:
-            client.close()
 
     # --- opening
 
@@ -144,26 +83,19 @@ class IamGate:
             if not await self._negotiate(client):
                 return
             # Before a word of TLS: with the server down, the client meets what it would meet without the gate.
-            backend = await asyncio.open_connection(self._backend.host, self._backend.port, limit=_CHUNK)
-        async with _closing(backend[1]):
+            backend = await asyncio.open_connection(self._backend.host, self._backend.port, limit=CHUNK)
+        async with closing(backend[1]):
             reader, writer = await self._start_tls(client)
-            async with _closing(writer):
+            async with closing(writer):
                 async with asyncio.timeout(_AUTHENTICATION_TIMEOUT):
                     opened = await self._authenticate(reader, writer, *backend)
                 if opened is not None:
-                    async with _closing(opened[1]):
+                    async with closing(opened[1]):
                         await _relay(reader, writer, *opened)
 
     async def _start_tls(self, client: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        loop = asyncio.get_running_loop()
-        await loop.sock_sendall(client, b"S")
-        reader = asyncio.StreamReader(limit=_CHUNK)
-        protocol = asyncio.StreamReaderProtocol(reader)
-        # The socket was read byte for byte until here, so nothing sent before TLS can be taken for sent within.
-        transport, _ = await loop.connect_accepted_socket(
-            lambda: protocol, client, ssl=self._tls, ssl_handshake_timeout=10, ssl_shutdown_timeout=1
-        )
-        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+        await asyncio.get_running_loop().sock_sendall(client, b"S")
+        return await self._tls_streams(client)
 
     async def _negotiate(self, client: socket.socket) -> bool:
         """Handle what comes before TLS; True when the client wants TLS, False when the conversation is over."""
@@ -193,7 +125,7 @@ class IamGate:
 
     async def _cancel(self, packet: bytes) -> None:
         _, writer = await asyncio.open_connection(self._backend.host, self._backend.port)
-        async with _closing(writer):
+        async with closing(writer):
             writer.write(packet)
             await writer.drain()
 
@@ -220,7 +152,7 @@ class IamGate:
         server_writer.transport.abort()
         if not await self._token_holds(reader, writer, _parameters(startup[8:]).get("user", "")):
             return None
-        trusted = await asyncio.open_unix_connection(self._backend.socket, limit=_CHUNK)
+        trusted = await asyncio.open_unix_connection(self._backend.socket, limit=CHUNK)
         trusted[1].write(startup)
         return trusted
 
@@ -251,7 +183,7 @@ async def _exactly(client: socket.socket, count: int) -> bytes:
     while len(data) < count:
         part = await loop.sock_recv(client, count - len(data))
         if not part:
-            raise _Hangup
+            raise Hangup
         data += part
     return data
 
@@ -265,8 +197,8 @@ async def _first_answer(backend: asyncio.StreamReader) -> tuple[bytes, bool]:
     while True:
         header = await backend.readexactly(5)
         kind, length = struct.unpack("!cI", header)
-        if not 4 <= length <= _CHUNK:
-            raise _Hangup
+        if not 4 <= length <= CHUNK:
+            raise Hangup
         body = await backend.readexactly(length - 4)
         seen += header + body
         if kind != b"v":
@@ -279,40 +211,9 @@ async def _relay(
     server_reader: asyncio.StreamReader,
     server_writer: asyncio.StreamWriter,
 ) -> None:
-    """Copy both ways until either side ends; what the server said last still reaches the client."""
-    up = asyncio.create_task(_copy(client_reader, server_writer))
-    down = asyncio.create_task(_copy(server_reader, client_writer))
-    try:
-        await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
-        if up.done() and not down.done():
-            # The client is gone: so is its session, as with a socket of the server's own.
-            server_writer.transport.abort()
-    finally:
-        for task in (up, down):
-            task.cancel()
-        await asyncio.gather(up, down, return_exceptions=True)
-
-
-async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    while data := await source.read(_CHUNK):
-        target.write(data)
-        await target.drain()
-
-
-@contextlib.asynccontextmanager
-async def _closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
-    """Close a stream at the end, at once when the other side takes nothing more."""
-    try:
-        yield
-    finally:
-        writer.close()
-        try:
-            async with asyncio.timeout(2):
-                await writer.wait_closed()
-        except (OSError, TimeoutError, ssl.SSLError):
-            pass
-        finally:
-            writer.transport.abort()
+    up = asyncio.create_task(copy(client_reader, server_writer))
+    down = asyncio.create_task(copy(server_reader, client_writer))
+    await until_either_ends(up, down, server_writer)
 
 
 def _packet(code: int, rest: bytes) -> bytes:

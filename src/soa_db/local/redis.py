@@ -136,11 +136,16 @@ class RedisServer(Server):
         scheme, query = ("redis", "") if self.tls is None else ("rediss", f"?ssl_ca_certs={quote(str(self.ca_file))}")
         return f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{self.host}:{self.port}/0{query}"
 
-    def admin(self) -> Redis:
-        """An administrator's client, to be closed by the caller (``with server.admin() as client``)."""
+    def admin(self, *, timeout: float | None = None) -> Redis:
+        """An administrator's client, to be closed by the caller (``with server.admin() as client``).
+
+        Args:
+            timeout: seconds to wait for an answer before it raises; redis-py's own when left out.
+        """
         from redis import Redis
 
-        client: Redis = Redis.from_url(self.admin_url, decode_responses=True)
+        options = {} if timeout is None else {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+        client: Redis = Redis.from_url(self.admin_url, decode_responses=True, **options)
         return client
 
     # --- making it

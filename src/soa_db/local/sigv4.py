@@ -161,16 +161,17 @@ def verify_request(request: SignedRequest, lookup: Callable[[str], Keys | None],
 
 
 def verify_presigned(
-    token: str, *, host: str, lookup: Callable[[str], Keys | None], now: float, expected: Mapping[str, str]
+    token: str, *, host: str, lookup: Callable[[str], Keys | None], now: float, expected: Mapping[str, str | None]
 ) -> Scope:
     """Check a presigned URL without its scheme, as RDS and ElastiCache take it for a password.
 
     Args:
         token: ``host:port/?Action=connect&…&X-Amz-Signature=…``.
-        host: the ``host:port`` it must be signed for.
+        host: what it must be signed for: RDS's ``host:port``, ElastiCache's cache name.
         lookup: gives the keys of an access key id.
         now: Unix time.
-        expected: query parameters that must be exactly these, e.g. ``{"Action": "connect", "DBUser": "…"}``.
+        expected: query parameters that must be exactly these, e.g. ``{"Action": "connect", "DBUser": "…"}``; None for
+            one that must not be there.
 
     Raises:
         Fault: it does not hold.
@@ -202,7 +203,7 @@ def verify_presigned(
     signed_at = _moment(timestamp)
     if signed_at - now > MAX_SKEW:
         raise Fault("clock", "the token was signed ahead of time")
-    # RDS: "Each token has a lifetime of 15 minutes", whatever it says itself.
+    # RDS and ElastiCache: "Each token has a lifetime of 15 minutes", whatever it says itself.
     if now >= signed_at + min(lifetime, 900):
         raise Fault("expired", "the token has expired")
     return scope

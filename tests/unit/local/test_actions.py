@@ -9,6 +9,7 @@ from soa_db.local.actions import accesses
 ACCOUNT, REGION = "111111111111", "us-west-2"
 SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret"
 PARAMETER = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter"
+CACHE = f"arn:aws:elasticache:{REGION}:{ACCOUNT}"
 KNOWN = f"{SECRET}:known-XyZaBc"
 
 
@@ -35,7 +36,24 @@ KNOWN = f"{SECRET}:known-XyZaBc"
         ("iam", "ListRoles", {}, ["*"]),
         ("rds", "DescribeDBInstances", {}, [f"arn:aws:rds:{REGION}:{ACCOUNT}:db:*"]),
         ("rds", "DescribeDBInstances", {"DBInstanceIdentifier": "x"}, [f"arn:aws:rds:{REGION}:{ACCOUNT}:db:x"]),
-        ("elasticache", "DescribeUsers", {}, ["*"]),
+        ("elasticache", "DescribeUsers", {}, [f"{CACHE}:user:*"]),
+        ("elasticache", "DescribeUsers", {"UserId": "Chat-Prod"}, [f"{CACHE}:user:chat-prod"]),
+        ("elasticache", "DescribeUserGroups", {}, [f"{CACHE}:usergroup:*"]),
+        ("elasticache", "DescribeReplicationGroups", {}, [f"{CACHE}:replicationgroup:*"]),
+        ("elasticache", "ListTagsForResource", {}, ["*"]),
+        (
+            "elasticache",
+            "ModifyUserGroup",
+            {"UserGroupId": "g", "UserIdsToAdd.member.1": "a", "UserIdsToRemove.member.1": "b"},
+            [f"{CACHE}:usergroup:g", f"{CACHE}:user:a", f"{CACHE}:user:b"],
+        ),
+        (
+            "elasticache",
+            "ModifyReplicationGroup",
+            {"ReplicationGroupId": "r", "UserGroupIdsToAdd.member.1": "g"},
+            [f"{CACHE}:replicationgroup:r", f"{CACHE}:usergroup:g"],
+        ),
+        ("elasticache", "DeleteServerlessCache", {"ServerlessCacheName": "s"}, [f"{CACHE}:serverlesscache:s"]),
     ],
 )
 def test_resources(service: str, action: str, data: dict[str, object], resources: list[str]) -> None:
