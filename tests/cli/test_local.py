@@ -26,13 +26,18 @@ def test_up_status_env_down(
         told = capsys.readouterr()
         assert "PostgreSQL" in told.out
         assert "mirror" in told.out
+        assert "ElastiCache users" in told.out
         assert 'eval "$(soa-db local env --state-dir' in told.err
         assert main(["local", "up", *at, "--json"]) == 0
         first = json.loads(capsys.readouterr().out)
         assert main(["local", "status", *at, "--json"]) == 0
         assert json.loads(capsys.readouterr().out) == first
         assert first["running"]
-        assert all(server["up"] for server in first["servers"].values())
+        assert all(server["up"] for servers in first["servers"].values() for server in servers.values())
+        assert {engine: sorted(servers) for engine, servers in first["servers"].items()} == {
+            "postgres": ["dev", "mirror", "prod"],
+            "redis": ["dev", "mirror", "prod"],
+        }
         assert main(["local", "env", *at, "--json"]) == 0
         exports = json.loads(capsys.readouterr().out)
         assert main(["local", "env", *at]) == 0

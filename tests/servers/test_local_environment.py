@@ -20,13 +20,20 @@ from typing import Any
 import boto3
 import psycopg
 import pytest
+import redis
 
 from soa_db import names
 from soa_db.errors import ConfigurationError, ServerUnavailable
 from soa_db.local import processes
-from soa_db.local.environment import LocalEnvironment
+from soa_db.local.engines import ENGINES
+from soa_db.local.environment import LocalEnvironment, Status
 from soa_db.local.state import read_state
 from soa_db.names import ENVS, Env
+
+
+def everything(status: Status) -> bool:
+    """Whether all of its servers run."""
+    return all(up for servers in status.up.values() for up in servers.values())
 
 
 def client(environment: LocalEnvironment, service: str, env: Env = "dev") -> Any:
@@ -98,6 +105,9 @@ def test_the_files_with_secrets_are_their_owners_alone(local_env: LocalEnvironme
     assert state is not None
     assert state.control_token not in every
     assert exports["AWS_SECRET_ACCESS_KEY"] not in repr(state)
+    for env in ENVS:
+        url = local_env.server(env, "redis").admin_url
+        assert url.split("@")[0].rsplit(":", 1)[1] not in every
 
 
 def test_up_finds_what_runs_and_down_leaves_nothing(server_folder: Path) -> None:
@@ -105,9 +115,9 @@ def test_up_finds_what_runs_and_down_leaves_nothing(server_folder: Path) -> None
     environment = LocalEnvironment(server_folder / "updown")
     told: list[str] = []
     first = environment.up(progress=told.append)
-    assert len(told) == 3
+    assert len(told) == 6
     assert first.running
-    assert all(first.up.values())
+    assert everything(first)
     again = LocalEnvironment(server_folder / "updown").up()
     assert again == first
     assert first.pid is not None
@@ -124,10 +134,15 @@ def test_up_finds_what_runs_and_down_leaves_nothing(server_folder: Path) -> None
 def test_two_run_side_by_side(local_env: LocalEnvironment, server_folder: Path) -> None:
     """Other ports, other keys, other passwords; ending one leaves the other alone."""
     with LocalEnvironment(server_folder / "beside") as other:
-        ports = [environment.server(env).port for environment in (local_env, other) for env in ENVS]
-        assert len(set(ports)) == 6
+        ports = [
+            environment.server(env, engine).port
+            for environment in (local_env, other)
+            for env in ENVS
+            for engine in ENGINES
+        ]
+        assert len(set(ports)) == 12
         assert other.exports()["AWS_ACCESS_KEY_ID"] != local_env.exports()["AWS_ACCESS_KEY_ID"]
-    assert all(local_env.status().up.values())
+    assert everything(local_env.status())
 
 
 @pytest.mark.parametrize("what", ["up", "down"])
@@ -144,7 +159,7 @@ def test_a_killed_environment_is_put_right(server_folder: Path, what: str) -> No
         if what == "up":
             fresh = environment.up()
             assert fresh.pid != status.pid
-            assert all(fresh.up.values())
+            assert everything(fresh)
         else:
             environment.down()
         assert not [pid for pid in family if processes.find(pid)]
@@ -161,16 +176,18 @@ def test_an_environment_whose_folder_is_deleted_ends(server_folder: Path, deep: 
     status = environment.up()
     assert status.pid is not None
     family = (status.pid, *processes.tree(status.pid))
-    homes = {Path(server.log_file).parent for server in status.servers.values()}
+    homes = {Path(server.log_file).parent for server in status.servers["postgres"].values()}
     shutil.rmtree(environment.directory)
     fresh = environment.up()
     try:
         _until(lambda: not [pid for pid in family if processes.find(pid)])
         assert environment.status() == fresh
-        assert all(fresh.up.values())
+        assert everything(fresh)
         for env in ENVS:
             with psycopg.connect(environment.server(env).superuser_conninfo) as connection:
                 assert connection.execute("select 1").fetchone() == (1,)
+            with redis.Redis.from_url(environment.server(env, "redis").admin_url) as administrator:
+                assert administrator.ping()
         assert not deep or not [home for home in homes if home.exists()]
     finally:
         environment.down()
@@ -237,24 +254,24 @@ def test_a_server_that_is_killed_comes_back_on_its_port(local_env: LocalEnvironm
     """Through the supervisor, whose child it stays."""
     before = local_env.server("mirror")
     local_env.kill_server("mirror")
-    assert local_env.status().up == {"dev": True, "mirror": False, "prod": True}
+    assert local_env.status().up["postgres"] == {"dev": True, "mirror": False, "prod": True}
     local_env.start_server("mirror")
     after = local_env.server("mirror")
     assert after.port == before.port
     assert after.pid != before.pid
-    assert local_env.status().up["mirror"]
+    assert local_env.status().up["postgres"]["mirror"]
 
 
 def test_a_server_is_paused_stopped_and_restarted_on_request(local_env: LocalEnvironment) -> None:
     """Paused it hangs, stopped it is gone, restarted it is another process on the same port."""
     first = local_env.server("prod")
     local_env.pause_server("prod")
-    assert local_env.status().up["prod"]
+    assert local_env.status().up["postgres"]["prod"]
     local_env.resume_server("prod")
     with psycopg.connect(first.superuser_conninfo) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
     local_env.stop_server("prod")
-    assert not local_env.status().up["prod"]
+    assert not local_env.status().up["postgres"]["prod"]
     local_env.start_server("prod")
     local_env.restart_server("prod")
     assert local_env.server("prod").backend_port == first.backend_port
@@ -268,9 +285,10 @@ def test_a_server_is_paused_stopped_and_restarted_on_request(local_env: LocalEnv
         (b"\n", "malformed"),
         (b"{}\n", "malformed"),
         (b"[" * 50_000 + b"\n", "malformed"),
-        (b'{"token": "wrong", "env": "dev", "command": "kill"}\n', "refused"),
-        (b'{"token": "TOKEN", "env": "moon", "command": "kill"}\n', "unknown environment"),
-        (b'{"token": "TOKEN", "env": "dev", "command": "dance"}\n', "unknown command"),
+        (b'{"token": "wrong", "engine": "redis", "env": "dev", "command": "kill"}\n', "refused"),
+        (b'{"token": "TOKEN", "engine": "redis", "env": "moon", "command": "kill"}\n', "unknown environment"),
+        (b'{"token": "TOKEN", "engine": "oracle", "env": "dev", "command": "kill"}\n', "unknown engine"),
+        (b'{"token": "TOKEN", "engine": "redis", "env": "dev", "command": "dance"}\n', "unknown command"),
     ],
 )
 def test_the_supervisor_obeys_only_those_who_may_read_its_state(
@@ -282,13 +300,15 @@ def test_the_supervisor_obeys_only_those_who_may_read_its_state(
     with socket.create_connection(("127.0.0.1", state.control_port), timeout=20) as control:
         control.sendall(request_line.replace(b"TOKEN", state.control_token.encode()))
         assert answer in json.loads(control.makefile("rb").readline())["error"]
-    assert local_env.status().up["dev"]
+    assert local_env.status().up["postgres"]["dev"]
 
 
 def test_a_command_that_fails_says_why(local_env: LocalEnvironment) -> None:
     """The supervisor's words reach the caller."""
     with pytest.raises(ServerUnavailable, match="unknown command 'dance'"):
         local_env._command("dev", "dance")
+    with pytest.raises(ServerUnavailable, match="unknown command 'dance'"):
+        local_env._command("dev", "dance", "redis")
 
 
 def test_several_ups_at_once_make_one_environment(server_folder: Path) -> None:

@@ -13,7 +13,9 @@ from soa_db.cli.run import ExitCode
 from soa_db.cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from soa_db.local.engines import Engine
     from soa_db.local.environment import Status
+    from soa_db.names import Env
 
 __all__ = ["command"]
 
@@ -37,10 +39,10 @@ _state_dir_option = click.option(
 
 @click.group("local", epilog=EPILOG, short_help="An environment to work in: up, down, status, env.")
 def command() -> None:
-    """Real PostgreSQL servers and an emulated AWS on this machine.
+    """Real PostgreSQL and Redis servers and an emulated AWS on this machine.
 
-    dev is a plain server; mirror and prod stand behind TLS and IAM, as on RDS. Coordinates and secrets are published
-    in the emulated AWS exactly where the real ones stand; its signatures and policies are enforced.
+    dev has plain servers; mirror and prod stand behind TLS and IAM, as on RDS and ElastiCache. Coordinates and secrets
+    are published in the emulated AWS exactly where the real ones stand; its signatures and policies are enforced.
     """
 
 
@@ -53,7 +55,7 @@ def up(*, state_dir: Path, as_json: bool) -> None:
     from soa_db.local.environment import LocalEnvironment
 
     terminal = Terminal()
-    with terminal.busy("starting PostgreSQL for dev, mirror and prod, and the emulated AWS") as now:
+    with terminal.busy("starting PostgreSQL and Redis for dev, mirror and prod, and the emulated AWS") as now:
         status = LocalEnvironment(state_dir).up(progress=now)
     _show(terminal, status, state_dir, as_json=as_json)
     if not as_json:
@@ -109,15 +111,19 @@ def env(*, state_dir: Path, as_json: bool) -> None:
 
 def _show(terminal: Terminal, found: Status, state_dir: Path, *, as_json: bool) -> None:
     servers = {
-        name: {
-            "host": server.host,
-            "port": server.port,
-            "version": server.version,
-            "account": server.account,
-            "up": found.up.get(name, False),
-            "log": server.log_file,
+        engine: {
+            env: {
+                "product": server.product,
+                "host": server.host,
+                "port": server.port,
+                "version": server.version,
+                "account": server.account,
+                "up": found.up.get(engine, {}).get(env, False),
+                "log": server.log_file,
+            }
+            for env, server in of_engine.items()
         }
-        for name, server in found.servers.items()
+        for engine, of_engine in found.servers.items()
     }
     if as_json:
         terminal.json({"running": found.running, "pid": found.pid, "aws": found.aws_endpoint, "servers": servers})
@@ -126,8 +132,15 @@ def _show(terminal: Terminal, found: Status, state_dir: Path, *, as_json: bool) 
         terminal.line(f"nothing runs in {state_dir}")
         return
     terminal.line(f"running in {state_dir} (process {found.pid})", style="bold")
-    for name, server in servers.items():
-        guard = "password" if name == "dev" else "TLS and IAM"
-        where = f"PostgreSQL {server['version']} at {server['host']}:{server['port']}"
-        terminal.line(f"  {name:<7} {where}, {guard}, account {server['account']}{'' if server['up'] else ': DOWN'}")
+    for engine, of_engine in servers.items():
+        for env, server in of_engine.items():
+            where = f"{server['product']} at {server['host']}:{server['port']}"
+            down = "" if server["up"] else ": DOWN"
+            terminal.line(f"  {env:<7} {where}, {_guard(engine, env)}, account {server['account']}{down}")
     terminal.line(f"  AWS     {found.aws_endpoint}")
+
+
+def _guard(engine: Engine, env: Env) -> str:
+    if env == "dev":
+        return "password"
+    return "TLS and IAM" if engine == "postgres" else "TLS and ElastiCache users"

@@ -1,7 +1,8 @@
 """The local environment as its users see it: up, down, status, exports, and mischief with its servers.
 
-Dev is a plain PostgreSQL; mirror and prod stand behind TLS and the RDS IAM gate; AWS is emulated with signatures and
-policies enforced, dev and mirror in one account, prod in another. Nothing outlives ``down``: every ``up`` is fresh.
+Each environment has a server of every engine: plain ones in dev; in mirror and prod they stand behind TLS and the
+gates of RDS and ElastiCache. AWS is emulated with signatures and policies enforced, dev and mirror in one account, prod
+in another. Nothing outlives ``down``: every ``up`` is fresh.
 """
 
 from __future__ import annotations
@@ -18,21 +19,25 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, TYPE_CHECKING, Self
 
 from soa_db.errors import ConfigurationError, ServerUnavailable
 from soa_db.local import processes, state
 from soa_db.local.binaries import ENVIRONMENT_VARIABLE
-from soa_db.local.home import remove_server
+from soa_db.local.engines import FOLDERS, Engine, sweep
+from soa_db.local.redis_binaries import ENVIRONMENT_VARIABLE as REDIS_VARIABLE
 from soa_db.local.state import ServerState
-from soa_db.names import ENVS, Env
+
+if TYPE_CHECKING:
+    from soa_db.names import Env
 
 __all__ = ["LocalEnvironment", "ServerState", "Status"]
 
 DEFAULT_DIRECTORY = Path(".soa-db")
 LOG_FILE = "supervisor.log"
 # What an environment makes, besides its locks and its log.
-_OURS = (*ENVS, state.STATE_FILE, "ca.pem", "soa-db.toml")
+_FILES = (state.STATE_FILE, "ca.pem", "soa-db.toml")
+_OURS = (*FOLDERS, *_FILES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +48,15 @@ class Status:
         running: the supervisor is there and ready.
         pid: its process id.
         aws_endpoint: the emulated AWS.
-        servers: what is published, by environment; empty when not running.
+        servers: what is published, by engine and environment; empty when not running.
         up: which of the servers run.
     """
 
     running: bool
     pid: int | None
     aws_endpoint: str | None
-    servers: Mapping[Env, ServerState]
-    up: Mapping[Env, bool]
+    servers: Mapping[Engine, Mapping[Env, ServerState]]
+    up: Mapping[Engine, Mapping[Env, bool]]
 
 
 class LocalEnvironment:
@@ -114,7 +119,10 @@ class LocalEnvironment:
         current = state.read_state(self.directory) if self._supervised() else None
         if current is None:
             return Status(False, None, None, {}, {})
-        up = {env: bool(server.pid and processes.find(server.pid)) for env, server in current.servers.items()}
+        up = {
+            engine: {env: bool(server.pid and processes.find(server.pid)) for env, server in servers.items()}
+            for engine, servers in current.servers.items()
+        }
         return Status(True, current.pid, current.exports["AWS_ENDPOINT_URL"], current.servers, up)
 
     def exports(self) -> dict[str, str]:
@@ -126,35 +134,35 @@ class LocalEnvironment:
         """
         return dict(self._state().exports)
 
-    def server(self, env: Env) -> ServerState:
+    def server(self, env: Env, engine: Engine = "postgres") -> ServerState:
         """What is known of one of the servers."""
-        return self._state().servers[env]
+        return self._state().servers[engine][env]
 
     # --- mischief
 
-    def kill_server(self, env: Env) -> None:
+    def kill_server(self, env: Env, engine: Engine = "postgres") -> None:
         """SIGKILL a server and all its processes; its gate stays and hangs up on whoever connects."""
-        self._command(env, "kill")
+        self._command(env, "kill", engine)
 
-    def start_server(self, env: Env) -> None:
+    def start_server(self, env: Env, engine: Engine = "postgres") -> None:
         """Start a server that was killed or stopped, on the port it had."""
-        self._command(env, "start")
+        self._command(env, "start", engine)
 
-    def stop_server(self, env: Env) -> None:
-        """Stop a server in order: sessions are told 57P01."""
-        self._command(env, "stop")
+    def stop_server(self, env: Env, engine: Engine = "postgres") -> None:
+        """Stop a server in order: PostgreSQL tells its sessions 57P01."""
+        self._command(env, "stop", engine)
 
-    def restart_server(self, env: Env) -> None:
+    def restart_server(self, env: Env, engine: Engine = "postgres") -> None:
         """Stop and start."""
-        self._command(env, "restart")
+        self._command(env, "restart", engine)
 
-    def pause_server(self, env: Env) -> None:
+    def pause_server(self, env: Env, engine: Engine = "postgres") -> None:
         """SIGSTOP a server and all its processes: connections stay open and nothing answers."""
-        self._command(env, "pause")
+        self._command(env, "pause", engine)
 
-    def resume_server(self, env: Env) -> None:
+    def resume_server(self, env: Env, engine: Engine = "postgres") -> None:
         """Undo ``pause_server``."""
-        self._command(env, "resume")
+        self._command(env, "resume", engine)
 
     # --- how
 
@@ -291,18 +299,16 @@ class LocalEnvironment:
         """Delete what an environment leaves that was killed, its servers included if they live."""
         if not self.directory.is_dir():
             return
-        for env in ENVS:
-            if (self.directory / env).is_dir():
-                remove_server(self.directory / env)
+        sweep(self.directory)
         # By name: what else stands here (another environment in a folder of its own) is none of ours.
-        for name in (*_OURS[len(ENVS) :], *(() if keep_log else (LOG_FILE,))):
+        for name in (*_FILES, *(() if keep_log else (LOG_FILE,))):
             (self.directory / name).unlink(missing_ok=True)
             for half_written in self.directory.glob(f".{name}.*"):
                 half_written.unlink(missing_ok=True)
 
-    def _command(self, env: Env, command: str) -> None:
+    def _command(self, env: Env, command: str, engine: Engine = "postgres") -> None:
         current = self._state()
-        request = {"token": current.control_token, "env": env, "command": command}
+        request = {"token": current.control_token, "engine": engine, "env": env, "command": command}
         try:
             with socket.create_connection(("127.0.0.1", current.control_port), timeout=60) as control:
                 control.sendall(json.dumps(request).encode() + b"\n")
@@ -332,6 +338,6 @@ def _environment() -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(dropped) or name == ENVIRONMENT_VARIABLE
+        if not name.startswith(dropped) or name in {ENVIRONMENT_VARIABLE, REDIS_VARIABLE}
     }
     return {**kept, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

@@ -102,6 +102,10 @@ class Server(ABC):
     def remove(self) -> None:
         """Kill it and delete its folder."""
 
+    def abandon(self) -> None:
+        """Kill it and leave its folder, which somebody else deleted and may have made anew."""
+        self.kill()
+
     # --- life
 
     def start(self, *, timeout: float = 30.0) -> None:

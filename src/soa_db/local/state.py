@@ -13,12 +13,13 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from soa_db.local.engines import Engine
     from soa_db.names import Env
 
 __all__ = ["ServerState", "State", "held", "lock", "read_state", "write_private", "write_state"]
@@ -36,12 +37,14 @@ class ServerState:
         host: the host published, and dialled.
         port: the port published: the gate's in mirror and prod.
         backend_port: the server's own TCP port.
-        pid: the postmaster, None while it is down.
-        version: PostgreSQL's major version.
-        superuser_conninfo: over the Unix socket, without a password.
+        pid: its (first) process, None while it is down.
+        version: the major version.
         log_file: the server's log.
-        resource_id: DbiResourceId, in mirror and prod.
+        resource_id: in mirror and prod, what AWS knows it by: the DbiResourceId, the replication group's id.
         account: the AWS account it belongs to.
+        product: name and version, for people to read.
+        superuser_conninfo: PostgreSQL's superuser, over the Unix socket, without a password.
+        admin_url: Redis's administrator, past any gate. Holds the password.
     """
 
     host: str
@@ -49,10 +52,12 @@ class ServerState:
     backend_port: int
     pid: int | None
     version: int
-    superuser_conninfo: str
     log_file: str
     resource_id: str | None
     account: str
+    product: str
+    superuser_conninfo: str = ""
+    admin_url: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ class State:
         control_port: where it takes commands.
         control_token: what proves that a command comes from somebody who may read this file.
         exports: environment variables for whoever uses the environment.
-        servers: by environment.
+        servers: by engine and environment.
     """
 
     pid: int
@@ -73,14 +78,15 @@ class State:
     control_port: int
     control_token: str
     exports: Mapping[str, str]
-    servers: Mapping[Env, ServerState]
+    servers: Mapping[Engine, Mapping[Env, ServerState]]
 
     def __repr__(self) -> str:
         return f"State(pid={self.pid}, servers={sorted(self.servers)})"
 
-    def with_pid(self, env: Env, pid: int | None) -> State:
-        """The same with another postmaster in one environment."""
-        return replace(self, servers={**self.servers, env: replace(self.servers[env], pid=pid)})
+    def with_pid(self, engine: Engine, env: Env, pid: int | None) -> State:
+        """The same with another process in one place."""
+        servers = self.servers[engine]
+        return replace(self, servers={**self.servers, engine: {**servers, env: replace(servers[env], pid=pid)}})
 
 
 def write_private(path: Path, content: str) -> None:
@@ -102,7 +108,10 @@ def read_state(directory: Path) -> State | None:
     """Read the state file; None when there is none, or none that can be read."""
     try:
         data = json.loads((directory / STATE_FILE).read_text("utf-8"))
-        servers = {env: ServerState(**server) for env, server in data.pop("servers").items()}
+        servers = {
+            engine: {env: ServerState(**server) for env, server in of_engine.items()}
+            for engine, of_engine in data.pop("servers").items()
+        }
         return State(**data, servers=servers)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -17,18 +17,17 @@ import secrets
 import signal
 import ssl
 import sys
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from soa_db import names
-from soa_db.errors import MissingExtra, ServerUnavailable, SoaDbError
+from soa_db.errors import MissingExtra, SoaDbError
 from soa_db.local import processes, state
-from soa_db.local.gate import Backend, IamGate, TokenRefused
-from soa_db.local.postgres import MASTER_USER, PostgresServer
+from soa_db.local.engines import Engine, check_engine
+from soa_db.local.postgres_runner import PostgresRunner
+from soa_db.local.redis_runner import RedisRunner
+from soa_db.local.runner import ACCOUNTS, Runner
 from soa_db.names import DEFAULT_REGION, ENVS, Env
 
 if TYPE_CHECKING:
@@ -36,64 +35,22 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-ACCOUNTS: Final[Mapping[Env, str]] = {"dev": "111111111111", "mirror": "111111111111", "prod": "222222222222"}
+RUNNERS: Final[tuple[type[Runner], ...]] = (PostgresRunner, RedisRunner)
 PROD_ROLE = "soa-db-admin"
 EXTERNAL_ID = "soa-db-local"
-HOST = "localhost"
 
 
 class _Tell(Protocol):
     def __call__(self, **message: object) -> None: ...
 
 
-class _Runner:
-    """One server and the thread that runs it."""
-
-    def __init__(self, directory: Path, env: Env) -> None:
-        self.env = env
-        self.password = secrets.token_urlsafe(24)
-        self.server = PostgresServer(
-            directory / env, master_password=self.password, auth="password" if env == "dev" else "iam"
-        )
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"soa-db-{env}")
-        self.gate: IamGate | None = None
-        self.port = 0
-
-    async def run(self, function: Callable[[], None]) -> None:
-        """Run something of the server's in its thread."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, function)
-
-    async def command(self, name: str) -> None:
-        """Do one of the things a server can be told."""
-        match name:
-            case "start":
-                await self.run(self.server.start)
-            case "stop":
-                await self.run(self.server.stop)
-            case "kill":
-                await self.run(self.server.kill)
-            case "restart":
-                await self.run(self.server.restart)
-            case "pause":
-                await self.run(self.server.pause)
-            case "resume":
-                await self.run(self.server.resume)
-            case _:
-                raise ServerUnavailable(f"unknown command {name!r}")
-
-    async def close(self, *, displaced: bool) -> None:
-        """Close the gate, stop the server and delete its folder, unless that is no longer ours."""
-        if self.gate is not None:
-            await self.gate.close()
-        await self.run(self.server.abandon if displaced else self.server.remove)
-        self._thread.shutdown(wait=False)
-
-
 class _Supervisor:
     def __init__(self, directory: Path, tell: _Tell) -> None:
         self.directory = directory
         self.tell = tell
-        self.runners = {env: _Runner(directory, env) for env in ENVS}
+        self.runners: dict[Engine, dict[Env, Runner]] = {
+            runner.engine: {env: runner(directory, env) for env in ENVS} for runner in RUNNERS
+        }
         self.aws: EmulatedAws | None = None
         self.token = secrets.token_urlsafe(24)
         self.stopping = asyncio.Event()
@@ -105,11 +62,13 @@ class _Supervisor:
         async with asyncio.TaskGroup() as group:
             aws = group.create_task(asyncio.to_thread(_start_aws))
             certificate = group.create_task(asyncio.to_thread(_make_certificate, self.directory))
-            for env, runner in self.runners.items():
-                group.create_task(self._start_server(env, runner))
+            for runner in self._every():
+                group.create_task(self._start_server(runner))
         self.aws = aws.result()
-        resources = {env: await self._open(env, certificate.result()) for env in ENVS}
-        keys = self._publish()
+        for runner in self._every():
+            await runner.open(self.aws, certificate.result())
+            runner.publish(self.aws)
+        keys = self._admit()
         control = await asyncio.start_server(self._control, "127.0.0.1", 0)
         exports = self._exports(keys)
         state.write_private(self.directory / "soa-db.toml", _settings(self.aws.endpoint))
@@ -120,43 +79,23 @@ class _Supervisor:
             control_port=control.sockets[0].getsockname()[1],
             control_token=self.token,
             exports=exports,
-            servers={env: self._server_state(env, resources[env]) for env in ENVS},
+            servers={
+                engine: {env: runner.state() for env, runner in runners.items()}
+                for engine, runners in self.runners.items()
+            },
         )
         state.write_state(self.directory, self._state)
 
-    async def _start_server(self, env: Env, runner: _Runner) -> None:
-        await runner.run(runner.server.start)
-        self.tell(progress=f"{env}: PostgreSQL {runner.server.version} is up")
+    def _every(self) -> list[Runner]:
+        return [runner for runners in self.runners.values() for runner in runners.values()]
 
-    async def _open(self, env: Env, tls: ssl.SSLContext) -> str | None:
-        """Give an environment its public port; the DbiResourceId in mirror and prod."""
-        assert self.aws is not None
-        runner = self.runners[env]
-        if env == "dev":
-            runner.port = runner.server.port
-            return None
-        server = runner.server
-        check = _TokenCheck(self.aws, ACCOUNTS[env])
-        runner.gate = IamGate(Backend(server.host, server.port, server.socket_directory), check=check, tls=tls)
-        runner.port = check.port = await runner.gate.open()
-        check.resource_id = self.aws.create_db_instance(ACCOUNTS[env], f"{env}-postgres", host=HOST, port=runner.port)
-        return check.resource_id
+    async def _start_server(self, runner: Runner) -> None:
+        await runner.start()
+        self.tell(progress=f"{runner.env}: {runner.product} is up")
 
-    def _publish(self) -> UserKeys:
-        """Put coordinates and administrators' secrets where the contract says, and make who may read them."""
+    def _admit(self) -> UserKeys:
+        """Make who may use the emulated AWS: the developer, and the role by which the developer gets into prod."""
         assert self.aws is not None
-        for env, runner in self.runners.items():
-            account = ACCOUNTS[env]
-            payload = {"username": MASTER_USER, "password": runner.password, "host": HOST, "port": runner.port}
-            arn = self.aws.put_secret(account, f"{env}/postgres-master", payload)
-            self.aws.put_parameters(
-                account,
-                {
-                    names.postgres_admin_endpoint_ssm_path(env): HOST,
-                    names.postgres_admin_port_ssm_path(env): str(runner.port),
-                    names.postgres_admin_secret_ssm_path(env): arn,
-                },
-            )
         from soa_db.local.aws import ALLOW_ALL
 
         developer = {"AWS": f"arn:aws:iam::{ACCOUNTS['dev']}:root"}
@@ -179,32 +118,19 @@ class _Supervisor:
             "SOA_DB_SETTINGS": str(self.directory / "soa-db.toml"),
         }
 
-    def _server_state(self, env: Env, resource_id: str | None) -> state.ServerState:
-        runner = self.runners[env]
-        return state.ServerState(
-            host=HOST,
-            port=runner.port,
-            backend_port=runner.server.port,
-            pid=runner.server.pid,
-            version=runner.server.version,
-            superuser_conninfo=runner.server.superuser_conninfo,
-            log_file=str(runner.server.log_file),
-            resource_id=resource_id,
-            account=ACCOUNTS[env],
-        )
-
     async def _control(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Obey one command: a line of JSON, answered by one."""
         answer: dict[str, object] = {"error": "refused"}
         try:
             request = json.loads(await reader.readline())
             if hmac.compare_digest(str(request["token"]).encode(), self.token.encode()):
-                env = names.check_env(request["env"])
-                await self.runners[env].command(str(request["command"]))
+                env, engine = names.check_env(request["env"]), check_engine(request["engine"])
+                runner = self.runners[engine][env]
+                await runner.command(str(request["command"]))
                 if self._state is not None:
-                    self._state = self._state.with_pid(env, self.runners[env].server.pid)
+                    self._state = self._state.with_pid(engine, env, runner.server.pid)
                     state.write_state(self.directory, self._state)
-                answer = {"pid": self.runners[env].server.pid}
+                answer = {"pid": runner.server.pid}
         except SoaDbError as error:
             answer = {"error": str(error)}
         except (ValueError, KeyError, TypeError, OSError, RecursionError):
@@ -237,32 +163,12 @@ class _Supervisor:
         displaced = self.displaced
         if not displaced:
             (self.directory / state.STATE_FILE).unlink(missing_ok=True)
-        closing = (runner.close(displaced=displaced) for runner in self.runners.values())
+        closing = (runner.close(displaced=displaced) for runner in self._every())
         await asyncio.gather(*closing, return_exceptions=True)
         if displaced:
             return
         for name in ("ca.pem", "soa-db.toml"):
             (self.directory / name).unlink(missing_ok=True)
-
-
-@dataclass(slots=True)
-class _TokenCheck:
-    """Decides about tokens for one RDS instance; port and resource id are known once its gate is open."""
-
-    aws: EmulatedAws
-    account: str
-    port: int = 0
-    resource_id: str = ""
-
-    def __call__(self, token: str, user: str) -> None:
-        from soa_db.local.sigv4 import Fault
-
-        try:
-            self.aws.may_connect(
-                token, user=user, host=HOST, port=self.port, account=self.account, resource_id=self.resource_id
-            )
-        except Fault as fault:
-            raise TokenRefused(str(fault)) from fault
 
 
 def _start_aws() -> EmulatedAws:
@@ -291,7 +197,8 @@ def _settings(endpoint: str) -> str:
     prod = f'role_arn = "arn:aws:iam::{ACCOUNTS["prod"]}:role/{PROD_ROLE}"\nexternal_id = "{EXTERNAL_ID}"\n'
     parts = [
         f'[environments.{env}]\naccount = "{ACCOUNTS[env]}"\nregion = "{DEFAULT_REGION}"\n'
-        f'endpoint_url = "{endpoint}"\n{prod if env == "prod" else ""}'
+        f'endpoint_url = "{endpoint}"\nredis = "{"self" if env == "dev" else "elasticache"}"\n'
+        f"{prod if env == 'prod' else ''}"
         for env in ENVS
     ]
     return "# Written by the local environment; gone when it goes down.\n" + "\n".join(parts)

@@ -12,8 +12,16 @@ import pytest
 
 from soa_db.local.state import ServerState, State, held, lock, read_state, write_private, write_state
 
-SERVER = ServerState("localhost", 1, 2, 3, 17, "host=/s", "/log", None, "111111111111")
-STATE = State(7, "start", 9, "control-token", {"AWS_SECRET_ACCESS_KEY": "hidden"}, {"dev": SERVER})
+SERVER = ServerState("localhost", 1, 2, 3, 17, "/log", None, "111111111111", "PostgreSQL 17", "host=/s")
+REDIS = ServerState("localhost", 1, 2, 3, 7, "/log", None, "111111111111", "Redis 7.0", admin_url="redis://a:hidden@b")
+STATE = State(
+    7,
+    "start",
+    9,
+    "control-token",
+    {"AWS_SECRET_ACCESS_KEY": "hidden"},
+    {"postgres": {"dev": SERVER}, "redis": {"dev": REDIS}},
+)
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -23,10 +31,15 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "state.json").stat().st_mode) == 0o600
     assert "hidden" not in repr(STATE)
     assert "control-token" not in repr(STATE)
-    assert STATE.with_pid("dev", None).servers["dev"].pid is None
+    assert "hidden" not in repr(REDIS)
+    changed = STATE.with_pid("redis", "dev", None).servers
+    assert changed["redis"]["dev"].pid is None
+    assert changed["postgres"] == STATE.servers["postgres"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"servers": 3}', '{"servers": {"dev": {"port": 1}}}', "\0"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"servers": 3}', '{"servers": {"redis": {"dev": {"port": 1}}}}', "\0"]
+)
 def test_a_broken_state_file_counts_as_none(tmp_path: Path, content: str) -> None:
     """Half-written, of another version, or missing."""
     assert read_state(tmp_path) is None

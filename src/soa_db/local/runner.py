@@ -1,0 +1,145 @@
+"""What the supervisor does with a server of any engine: run it, give it its public port, publish it, end it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+
+from soa_db.errors import ServerUnavailable
+from soa_db.local.engines import Engine, folder_name
+
+if TYPE_CHECKING:
+    import ssl
+
+    from soa_db.local.aws import EmulatedAws
+    from soa_db.local.gates import Gate
+    from soa_db.local.state import ServerState
+    from soa_db.names import Env
+
+__all__ = ["ACCOUNTS", "HOST", "Runnable", "Runner"]
+
+ACCOUNTS: Final[Mapping[Env, str]] = {"dev": "111111111111", "mirror": "111111111111", "prod": "222222222222"}
+HOST = "localhost"
+
+
+class Runnable(Protocol):
+    """A server, as far as the supervisor is concerned."""
+
+    @property
+    def port(self) -> int:
+        """Its TCP port."""
+        ...
+
+    @property
+    def pid(self) -> int | None:
+        """Its process while it runs."""
+        ...
+
+    def start(self) -> None:
+        """Start it; returns once it answers."""
+        ...
+
+    def stop(self) -> None:
+        """Stop it in order."""
+        ...
+
+    def kill(self) -> None:
+        """SIGKILL it and its children."""
+        ...
+
+    def pause(self) -> None:
+        """SIGSTOP it and its children."""
+        ...
+
+    def resume(self) -> None:
+        """Undo ``pause``."""
+        ...
+
+    def remove(self) -> None:
+        """Kill it and delete its folder."""
+        ...
+
+    def abandon(self) -> None:
+        """Kill it and leave its folder, which is no longer ours."""
+        ...
+
+
+class Runner(ABC):
+    """One server and the thread that runs it; its public port, and what is published of it.
+
+    Args:
+        directory: the environment's folder.
+        env: whose server it is.
+    """
+
+    engine: ClassVar[Engine]
+    server: Runnable
+
+    def __init__(self, directory: Path, env: Env) -> None:
+        self.env = env
+        self.account = ACCOUNTS[env]
+        self.folder = directory / folder_name(self.engine, env)
+        self.password = secrets.token_urlsafe(24)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"soa-db-{self.folder.name}")
+        self.gate: Gate | None = None
+        self.port = 0
+
+    # --- what an engine says
+
+    @abstractmethod
+    async def open(self, aws: EmulatedAws, tls: ssl.SSLContext) -> None:
+        """Give the running server its public port, behind a gate in mirror and prod, and make it known to AWS."""
+
+    @abstractmethod
+    def publish(self, aws: EmulatedAws) -> None:
+        """Put coordinates and administrators' secrets where the contract says."""
+
+    @abstractmethod
+    def state(self) -> ServerState:
+        """What the state file says of it."""
+
+    @property
+    @abstractmethod
+    def product(self) -> str:
+        """What runs, with its version, for people to read."""
+
+    # --- what is the same for all
+
+    async def run(self, function: Callable[[], None]) -> None:
+        """Run something of the server's in its thread."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    async def start(self) -> None:
+        """Start the server."""
+        await self.run(self.server.start)
+
+    async def command(self, name: str) -> None:
+        """Do one of the things a server can be told."""
+        match name:
+            case "start":
+                await self.start()
+            case "stop":
+                await self.run(self.server.stop)
+            case "kill":
+                await self.run(self.server.kill)
+            case "restart":
+                await self.run(self.server.stop)
+                await self.start()
+            case "pause":
+                await self.run(self.server.pause)
+            case "resume":
+                await self.run(self.server.resume)
+            case _:
+                raise ServerUnavailable(f"unknown command {name!r}")
+
+    async def close(self, *, displaced: bool) -> None:
+        """Close the gate, stop the server and delete its folder, unless that is no longer ours."""
+        if self.gate is not None:
+            await self.gate.close()
+        await self.run(self.server.abandon if displaced else self.server.remove)
+        self._thread.shutdown(wait=False)
