@@ -230,6 +230,23 @@ def test_serverless_caches(elasticache: Any, unique_name: str) -> None:
     assert refusal(describe)[0] == "ServerlessCacheNotFoundFault"
 
 
+def test_users_and_groups_have_tags(elasticache: Any, make_user: Callable[..., str], unique_name: str) -> None:
+    """Given when they are made, or later; gone with them."""
+    tags = [{"Key": "managed-by", "Value": "soa-db"}]
+    user = make_user(Passwords=[PASSWORD], Tags=tags)
+    elasticache.create_user_group(UserGroupId=unique_name, Engine="redis", UserIds=["default"], Tags=tags)
+    arns = [f"{ARN}:user:{user}", f"{ARN}:usergroup:{unique_name}"]
+    for arn in arns:
+        assert elasticache.list_tags_for_resource(ResourceName=arn)["TagList"] == tags
+        elasticache.add_tags_to_resource(ResourceName=arn, Tags=[{"Key": "service", "Value": "chat"}])
+        assert len(elasticache.list_tags_for_resource(ResourceName=arn)["TagList"]) == 2
+    elasticache.delete_user(UserId=user)
+    elasticache.describe_user_groups()
+    elasticache.delete_user_group(UserGroupId=unique_name)
+    for arn in arns:
+        assert elasticache.list_tags_for_resource(ResourceName=arn)["TagList"] == []
+
+
 def test_policies_name_users_and_groups(aws: EmulatedAws, elasticache: Any, make_user: Callable[..., str]) -> None:
     """Whoever may change one user may not change another, nor take it into a group."""
     mine, other = make_user(), make_user()
@@ -281,6 +298,8 @@ def test_two_passwords_are_how_to_rotate(elasticache: Any, server: RedisServer, 
     assert (changed["Status"], changed["Authentication"]["PasswordCount"]) == ("modifying", 2)
     again = partial(elasticache.modify_user, UserId=name, Passwords=[OTHER_PASSWORD])
     assert refusal(again)[0] == "InvalidUserState"
+    (group,) = elasticache.describe_user_groups(UserGroupId=GROUP)["UserGroups"]
+    assert group["Status"] == "modifying"
     assert settle(elasticache, name) == "modifying active"
     for password in (PASSWORD, OTHER_PASSWORD):
         with login(server, name, password) as user:

@@ -119,6 +119,10 @@ _CACHE_DESCRIPTIONS = {
 
 def _caches(action: str, data: Mapping[str, object], prefix: str) -> Iterator[Access]:
     full = f"elasticache:{action}"
+    if data.get("ResourceName"):
+        # Tags are asked for, and put, by ARN.
+        yield Access(full, str(data["ResourceName"]), str(data["ResourceName"]))
+        return
     found = False
     for name, value in data.items():
         kind = _CACHE_RESOURCES.get(name.split(".", 1)[0])

@@ -121,14 +121,21 @@ class CacheUsers:
     """
 
     def __init__(self, account: str, region: str) -> None:
-        self.prefix = f"arn:aws:elasticache:{region}:{account}"
+        self._prefix = f"arn:aws:elasticache:{region}:{account}"
         self._moto: Any = elasticache_backends[account][region]
+        # moto's own list of what may be tagged knows neither user groups nor serverless caches.
+        self._moto.arn_regex = re.compile(r"arn:aws:elasticache:[^:]*:[0-9]*:[a-z]+:.+")
+        self.tags = self._moto.tagging_service
         # "default" is there from the beginning and cannot be changed (RBAC, "default user").
         default = CacheUser("default", "default", "redis", "on ~* &* +@all", "no-password-required", ())
         self.users: dict[str, CacheUser] = {"default": default}
         self.groups: dict[str, UserGroup] = {}
         self.serverless: dict[str, ServerlessCache] = {}
         self._servers: dict[str, AclServer] = {}
+
+    def arn(self, kind: str, name: str) -> str:
+        """The ARN of a ``user``, ``usergroup``, ``replicationgroup`` or ``serverlesscache``."""
+        return f"{self._prefix}:{kind}:{name}"
 
     # --- caches
 
@@ -240,7 +247,7 @@ class CacheUsers:
             user.authentication, user.hashes = proof[0], _hashes(proof[1])
         user.access_string = wanted or user.access_string
         user.busy = True
-        self._synchronise_groups([group for group in self.groups.values() if user.user_id in group.user_ids])
+        self._changed([group for group in self.groups.values() if user.user_id in group.user_ids])
         return user
 
     def delete_user(self, user_id: str) -> CacheUser:
@@ -255,7 +262,8 @@ class CacheUsers:
         for group in groups:
             group.user_ids.remove(user.user_id)
         user.deleted = True
-        self._synchronise_groups(groups)
+        self.tags.delete_all_tags_for_resource(self.arn("user", user.user_id))
+        self._changed(groups)
         return user
 
     # --- groups
@@ -290,8 +298,7 @@ class CacheUsers:
             raise Refused("InvalidParameterValue", "A user to add is a member already, or one to remove is none.")
         kept = [user_id for user_id in group.user_ids if user_id not in removed]
         group.user_ids = self._members(group.engine, [*kept, *added])
-        group.busy = True
-        self._synchronise_groups([group])
+        self._changed([group])
         return group
 
     def delete_group(self, group_id: str) -> UserGroup:
@@ -300,6 +307,7 @@ class CacheUsers:
         self._idle(group, "UserGroup")
         if any(self.caches_of(group.group_id)):
             raise Refused("InvalidUserGroupState", f"User group {group_id} is associated with a cache.")
+        self.tags.delete_all_tags_for_resource(self.arn("usergroup", group.group_id))
         return self.groups.pop(group.group_id)
 
     # --- rules
@@ -337,8 +345,10 @@ class CacheUsers:
         if thing.busy:
             raise Refused(f"Invalid{what}State", f"{what} is being modified: wait until it is active.")
 
-    def _synchronise_groups(self, groups: Iterable[UserGroup]) -> None:
+    def _changed(self, groups: Iterable[UserGroup]) -> None:
+        """These groups, or members of theirs, have changed: so must the servers of their caches."""
         for group in groups:
+            group.busy = True
             replicated, serverless = self.caches_of(group.group_id)
             self.synchronise([*replicated, *serverless])
 

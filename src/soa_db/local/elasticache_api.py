@@ -124,6 +124,7 @@ def _create_user(users: CacheUsers, data: Mapping[str, Any]) -> _Answer:
             "NoPasswordRequired flag.",
         )
     made = users.create_user(data["UserId"], data["UserName"], data["Engine"], data["AccessString"], proof)
+    users.tags.tag_resource(users.arn("user", made.user_id), data.get("Tags"))
     return _user(users, made)
 
 
@@ -155,7 +156,9 @@ def _describe_users(users: CacheUsers, data: Mapping[str, Any]) -> _Answer:
 
 
 def _create_user_group(users: CacheUsers, data: Mapping[str, Any]) -> _Answer:
-    return _group(users, users.create_group(data["UserGroupId"], data["Engine"], data.get("UserIds") or []), "creating")
+    made = users.create_group(data["UserGroupId"], data["Engine"], data.get("UserIds") or [])
+    users.tags.tag_resource(users.arn("usergroup", made.group_id), data.get("Tags"))
+    return _group(users, made, "creating")
 
 
 def _modify_user_group(users: CacheUsers, data: Mapping[str, Any]) -> _Answer:
@@ -221,7 +224,7 @@ def _user(users: CacheUsers, user: CacheUser) -> dict[str, object]:
         "AccessString": canonical(user.access_string),
         "UserGroupIds": [group.group_id for group in users.groups.values() if user.user_id in group.user_ids],
         "Authentication": {"Type": shown, **({"PasswordCount": len(user.hashes)} if user.hashes else {})},
-        "ARN": f"{users.prefix}:user:{user.user_id}",
+        "ARN": users.arn("user", user.user_id),
     }
 
 
@@ -236,7 +239,7 @@ def _group(users: CacheUsers, group: UserGroup, status: str | None = None) -> di
         "PendingChanges": {},
         "ReplicationGroups": replicated,
         "ServerlessCaches": serverless,
-        "ARN": f"{users.prefix}:usergroup:{group.group_id}",
+        "ARN": users.arn("usergroup", group.group_id),
     }
 
 
@@ -250,7 +253,7 @@ def _serverless(users: CacheUsers, cache: ServerlessCache) -> dict[str, object]:
         "MajorEngineVersion": "7",
         "UserGroupId": cache.group_id or "",
         "Endpoint": {"Address": cache.host, "Port": cache.port},
-        "ARN": f"{users.prefix}:serverlesscache:{cache.name}",
+        "ARN": users.arn("serverlesscache", cache.name),
     }
 
 

@@ -40,7 +40,8 @@ KNOWN = f"{SECRET}:known-XyZaBc"
         ("elasticache", "DescribeUsers", {"UserId": "Chat-Prod"}, [f"{CACHE}:user:chat-prod"]),
         ("elasticache", "DescribeUserGroups", {}, [f"{CACHE}:usergroup:*"]),
         ("elasticache", "DescribeReplicationGroups", {}, [f"{CACHE}:replicationgroup:*"]),
-        ("elasticache", "ListTagsForResource", {}, ["*"]),
+        ("elasticache", "DescribeEvents", {}, ["*"]),
+        ("elasticache", "ListTagsForResource", {"ResourceName": f"{CACHE}:user:a"}, [f"{CACHE}:user:a"]),
         (
             "elasticache",
             "ModifyUserGroup",
