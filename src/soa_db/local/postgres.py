@@ -7,21 +7,17 @@ server.
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 from soa_db.errors import ServerUnavailable
-from soa_db.local import processes
 from soa_db.local.binaries import Binaries, copy_binaries, find_binaries, reachable, server_account
 from soa_db.local.home import DATA, SOCKET, end_leftover, give, make_home, remove_server, write
-from soa_db.local.ports import free_port
+from soa_db.local.server import Server, environment
 
 if TYPE_CHECKING:
     from soa_db.local.tls import ServerTls
@@ -29,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["MASTER_USER", "PostgresServer"]
 
 MASTER_USER = "master"
-_LAUNCH = Path(__file__).with_name("_launch.py")
 _CONFIGURATION = "postgresql.conf"
 
 _SETTINGS = {
@@ -71,7 +66,7 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-class PostgresServer:
+class PostgresServer(Server):
     """One server in one folder.
 
     The folder holds the data, the log and the socket (``soa_db.local.home``). When we are root, PostgreSQL runs as
@@ -91,7 +86,10 @@ class PostgresServer:
         die_with_parent: shut down at once when the thread that called ``start`` ends, however it ends (Linux).
     """
 
-    host = "127.0.0.1"
+    # Fast shutdown: open transactions are rolled back.
+    stop_signal = signal.SIGINT
+    # Immediate shutdown.
+    orphan_signal = signal.SIGQUIT
 
     def __init__(
         self,
@@ -107,40 +105,23 @@ class PostgresServer:
         tls: ServerTls | None = None,
         die_with_parent: bool = True,
     ) -> None:
-        self.directory = directory.resolve()
+        super().__init__(directory, port=port, die_with_parent=die_with_parent)
         self.settings = dict(settings or {})
         self.hba = tuple(hba) if hba is not None else _HBA[auth]
         self.tls = tls
         self._binaries = binaries or find_binaries(version)
-        self._fixed_port = port is not None
-        self._port = port
+        self.product = f"PostgreSQL {self.version}"
         self._password = master_password
-        self._die_with_parent = die_with_parent
         self._account = server_account()
-        self._process: subprocess.Popen[bytes] | None = None
         self._home: Path | None = None
 
     def __repr__(self) -> str:
         return f"PostgresServer({str(self.directory)!r}, version={self.version}, port={self._port})"
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
     @property
     def version(self) -> int:
         """The major version."""
         return self._binaries.version
-
-    @property
-    def port(self) -> int:
-        """The TCP port; chosen at the first start."""
-        if self._port is None:
-            raise ServerUnavailable("the server has not been started yet, so it has no port")
-        return self._port
 
     @property
     def home(self) -> Path:
@@ -163,16 +144,6 @@ class PostgresServer:
     def log_file(self) -> Path:
         """The server's log."""
         return self.home / "postgres.log"
-
-    @property
-    def pid(self) -> int | None:
-        """The postmaster's process id while it runs."""
-        return self._process.pid if self._process is not None and self._process.poll() is None else None
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the postmaster runs (paused counts as running)."""
-        return self.pid is not None
 
     @property
     def superuser_conninfo(self) -> str:
@@ -205,57 +176,15 @@ class PostgresServer:
         """
         if self.is_running:
             return
-        end_leftover(self.data_directory)
-        marker = self.home / "bootstrapped"
-        fresh = not marker.exists()
-        if fresh:
-            self._initdb()
-        self._write_configuration()
-        self._start_process(time.monotonic() + timeout)
+        fresh = not self._marker.exists()
+        super().start(timeout=timeout)
         if fresh:
             try:
                 self._bootstrap()
             except BaseException:
                 self.kill()
                 raise
-            marker.touch()
-
-    def stop(self, *, timeout: float = 10.0) -> None:
-        """Shut down fast (open transactions are rolled back); kill it when that takes longer than ``timeout``."""
-        if self._process is None:
-            return
-        if self.is_running:
-            processes.resume_tree(self._process.pid)
-            self._process.send_signal(signal.SIGINT)
-        try:
-            self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self.kill()
-        self._process = None
-
-    def kill(self) -> None:
-        """SIGKILL the postmaster and every child at once, as a crash of the machine would end them."""
-        if self._process is None:
-            return
-        if self.is_running:
-            processes.kill_tree(self._process.pid)
-        self._process.wait()
-        self._process = None
-
-    def restart(self, *, timeout: float = 30.0) -> None:
-        """Stop and start on the same port."""
-        self.stop()
-        self.start(timeout=timeout)
-
-    def pause(self) -> None:
-        """Stop all its processes without ending them: connections stay open and nothing answers."""
-        if self._process is not None:
-            processes.pause_tree(self._process.pid)
-
-    def resume(self) -> None:
-        """Undo ``pause``."""
-        if self._process is not None:
-            processes.resume_tree(self._process.pid)
+            self._marker.touch()
 
     def remove(self) -> None:
         """Kill it and delete its folder, and what it made elsewhere."""
@@ -271,13 +200,42 @@ class PostgresServer:
 
     # --- making it
 
-    def _command(self, program: str, *arguments: str) -> list[str]:
+    @property
+    def _marker(self) -> Path:
+        """Is there once the data folder is complete."""
+        return self.home / "bootstrapped"
+
+    def _prepare(self) -> None:
+        end_leftover(self.data_directory)
+        if not self._marker.exists():
+            self._initdb()
+        self._write_configuration()
+
+    def _command(self, port: int) -> list[str]:
+        self._status.unlink(missing_ok=True)
+        place = ("-D", str(self.data_directory), "-p", str(port))
+        return self._program("postgres", *place, "-c", f"config_file={self.home / _CONFIGURATION}")
+
+    def _program(self, name: str, *arguments: str) -> list[str]:
         if not reachable(self._binaries.directory / "postgres", self._account):
             self._binaries = copy_binaries(self._binaries, self.home / "programs")
-        parent = str(os.getpid()) if self._die_with_parent else "0"
-        # SIGQUIT is PostgreSQL's immediate shutdown.
-        account = (str(self._account.uid), str(self._account.gid), parent, str(int(signal.SIGQUIT)))
-        return [sys.executable, "-I", "-S", str(_LAUNCH), *account, self._binaries.program(program), *arguments]
+        return self._launch(self._account.uid, self._account.gid, [self._binaries.program(name), *arguments])
+
+    @property
+    def _status(self) -> Path:
+        return self.data_directory / "postmaster.pid"
+
+    def _ready(self, log: str) -> bool:
+        """Whether postmaster.pid says so: its eighth line, which pg_ctl reads too (src/include/utils/pidfile.h)."""
+        del log  # may be in any language, and go elsewhere by its settings
+        try:
+            lines = self._status.read_text("utf-8").splitlines()
+        except OSError:
+            return False
+        return len(lines) >= 8 and lines[7].strip() == "ready"
+
+    def _port_taken(self, log: str) -> bool:
+        return "could not bind" in log and "already in use" in log
 
     def _initdb(self) -> None:
         shutil.rmtree(self.data_directory, ignore_errors=True)
@@ -285,12 +243,12 @@ class PostgresServer:
         give(self.data_directory, self._account)
         arguments = ("-D", str(self.data_directory), "-U", "postgres", "-E", "UTF8", "--locale=C", "-A", "trust")
         run = subprocess.run(  # noqa: S603 (our own arguments)
-            self._command("initdb", *arguments, "--no-sync", "--no-instructions"),
+            self._program("initdb", *arguments, "--no-sync", "--no-instructions"),
             capture_output=True,
             text=True,
             check=False,
             cwd=self.home,
-            env=_environment(),
+            env=environment(),
         )
         if run.returncode:
             raise ServerUnavailable(
@@ -322,58 +280,6 @@ class PostgresServer:
         for name, content in files.items():
             write(self.home / name, content, self._account)
 
-    def _start_process(self, deadline: float) -> None:
-        for attempt in range(1, 11):
-            if self._port is None:
-                self._port = free_port()
-            if self._spawn(self._port, deadline):
-                return
-            # Somebody took the port between our look and the server's bind.
-            if self._fixed_port and attempt > 3:
-                break
-            if not self._fixed_port:
-                self._port = None
-        raise ServerUnavailable(f"the port {self._port} is taken", hint="choose another, or none", log=self.log_file)
-
-    def _spawn(self, port: int, deadline: float) -> bool:
-        """Start the postmaster; False when its port is taken."""
-        self.log_file.touch(mode=0o600)
-        offset = self.log_file.stat().st_size
-        status = self.data_directory / "postmaster.pid"
-        status.unlink(missing_ok=True)
-        with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 (our own arguments)
-                self._command(
-                    "postgres",
-                    *("-D", str(self.data_directory), "-p", str(port)),
-                    *("-c", f"config_file={self.home / _CONFIGURATION}"),
-                ),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.home,
-                env=_environment(),
-                # Ctrl-C in a terminal must reach us, who stop it in order, and not the server.
-                start_new_session=True,
-            )
-        while self._process.poll() is None:
-            if _ready(status):
-                return True
-            if time.monotonic() > deadline:
-                self.kill()
-                raise ServerUnavailable(f"PostgreSQL {self.version} did not become ready: {self._log_tail(offset)}")
-            time.sleep(0.005)
-        self._process = None
-        tail = self._log_tail(offset)
-        if "could not bind" in tail and "already in use" in tail:
-            return False
-        raise ServerUnavailable(f"PostgreSQL {self.version} did not start: {tail}", log=self.log_file)
-
-    def _log_tail(self, offset: int) -> str:
-        with self.log_file.open("rb") as file:
-            file.seek(offset)
-            return file.read()[-2000:].decode("utf-8", "replace").strip()
-
     def _bootstrap(self) -> None:
         import psycopg
         from psycopg import sql
@@ -395,18 +301,3 @@ class PostgresServer:
                         sql.Identifier(MASTER_USER)
                     )
                 )
-
-
-def _ready(status: Path) -> bool:
-    """Whether postmaster.pid says so: its eighth line, which pg_ctl reads too (src/include/utils/pidfile.h)."""
-    try:
-        lines = status.read_text("utf-8").splitlines()
-    except OSError:
-        return False
-    return len(lines) >= 8 and lines[7].strip() == "ready"
-
-
-def _environment() -> dict[str, str]:
-    """The server's environment: nothing of ours (PG… variables, credentials) leaks into it."""
-    kept = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "TZ", "ICU_DATA")
-    return {"LC_ALL": "C", **{name: os.environ[name] for name in kept if name in os.environ}}

@@ -34,11 +34,6 @@ class PostgresRunner(Runner):
         )
         self.resource_id: str | None = None
 
-    @property
-    def product(self) -> str:
-        """What runs."""
-        return f"PostgreSQL {self.server.version}"
-
     async def open(self, aws: EmulatedAws, tls: ssl.SSLContext) -> None:
         """In mirror and prod: the gate, and an RDS instance at its address."""
         server = self.server
@@ -85,7 +80,7 @@ class PostgresRunner(Runner):
             port=self.port,
             backend_port=self.server.port,
             pid=self.server.pid,
-            product=self.product,
+            product=self.server.product,
             version=self.server.version,
             superuser_conninfo=self.server.superuser_conninfo,
             log_file=str(self.server.log_file),

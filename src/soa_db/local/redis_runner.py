@@ -35,11 +35,6 @@ class RedisRunner(Runner):
         self.cache_name: str | None = None if env == "dev" else f"{env}-cache"
         self._users: CacheUsers | None = None
 
-    @property
-    def product(self) -> str:
-        """What runs."""
-        return self.server.product
-
     async def open(self, aws: EmulatedAws, tls: ssl.SSLContext) -> None:
         """In mirror and prod: the gate, a replication group at its address, and the server as that group."""
         if self.cache_name is None:
@@ -89,7 +84,7 @@ class RedisRunner(Runner):
             port=self.port,
             backend_port=self.server.port,
             pid=self.server.pid,
-            product=self.product,
+            product=self.server.product,
             version=self.server.version[0],
             admin_url=self.server.admin_url,
             log_file=str(self.server.log_file),

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from soa_db.errors import ServerUnavailable
 from soa_db.local.engines import Engine, folder_name
@@ -18,55 +18,14 @@ if TYPE_CHECKING:
 
     from soa_db.local.aws import EmulatedAws
     from soa_db.local.gates import Gate
+    from soa_db.local.server import Server
     from soa_db.local.state import ServerState
     from soa_db.names import Env
 
-__all__ = ["ACCOUNTS", "HOST", "Runnable", "Runner"]
+__all__ = ["ACCOUNTS", "HOST", "Runner"]
 
 ACCOUNTS: Final[Mapping[Env, str]] = {"dev": "111111111111", "mirror": "111111111111", "prod": "222222222222"}
 HOST = "localhost"
-
-
-class Runnable(Protocol):
-    """A server, as far as the supervisor is concerned."""
-
-    @property
-    def port(self) -> int:
-        """Its TCP port."""
-        ...
-
-    @property
-    def pid(self) -> int | None:
-        """Its process while it runs."""
-        ...
-
-    def start(self) -> None:
-        """Start it; returns once it answers."""
-        ...
-
-    def stop(self) -> None:
-        """Stop it in order."""
-        ...
-
-    def kill(self) -> None:
-        """SIGKILL it and its children."""
-        ...
-
-    def pause(self) -> None:
-        """SIGSTOP it and its children."""
-        ...
-
-    def resume(self) -> None:
-        """Undo ``pause``."""
-        ...
-
-    def remove(self) -> None:
-        """Kill it and delete its folder."""
-        ...
-
-    def abandon(self) -> None:
-        """Kill it and leave its folder, which is no longer ours."""
-        ...
 
 
 class Runner(ABC):
@@ -78,7 +37,7 @@ class Runner(ABC):
     """
 
     engine: ClassVar[Engine]
-    server: Runnable
+    server: Server
 
     def __init__(self, directory: Path, env: Env) -> None:
         self.env = env
@@ -102,11 +61,6 @@ class Runner(ABC):
     @abstractmethod
     def state(self) -> ServerState:
         """What the state file says of it."""
-
-    @property
-    @abstractmethod
-    def product(self) -> str:
-        """What runs, with its version, for people to read."""
 
     # --- what is the same for all
 

@@ -1,6 +1,7 @@
 """What every embedded server has in common: a process of its own, started, stopped, killed, paused and resumed.
 
-An engine says how its command line looks, when it is ready and how it is told to stop (``soa_db.local.redis``).
+An engine says how its command line looks, when it is ready and how it is told to stop (``soa_db.local.postgres``,
+``soa_db.local.redis``).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from soa_db.errors import ServerUnavailable
 from soa_db.local import processes
 from soa_db.local.ports import free_port
 
-__all__ = ["Server"]
+__all__ = ["Server", "environment"]
 
 _LAUNCH = Path(__file__).with_name("_launch.py")
 
@@ -190,7 +191,7 @@ class Server(ABC):
                 stdout=log,
                 stderr=log,
                 cwd=self.log_file.parent,
-                env=_environment(),
+                env=environment(),
                 umask=0o077,
                 # Ctrl-C in a terminal must reach us, who stop it in order, and not the server.
                 start_new_session=True,
@@ -214,7 +215,7 @@ class Server(ABC):
             return file.read().decode("utf-8", "replace").strip()
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The server's environment: nothing of ours (PG… variables, credentials) leaks into it."""
     kept = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "TZ", "ICU_DATA")
     return {"LC_ALL": "C", **{name: os.environ[name] for name in kept if name in os.environ}}

@@ -91,7 +91,7 @@ class _Supervisor:
 
     async def _start_server(self, runner: Runner) -> None:
         await runner.start()
-        self.tell(progress=f"{runner.env}: {runner.product} is up")
+        self.tell(progress=f"{runner.env}: {runner.server.product} is up")
 
     def _admit(self) -> UserKeys:
         """Make who may use the emulated AWS: the developer, and the role by which the developer gets into prod."""
