@@ -534,6 +534,20 @@ async def test_what_does_not_open_the_gate(way: Way, iam_user: str) -> None:
             assert await mine.ping()
 
 
+def test_a_serverless_cache_wants_tokens_of_its_own_kind(aws: EmulatedAws, unique_name: str) -> None:
+    """With its kind signed into them, and rights on the serverless cache."""
+    user, cache = unique_name, "some-serverless"
+    session = session_for(aws, user, f"{ARN}:serverlesscache:{cache}", f"{ARN}:user:{user}")
+    other = session_for(aws, user, f"{ARN}:replicationgroup:{cache}", f"{ARN}:user:{user}")
+    check = partial(aws.may_connect_to_cache, user=user, cache=cache, account=DEV, serverless=True)
+    marked = partial(token, user=user, cache=cache, ResourceType="ServerlessCache")
+    assert "assumed-role" in check(marked(session))
+    with pytest.raises(Fault, match="ResourceType"):
+        check(token(session, user, cache=cache))
+    with pytest.raises(Fault, match="serverlesscache"):
+        check(marked(other))
+
+
 async def test_passwords_pass_and_plain_text_does_not(
     way: Way, elasticache: Any, make_user: Callable[..., str]
 ) -> None:

@@ -216,9 +216,9 @@ def test_it_ends_with_its_parent_even_when_that_is_killed(server_folder: Path) -
         print(server.pid, flush=True)
         sys.stdin.read()
     """)
-    folder = server_folder / "redis-orphan"
+    folders = {follow: server_folder / f"redis-orphan-{follow}" for follow in ("yes", "no")}
     pids = {}
-    for follow in ("yes", "no"):
+    for follow, folder in folders.items():
         with subprocess.Popen(
             [sys.executable, "-c", script, str(folder), follow],
             stdin=subprocess.PIPE,
@@ -231,12 +231,13 @@ def test_it_ends_with_its_parent_even_when_that_is_killed(server_folder: Path) -
             parent.send_signal(signal.SIGKILL)
     eventually(lambda: processes.find(pids["yes"]) is None)
     assert processes.find(pids["no"]) is not None
-    successor = RedisServer(folder)
+    successor = RedisServer(folders["no"])
     try:
         successor.start()
         assert processes.find(pids["no"]) is None
     finally:
         successor.remove()
+        RedisServer(folders["yes"]).remove()
 
 
 def test_a_cluster_serves_every_slot_over_tls_and_survives_a_primary(
