@@ -229,10 +229,10 @@ def test_it_ends_with_its_parent_even_when_that_is_killed(server_folder: Path) -
             assert parent.stdout is not None
             pids[follow] = int(parent.stdout.readline())
             parent.send_signal(signal.SIGKILL)
-    eventually(lambda: processes.find(pids["yes"]) is None)
-    assert processes.find(pids["no"]) is not None
     successor = RedisServer(folders["no"])
     try:
+        eventually(lambda: processes.find(pids["yes"]) is None)
+        assert processes.find(pids["no"]) is not None
         successor.start()
         assert processes.find(pids["no"]) is None
     finally:
