@@ -10,11 +10,11 @@ from typing import cast
 
 import pytest
 
-from soa_db._async.credentials import AsyncIamCredentials
+from soa_db._async.credentials import AsyncIamCredentials, postgres_credentials
 from soa_db._runtime.clock import Clock
 from soa_db._runtime.imports import no_collection
 from soa_db.aws import AsyncAwsClients, AwsCredentials
-from soa_db.config import IamAuth
+from soa_db.config import IamAuth, PostgresConfig
 from soa_db.credentials import Credentials
 
 
@@ -37,9 +37,12 @@ class SlowAws:
 
 def _provider(aws: SlowAws, clock: Clock | None = None) -> AsyncIamCredentials:
     clients = cast("AsyncAwsClients", aws)
-    return AsyncIamCredentials(
-        IamAuth(region="us-west-2"), host="db.example", port=5432, user="chat_api_app", aws=clients, clock=clock
+    config = PostgresConfig(
+        instance_name="chat", host="db.example", database="d", user="chat_api_app", auth=IamAuth(region="us-west-2")
     )
+    provider = postgres_credentials(config, aws=clients, clock=clock)
+    assert isinstance(provider, AsyncIamCredentials)
+    return provider
 
 
 async def test_callers_who_waited_for_the_same_aws_credentials_share_one_token() -> None:

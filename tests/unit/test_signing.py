@@ -1,16 +1,21 @@
-"""RDS tokens: pure, good for one host, port, user and time; checked against an independent SigV4."""
+"""Tokens of RDS and ElastiCache: pure, good for one host, port, user and time; checked against an independent SigV4."""
 
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
+from unittest import mock
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from botocore.auth import SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials as BotoCredentials
 from botocore.credentials import RefreshableCredentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soa_db._aws.signing import RDS_TOKEN_SECONDS, rds_token
+from soa_db._aws.signing import TOKEN_SECONDS, elasticache_token, rds_token
 from soa_db.credentials import AwsCredentials, Credentials
 from soa_db.local.sigv4 import Fault, Keys, verify_presigned
 
@@ -38,7 +43,7 @@ def test_a_token_is_what_rds_documents() -> None:
     assert (parts.netloc, parts.path) == ("db.example:5432", "/")
     assert query["Action"] == "connect"
     assert query["DBUser"] == "chat_api_app"
-    assert query["X-Amz-Expires"] == str(RDS_TOKEN_SECONDS) == "900"
+    assert query["X-Amz-Expires"] == str(TOKEN_SECONDS) == "900"
     assert query["X-Amz-Credential"] == "AKIAIOSFODNN7EXAMPLE/20270115/us-west-2/rds-db/aws4_request"
     assert query["X-Amz-Date"] == "20270115T080000Z"
     assert query["X-Amz-Security-Token"] == CREDENTIALS.token
@@ -97,3 +102,32 @@ def test_botocore_still_keeps_the_end_of_temporary_credentials_where_we_read_it(
     metadata = {"access_key": "a", "secret_key": "b", "token": "c", "expiry_time": end}
     found = RefreshableCredentials.create_from_metadata(metadata, lambda: metadata, "test")
     assert getattr(found, "_expiry_time").isoformat() == end  # noqa: B009 - private, so unknown to mypy
+
+
+@pytest.mark.parametrize("serverless", [False, True])
+def test_an_elasticache_token_is_what_elasticache_documents(serverless: bool) -> None:
+    """The cache's name in lower case for a host, no port; a serverless cache is said to be one."""
+    text = elasticache_token(
+        CREDENTIALS, cache_name="My-Cache", serverless=serverless, user="chat-api-prod", region="us-west-2", now=NOW
+    )
+    parts = urlsplit("//" + text)
+    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    assert (parts.netloc, parts.path) == ("my-cache", "/")
+    assert (query["Action"], query["User"]) == ("connect", "chat-api-prod")
+    assert query.get("ResourceType") == ("ServerlessCache" if serverless else None)
+    assert query["X-Amz-Expires"] == "900"
+    assert query["X-Amz-Credential"] == "AKIAIOSFODNN7EXAMPLE/20270115/us-west-2/elasticache/aws4_request"
+    assert query["X-Amz-Security-Token"] == CREDENTIALS.token
+
+
+def test_an_elasticache_token_is_signed_as_botocore_signs() -> None:
+    """The documented recipe: botocore's RequestSigner for the service elasticache, the scheme cut off."""
+    made = elasticache_token(CREDENTIALS, cache_name="c", serverless=True, user="u", region="us-west-2", now=NOW)
+    request = AWSRequest(
+        "GET", "https://c/", params={"Action": "connect", "User": "u", "ResourceType": "ServerlessCache"}
+    )
+    keys = BotoCredentials(CREDENTIALS.access_key, CREDENTIALS.secret_key, CREDENTIALS.token)
+    signer = SigV4QueryAuth(keys, "elasticache", "us-west-2", expires=900)
+    with mock.patch("botocore.auth.get_current_datetime", return_value=datetime.fromtimestamp(NOW, UTC)):
+        signer.add_auth(request)
+    assert request.url == f"https://{made}"

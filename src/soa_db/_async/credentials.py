@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from soa_db._core.redis.endpoint import cache_endpoint
 from soa_db._runtime.clock import Clock
 from soa_db.config import IamAuth, NoAuth, PasswordAuth, SecretAuth
 from soa_db.credentials import AsyncCredentialProvider, Credentials
@@ -12,8 +13,10 @@ from soa_db.errors import ConfigurationError, CredentialError, SecretMalformed, 
 from soa_db.sources import Payload, read_payload
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from soa_db._async.aws import AsyncAwsClients
-    from soa_db.config import PostgresConfig
+    from soa_db.config import PostgresConfig, RedisConfig
     from soa_db.credentials import AwsCredentials
 
 __all__ = [
@@ -21,6 +24,7 @@ __all__ = [
     "AsyncIamCredentials",
     "AsyncSecretCredentials",
     "postgres_credentials",
+    "redis_credentials",
 ]
 
 _TOKEN_MARGIN = 60.0
@@ -41,18 +45,74 @@ def postgres_credentials(
         clock: the clocks, for tests.
     """
     match config.auth:
-        case PasswordAuth(password=password):
-            return AsyncFixedCredentials(Credentials(config.user, password.get_secret_value()))
-        case NoAuth():
-            return AsyncFixedCredentials(Credentials(config.user, "", source="none"))
-        case SecretAuth() as auth:
-            return AsyncSecretCredentials(auth, user=config.user, aws=aws or _clients(auth))
         case IamAuth() as auth:
-            if config.user is None:
-                raise ConfigurationError("IAM authentication needs a user", hint="give the config a user")
-            return AsyncIamCredentials(
-                auth, host=config.host, port=config.port, user=config.user, aws=aws or _clients(auth), clock=clock
-            )
+            user = _user(config)
+
+            def sign(credentials: AwsCredentials, now: float) -> str:
+                from soa_db._aws.signing import rds_token
+
+                return rds_token(
+                    credentials, host=config.host, port=config.port, user=user, region=auth.region, now=now
+                )
+
+            return AsyncIamCredentials(sign, user=user, source="rds-iam", aws=aws or _clients(auth), clock=clock)
+        case other:
+            return _credentials(other, config.user, aws)
+
+
+def redis_credentials(
+    config: RedisConfig, *, aws: AsyncAwsClients | None = None, clock: Clock | None = None
+) -> AsyncCredentialProvider:
+    """Return the credential provider that a config's ``auth`` describes. Nothing is asked of AWS yet.
+
+    Args:
+        config: the config; IAM tokens are signed for its ``auth.cache_name``, or for the cache that the host names.
+        aws: likewise.
+        clock: the clocks, for tests.
+
+    Raises:
+        ConfigurationError: neither ``auth`` nor the host says which cache the tokens are for.
+    """
+    match config.auth:
+        case IamAuth() as auth:
+            user = _user(config)
+            endpoint = cache_endpoint(config.host)
+            name = auth.cache_name or (endpoint.cache_name if endpoint is not None else None)
+            if name is None:
+                hint = "give the replication group's or serverless cache's name as cache_name"
+                raise ConfigurationError("the host does not say which cache it is", hint=hint, host=config.host)
+            said = endpoint is not None and endpoint.serverless
+            serverless = said if auth.serverless is None else auth.serverless
+
+            def sign(credentials: AwsCredentials, now: float) -> str:
+                from soa_db._aws.signing import elasticache_token
+
+                return elasticache_token(
+                    credentials, cache_name=name, serverless=serverless, user=user, region=auth.region, now=now
+                )
+
+            source = "elasticache-iam"
+            return AsyncIamCredentials(sign, user=user, source=source, aws=aws or _clients(auth), clock=clock)
+        case other:
+            return _credentials(other, config.user, aws)
+
+
+def _user(config: PostgresConfig | RedisConfig) -> str:
+    if config.user is None:
+        raise ConfigurationError("IAM authentication needs a user", hint="give the config a user")
+    return config.user
+
+
+def _credentials(
+    auth: PasswordAuth | SecretAuth | NoAuth, user: str | None, aws: AsyncAwsClients | None
+) -> AsyncCredentialProvider:
+    match auth:
+        case PasswordAuth(password=password):
+            return AsyncFixedCredentials(Credentials(user, password.get_secret_value()))
+        case NoAuth():
+            return AsyncFixedCredentials(Credentials(user, "", source="none"))
+        case SecretAuth():
+            return AsyncSecretCredentials(auth, user=user, aws=aws or _clients(auth))
 
 
 def _clients(auth: SecretAuth | IamAuth) -> AsyncAwsClients:
@@ -155,31 +215,28 @@ class _Minted:
 
 
 class AsyncIamCredentials:
-    """RDS IAM tokens, minted in place from cached AWS credentials: some 0.1 ms, and nothing is asked of AWS.
+    """IAM tokens, minted in place from cached AWS credentials: some 0.1 ms, and nothing is asked of AWS.
 
     Args:
-        auth: region and AWS target.
-        host: the endpoint the token is good for, whatever is dialled.
-        port: its port.
+        sign: makes a token good for 900 s from AWS credentials and the wall-clock time; it asks nobody.
         user: the database user.
+        source: what messages call the tokens: ``rds-iam``, ``elasticache-iam``.
         aws: the clients that resolve the AWS credentials.
         clock: the clocks.
     """
 
     def __init__(
         self,
-        auth: IamAuth,
+        sign: Callable[[AwsCredentials, float], str],
         *,
-        host: str,
-        port: int,
         user: str,
+        source: str,
         aws: AsyncAwsClients,
         clock: Clock | None = None,
     ) -> None:
-        self._region = auth.region
-        self._host = host
-        self._port = port
+        self._sign = sign
         self._user = user
+        self._source = source
         self._aws = aws
         self._clock = clock or Clock()
         self._minted: _Minted | None = None
@@ -194,7 +251,7 @@ class AsyncIamCredentials:
     async def refresh(self, rejected: Credentials) -> Credentials | None:
         """Return a token that another has minted meanwhile, or one of fresh AWS credentials; None when there is none.
 
-        RDS refuses a token when ``rds-db:connect`` is missing, which no new token changes; but also when the AWS
+        A token is refused when the right to connect is missing, which no new token changes; but also when the AWS
         credentials that signed it were revoked.
         """
         minted = self._minted
@@ -213,7 +270,7 @@ class AsyncIamCredentials:
     async def _mint(self) -> Credentials:
         credentials = await self._aws.credentials()
         # botocore is loaded once credentials are there; an import here costs nothing then.
-        from soa_db._aws.signing import RDS_TOKEN_SECONDS, rds_token
+        from soa_db._aws.signing import TOKEN_SECONDS
 
         # Both clocks before signing: a pause after it shortens the token's use and never lengthens it.
         monotonic, wall = self._clock.monotonic(), self._clock.wall()
@@ -222,8 +279,8 @@ class AsyncIamCredentials:
             # One of the many who waited for the AWS credentials has signed with them: a token for each would hold
             # up the event loop.
             return minted.token
-        text = rds_token(credentials, host=self._host, port=self._port, user=self._user, region=self._region, now=wall)
-        left = min(RDS_TOKEN_SECONDS, credentials.expires_at - wall) - _TOKEN_MARGIN
-        token = Credentials(self._user, text, expires_at=monotonic + left, source="rds-iam")
+        text = self._sign(credentials, wall)
+        left = min(TOKEN_SECONDS, credentials.expires_at - wall) - _TOKEN_MARGIN
+        token = Credentials(self._user, text, expires_at=monotonic + left, source=self._source)
         self._minted = _Minted(token, credentials, wall - monotonic)
         return token

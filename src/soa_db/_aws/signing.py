@@ -1,6 +1,7 @@
-"""Signature Version 4 at a given time: RDS IAM tokens and signed JSON calls.
+"""Signature Version 4 at a given time: IAM tokens of RDS and ElastiCache, and signed JSON calls.
 
 https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
+https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from botocore.credentials import ReadOnlyCredentials
 if TYPE_CHECKING:
     from soa_db.credentials import AwsCredentials
 
-__all__ = ["RDS_TOKEN_SECONDS", "rds_token", "sign_request"]
+__all__ = ["TOKEN_SECONDS", "elasticache_token", "rds_token", "sign_request"]
 
-RDS_TOKEN_SECONDS = 900
+TOKEN_SECONDS = 900
 
 
 class _Signer:
@@ -63,8 +64,38 @@ def rds_token(credentials: AwsCredentials, *, host: str, port: int, user: str, r
         now: wall-clock seconds since the epoch.
     """
     address = f"[{host}]" if ":" in host else host
-    request = AWSRequest(method="GET", url=f"https://{address}:{port}/", params={"Action": "connect", "DBUser": user})
-    signer = _QuerySigner(_read_only(credentials), "rds-db", region, expires=RDS_TOKEN_SECONDS)
+    what = {"Action": "connect", "DBUser": user}
+    return _token(credentials, f"{address}:{port}", what, service="rds-db", region=region, now=now)
+
+
+def elasticache_token(
+    credentials: AwsCredentials, *, cache_name: str, serverless: bool, user: str, region: str, now: float
+) -> str:
+    """Return the token that ``user`` gives as password to a cache of ElastiCache.
+
+    Pure: nothing is asked of AWS. The token is good for 900 s from ``now`` while the credentials live.
+
+    Args:
+        credentials: as whom to sign; they need ``elasticache:Connect`` on the cache and on the user.
+        cache_name: the name of the replication group or serverless cache; not the endpoint.
+        serverless: it is a serverless cache.
+        user: the ElastiCache user, whose user id and user name are the same.
+        region: the region of the cache.
+        now: wall-clock seconds since the epoch.
+    """
+    what = {"Action": "connect", "User": user}
+    if serverless:
+        what["ResourceType"] = "ServerlessCache"
+    # ElastiCache keeps names in lower case, and compares the one that was signed with its own.
+    return _token(credentials, cache_name.lower(), what, service="elasticache", region=region, now=now)
+
+
+def _token(
+    credentials: AwsCredentials, address: str, what: dict[str, str], *, service: str, region: str, now: float
+) -> str:
+    """Return a presigned URL without its scheme."""
+    request = AWSRequest(method="GET", url=f"https://{address}/", params=what)
+    signer = _QuerySigner(_read_only(credentials), service, region, expires=TOKEN_SECONDS)
     signer.when = datetime.fromtimestamp(now, UTC)
     signer.add_auth(request)
     return str(request.url).removeprefix("https://")

@@ -82,13 +82,13 @@ class LoaderLogins:
 
     def impostor(self, identity: PostgresIdentity, user: str, database: str) -> PostgresConfig:
         """Sign a token for another user; as a plain password, since nothing is to be renewed when it is refused."""
-        from soa_db._sync.credentials import IamCredentials
+        from soa_db._sync.credentials import postgres_credentials
 
         own = self.config(identity, identity.databases[0])
         if not isinstance(own.auth, IamAuth):
             raise ConfigurationError("the identity does not log in by IAM token", user=identity.user)
         aws = self._rights.of(identity)
-        token = IamCredentials(own.auth, host=own.host, port=own.port, user=user, aws=aws).get().secret
+        token = postgres_credentials(own.model_copy(update={"user": user}), aws=aws).get().secret
         auth = PasswordAuth(password=SecretStr(token))
         return own.model_copy(update={"user": user, "database": database, "auth": auth})
 

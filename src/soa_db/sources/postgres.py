@@ -1,29 +1,15 @@
-"""Where a config's values come from: a secret's payload, a URL, the environment. Pure functions.
-
-No error quotes a value: any of them may be, or hold, a password.
-"""
+"""Where the values of a PostgreSQL config come from: a secret's payload, a URL, libpq's variables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from urllib.parse import unquote, urlsplit
 
-from soa_db.errors import ConfigurationError, SecretMalformed
+from soa_db.errors import ConfigurationError
+from soa_db.sources.fields import Payload, host_of, is_host, is_local, malformed, read_port, read_text
 
-__all__ = [
-    "Payload",
-    "SecretFields",
-    "host_and_port",
-    "is_local",
-    "read_environment",
-    "read_payload",
-    "read_port",
-    "read_url",
-]
-
-Payload = Mapping[str, object]
+__all__ = ["SecretFields", "read_environment", "read_payload", "read_url"]
 
 # libpq's parameters as fields of a config; https://www.postgresql.org/docs/current/libpq-connect.html
 _PARAMETERS = {
@@ -77,73 +63,18 @@ def read_payload(payload: Payload, secret_id: str) -> SecretFields:
     Raises:
         SecretMalformed: a field is missing, empty or of another type; the message names it.
     """
-    password = _text(payload, "password", secret_id)
+    password = read_text(payload, "password", secret_id)
     if password is None:
-        raise _malformed(secret_id, "password", "is missing")
-    host = _text(payload, "host", secret_id)
-    if host is not None and not _is_host(host):
-        raise _malformed(secret_id, "host", "is not one host name or address")
+        raise malformed(secret_id, "password", "is missing")
+    host = read_text(payload, "host", secret_id)
+    if host is not None and not is_host(host):
+        raise malformed(secret_id, "host", "is not one host name or address")
     port = payload.get("port")
     number = None if port is None else read_port(port)
     if port is not None and number is None:
-        raise _malformed(secret_id, "port", "is not a port number from 1 to 65535")
-    database = _text(payload, "database", secret_id) or _text(payload, "dbname", secret_id)
-    return SecretFields(password, _text(payload, "username", secret_id), host, number, database)
-
-
-def _text(payload: Payload, name: str, secret_id: str) -> str | None:
-    match payload.get(name):
-        case None:
-            return None
-        case "":
-            raise _malformed(secret_id, name, "is empty")
-        case str(text) if "\0" not in text:
-            return text
-        case str():
-            raise _malformed(secret_id, name, "holds a NUL character")
-        case _:
-            raise _malformed(secret_id, name, "is not text")
-
-
-def _malformed(secret_id: str, name: str, fault: str) -> SecretMalformed:
-    hint = "the contract wants {username?, password, host, port, database}; provision anew, or mend it by hand"
-    return SecretMalformed(f"in the secret {secret_id} the field {name!r} {fault}", hint=hint)
-
-
-def read_port(value: object) -> int | None:
-    """Return a port given as a number or as text, or None when it is not one."""
-    match value:
-        case bool():
-            return None
-        case int():
-            number = value
-        case str() if value.isascii() and value.isdecimal() and len(value) <= 5:
-            number = int(value)
-        case _:
-            return None
-    return number if 1 <= number <= 65535 else None
-
-
-def _is_host(host: str) -> bool:
-    return bool(host) and not any(char.isspace() or ord(char) < 32 or char == "," for char in host)
-
-
-def host_and_port(text: str) -> tuple[str, int]:
-    """Return host and port of ``host:port`` or ``[address]:port``; raises ConfigurationError."""
-    host, _, port = text.rpartition(":")
-    number = read_port(port)
-    bare = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-    if number is None or not _is_host(bare) or (":" in bare and bare == host):
-        raise ConfigurationError(f"{text!r} is not host:port", hint="e.g. localhost:15432 or [::1]:15432")
-    return bare, number
-
-
-def is_local(host: str) -> bool:
-    """Whether ``host`` is a socket folder or the loopback interface, where TLS is not the default."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.startswith(("/", "@"))
+        raise malformed(secret_id, "port", "is not a port number from 1 to 65535")
+    database = read_text(payload, "database", secret_id) or read_text(payload, "dbname", secret_id)
+    return SecretFields(password, read_text(payload, "username", secret_id), host, number, database)
 
 
 def read_url(url: str) -> dict[str, object]:
@@ -168,8 +99,8 @@ def read_url(url: str) -> dict[str, object]:
     if parts.fragment:
         raise ConfigurationError("the database URL holds a #, which would cut it off", hint="write it as %23")
     pairs = [
-        # Not parts.hostname, which makes it lower case: a host can be the folder of a socket (%2Fvar%2Frun).
-        ("host", _host_of(parts.netloc)),
+        # Not parts.hostname, which makes it lower case.
+        ("host", host_of(parts.netloc)),
         ("port", "" if port is None else str(port)),
         ("user", parts.username or ""),
         ("password", parts.password or ""),
@@ -188,11 +119,6 @@ def read_url(url: str) -> dict[str, object]:
             raise ConfigurationError(f"the database URL gives {name!r} twice", hint=hint)
         values[name] = unquote(text)
     return _fields(values, "the database URL")
-
-
-def _host_of(netloc: str) -> str:
-    address = netloc.rpartition("@")[2]
-    return address[1:].partition("]")[0] if address.startswith("[") else address.partition(":")[0]
 
 
 def read_environment(environment: Mapping[str, str]) -> dict[str, object]:

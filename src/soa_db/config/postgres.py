@@ -1,167 +1,23 @@
-"""Frozen configuration models: pure data, no callable, no client, nothing that opens a socket.
-
-Times are seconds (float). ``repr`` and ``model_dump`` mask secrets.
-"""
+"""How to reach one PostgreSQL database as one user."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from soa_db.errors import ConfigurationError
+from soa_db.config.auth import Auth, NoAuth, PasswordAuth
+from soa_db.config.model import Host, Model, Port, Seconds, Text
+from soa_db.config.tls import Dial, TlsConfig
 from soa_db.names import POSTGRES_PORT, check_identifier
 from soa_db.sources import read_environment, read_payload, read_url
 
-__all__ = [
-    "Auth",
-    "AwsTarget",
-    "Dial",
-    "IamAuth",
-    "NoAuth",
-    "PasswordAuth",
-    "PoolConfig",
-    "PostgresConfig",
-    "SecretAuth",
-    "SessionConfig",
-    "TlsConfig",
-]
-
-Port = Annotated[int, Field(ge=1, le=65535)]
+__all__ = ["PoolConfig", "PostgresConfig", "SessionConfig"]
 
 
-def _printable(text: str) -> str:
-    # libpq would end the whole conninfo at a NUL, the settings of TLS behind it included.
-    if any(ord(char) < 32 or ord(char) == 127 for char in text):
-        raise ValueError("it holds a control character")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_printable)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    def __init__(self, **data: object) -> None:
-        # pydantic's own error would do, but for its text: it can quote input, and input can be a secret.
-        try:
-            super().__init__(**data)
-        except ValidationError as error:
-            faults = "; ".join(
-                f"{'.'.join(str(part) for part in fault['loc']) or type(self).__name__}: {fault['msg']}"
-                for fault in error.errors(include_input=False, include_context=False, include_url=False)
-            )
-            raise ConfigurationError(f"invalid {type(self).__name__}: {faults}") from None
-
-
-class AwsTarget(_Model):
-    """Where and as whom AWS is asked; every field left out follows the configuration of the process.
-
-    Attributes:
-        region: AWS region.
-        profile: profile of the shared AWS configuration.
-        role_arn: role to assume.
-        external_id: external id that the role's trust policy may demand.
-        endpoint_url: another endpoint for every service (the local environment, VPC endpoints).
-    """
-
-    region: str | None = None
-    profile: str | None = None
-    role_arn: str | None = None
-    external_id: str | None = None
-    endpoint_url: str | None = None
-
-
-class PasswordAuth(_Model):
-    """A password known to the configuration."""
-
-    kind: Literal["password"] = "password"
-    # An empty one makes libpq look for another, in PGPASSWORD and ~/.pgpass.
-    password: Annotated[SecretStr, Field(min_length=1)]
-
-
-class SecretAuth(_Model):
-    """A password read from Secrets Manager at connect time, and re-read when the server refuses it.
-
-    Attributes:
-        secret_id: name or ARN of the secret; its payload holds ``password`` and may hold ``username``.
-        aws: where and as whom to read it.
-    """
-
-    kind: Literal["secret"] = "secret"
-    secret_id: str = Field(min_length=1)
-    aws: AwsTarget = AwsTarget()
-
-
-class IamAuth(_Model):
-    """An RDS IAM token, minted at every physical connect and signed for the config's host and port.
-
-    Attributes:
-        region: the region the database lives in; part of the signature.
-        aws: as whom to sign.
-    """
-
-    kind: Literal["iam"] = "iam"
-    region: str = Field(min_length=1)
-    aws: AwsTarget = AwsTarget()
-
-
-class NoAuth(_Model):
-    """No credentials of ours: trust, peer or a client certificate."""
-
-    kind: Literal["none"] = "none"
-
-
-Auth = Annotated[PasswordAuth | SecretAuth | IamAuth | NoAuth, Field(discriminator="kind")]
-
-
-class TlsConfig(_Model):
-    """TLS, verified.
-
-    Attributes:
-        ca_pem: trusted roots as PEM text.
-        ca_file: trusted roots as a file; with neither, the bundled RDS roots and certifi's.
-        cert: file of a client certificate.
-        key: file of its private key.
-        verify: ``full`` checks chain and host name, ``ca`` the chain only, ``none`` nothing.
-    """
-
-    ca_pem: str | None = Field(default=None, repr=False)
-    ca_file: Text | None = None
-    cert: Text | None = None
-    key: Text | None = None
-    verify: Literal["full", "ca", "none"] = "full"
-
-    @model_validator(mode="after")
-    def _consistent(self) -> TlsConfig:
-        if self.ca_pem is not None and self.ca_file is not None:
-            raise ValueError("give ca_pem or ca_file, not both")
-        if (self.cert is None) != (self.key is None):
-            raise ValueError("a client certificate needs both cert and key")
-        return self
-
-
-class Dial(_Model):
-    """The host and port really dialled when a tunnel stands in front; ``host`` is still verified and signed."""
-
-    host: str = Field(min_length=1)
-    port: Port
-
-
-class PoolConfig(_Model):
+class PoolConfig(Model):
     """The pool of a provider.
 
     Attributes:
@@ -187,7 +43,7 @@ class PoolConfig(_Model):
         return self
 
 
-class SessionConfig(_Model):
+class SessionConfig(Model):
     """What every session is started with.
 
     Attributes:
@@ -206,7 +62,7 @@ class SessionConfig(_Model):
     proxy: bool = False
 
 
-class PostgresConfig(_Model):
+class PostgresConfig(Model):
     """How to reach one PostgreSQL database as one user.
 
     Attributes:
@@ -223,7 +79,7 @@ class PostgresConfig(_Model):
     """
 
     instance_name: Text = Field(min_length=1)
-    host: str = Field(min_length=1)
+    host: Host
     port: Port = POSTGRES_PORT
     database: str
     user: str | None = None
@@ -291,13 +147,6 @@ class PostgresConfig(_Model):
         if self.auth.kind == "iam" and self.tls is None:
             raise ValueError("IAM authentication needs TLS")
         return self
-
-    @field_validator("host")
-    @classmethod
-    def _plain_host(cls, host: str) -> str:
-        if any(char.isspace() or ord(char) < 32 for char in host) or "," in host:
-            raise ValueError("a host is one name or address, without spaces or commas")
-        return host
 
     @field_validator("database")
     @classmethod

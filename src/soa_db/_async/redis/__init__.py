@@ -1,0 +1,1 @@
+"""The Redis manager: connections, cache calls, the loader of its configuration."""
