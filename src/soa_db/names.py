@@ -39,6 +39,7 @@ __all__ = [
     "rds_db_user_arn",
     "redis_admin_secret_ssm_path",
     "redis_default_pattern",
+    "redis_default_user_id",
     "redis_endpoint_ssm_path",
     "redis_key_prefix",
     "redis_secret_name",
@@ -238,6 +239,11 @@ def redis_user(service: str, env: Env) -> str:
 def redis_user_group(env: Env) -> str:
     """``cache-prod``: the ElastiCache user group that the users of an environment are members of."""
     return f"cache-{env}"
+
+
+def redis_default_user_id(env: Env) -> str:
+    """``cache-prod-default``: the ElastiCache user of the name ``default`` that is off in that group."""
+    return f"{redis_user_group(env)}-default"
 
 
 def redis_secret_name(env: Env, service: str) -> str:

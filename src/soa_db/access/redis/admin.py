@@ -1,0 +1,152 @@
+"""The administrator of a self-run Redis: where its coordinates come from, and its connections to every node."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from soa_db._sync.credentials import redis_credentials
+from soa_db.access.redis.session import Session, connect
+from soa_db.config import RedisConfig, SecretAuth, TlsConfig
+from soa_db.errors import AuthenticationFailed, ConfigurationError, SecretMalformed
+from soa_db.names import REDIS_PORT, Env, redis_admin_secret_ssm_path, redis_endpoint_ssm_path
+from soa_db.sources import read_port
+from soa_db.sources.redis import read_endpoint
+
+if TYPE_CHECKING:
+    from soa_db.aws import AwsClients
+
+__all__ = ["ADMIN_URL_VARIABLE", "AdminServer", "admin_config", "endpoint_config", "is_redis_url"]
+
+ADMIN_URL_VARIABLE = "SOA_DB_ADMIN_URL"
+
+
+def is_redis_url(url: str | None) -> bool:
+    """Whether an administrator's URL is for this engine."""
+    return url is not None and url.startswith(("redis://", "rediss://"))
+
+
+def endpoint_config(env: Env, *, aws: AwsClients) -> RedisConfig:
+    """How an environment's Redis is reached, with nobody's credentials: the endpoint of SSM, TLS unless in dev.
+
+    Raises:
+        ParameterNotFound: there is no endpoint.
+        ConfigurationError: it is not ``host`` or ``host:port``.
+    """
+    path = redis_endpoint_ssm_path(env)
+    endpoint = read_endpoint(aws.parameters([path])[path].strip())
+    if endpoint is None:
+        raise ConfigurationError(f"the SSM parameter {path} does not hold host or host:port", env=env)
+    host, port = endpoint
+    return RedisConfig(
+        instance_name=f"redis-{env}", host=host, port=port or REDIS_PORT, tls=None if env == "dev" else TlsConfig()
+    )
+
+
+def admin_config(env: Env, *, aws: AwsClients | None = None, admin_url: str | None = None) -> RedisConfig:
+    """Work out how to reach a self-run Redis as its administrator.
+
+    Looked for in order: ``admin_url`` and the variable SOA_DB_ADMIN_URL, each if it is a URL of Redis; the parameters
+    and the secret of DESIGN section 2.
+
+    Raises:
+        ConfigurationError: the URL cannot be used, or there is neither URL nor AWS access.
+        CredentialError: AWS did not give the parameters or the secret.
+    """
+    for url in (admin_url, os.environ.get(ADMIN_URL_VARIABLE)):
+        if url is not None and is_redis_url(url):
+            return RedisConfig.from_url(url, instance_name=f"admin-{env}")
+    if aws is None:
+        raise ConfigurationError(
+            "neither an administrator's URL of Redis nor AWS access was given",
+            hint=f"give --admin-url, set {ADMIN_URL_VARIABLE}, or configure AWS",
+            env=env,
+        )
+    path = redis_admin_secret_ssm_path(env)
+    secret_id = aws.parameters([path])[path].strip()
+    payload = aws.secret(secret_id)
+    host, port, user = payload.get("host"), payload.get("port"), payload.get("username")
+    if not isinstance(user, str) or not user:
+        raise SecretMalformed("the administrator's secret has no usable 'username'", secret=secret_id)
+    # A whole set of coordinates in the secret: the administrator may come in by another way than services do.
+    if isinstance(host, str) and host:
+        base = RedisConfig(instance_name=f"admin-{env}", host=host, tls=None if env == "dev" else TlsConfig())
+    else:
+        base = endpoint_config(env, aws=aws)
+    number = base.port if port is None else read_port(port)
+    if number is None:
+        raise SecretMalformed("the administrator's secret has no usable 'port'", secret=secret_id)
+    auth = SecretAuth(secret_id=secret_id, aws=aws.target)
+    return base.model_copy(
+        update={"instance_name": f"admin-{env}", "port": number, "user": user, "auth": auth},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AdminServer:
+    """One Redis, or all nodes of a cluster, as the administrator.
+
+    Attributes:
+        config: how to reach it, or one node of the cluster.
+        aws: what reads the administrator's secret.
+    """
+
+    config: RedisConfig
+    aws: AwsClients | None = None
+
+    @property
+    def address(self) -> str:
+        """``host:port``, for people and fingerprints."""
+        return f"{self.config.host}:{self.config.port}"
+
+    @property
+    def user(self) -> str:
+        """Who logs in."""
+        return self.config.user or "default"
+
+    def connect(self, node: RedisConfig | None = None) -> Session:
+        """Log in, to the server itself or to a node of the cluster.
+
+        Raises:
+            ConnectionFailed: it was not reached or refused.
+            CredentialError: AWS did not give the password.
+        """
+        provider = redis_credentials(self.config, aws=self.aws)
+        found = provider.get()
+        target = node or self.config
+        try:
+            return connect(target, found.user, found.secret)
+        except AuthenticationFailed:
+            fresh = provider.refresh(found)
+            if fresh is None:
+                raise
+            return connect(target, fresh.user, fresh.secret)
+
+    def nodes(self, session: Session) -> tuple[RedisConfig, ...]:
+        """How each node is reached: the server itself, or every node of its cluster that is not gone for good."""
+        if not _in_cluster(session):
+            return (self.config,)
+        return tuple(
+            self.config.model_copy(update={"host": host, "port": port, "dial": None})
+            for host, port in _addresses(str(session.call("CLUSTER", "NODES")), self.config.host)
+        )
+
+
+def _in_cluster(session: Session) -> bool:
+    return "cluster_enabled:1" in str(session.call("INFO", "cluster"))
+
+
+def _addresses(nodes: str, own_host: str) -> list[tuple[str, int]]:
+    """Host and port of each line of CLUSTER NODES: ``id ip:port@bus[,hostname] flags …``."""
+    found = []
+    for line in sorted(nodes.splitlines()):
+        _, address, flags, *_ = line.split()
+        if {"noaddr", "handshake"} & set(flags.split(",")):
+            continue
+        place, *names = address.split(",")
+        host, _, port = place.partition("@")[0].rpartition(":")
+        # The name a node announces is what its certificate is for; a node that knows no address of its own says none.
+        name = next((name for name in names if name and "=" not in name), "")
+        found.append((name or host or own_host, int(port)))
+    return sorted(found)
