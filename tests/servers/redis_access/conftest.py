@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from tests.servers.redis_access.world import World
 
 from soa_db.access.redis.admin import AdminServer
-from soa_db.access.redis.session import Session
+from soa_db.aws import AwsClients
 from soa_db.config import RedisConfig
 from soa_db.local.redis import RedisServer
 from soa_db.local.redis_binaries import find_redis
+
+if TYPE_CHECKING:
+    from tests.servers.aws_kit import CountingAws
+
+    from soa_db.access.redis.session import Session
+    from soa_db.local.tls import ServerTls
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +54,25 @@ def admin(any_server: RedisServer) -> Iterator[Session]:
 def admin_session(server: RedisServer) -> Session:
     """A session of a server's administrator."""
     return AdminServer(RedisConfig.from_url(server.admin_url, instance_name="test")).connect()
+
+
+@pytest.fixture
+def clients(aws: CountingAws, ca_file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsClients]:
+    """AWS, as whoever provisions; and the tests' CA is the one that everybody trusts."""
+    monkeypatch.setenv("SOA_DB_CA_FILE", str(ca_file))
+    with AwsClients() as clients:
+        yield clients
+
+
+@pytest.fixture
+def secure_world(
+    redis_server_factory: Callable[..., RedisServer], clients: AwsClients, server_tls: ServerTls
+) -> Callable[..., World]:
+    """A function that makes a self-run Redis of the test's own with TLS, in mirror; keywords are the server's."""
+    return lambda **keywords: World(redis_server_factory(tls=server_tls, **keywords), clients, "mirror")
+
+
+@pytest.fixture
+def world(secure_world: Callable[..., World]) -> World:
+    """One of these."""
+    return secure_world()

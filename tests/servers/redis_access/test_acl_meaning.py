@@ -279,7 +279,7 @@ def test_client_tracking_tells_of_everybodys_keys(admin: Session) -> None:
 def _id(admin: Session, listener: Session, name: str) -> str:
     lines = [line for line in admin.call("CLIENT", "LIST").splitlines() if f"user={name}" in line and " sub=1" in line]
     assert listener.config is admin.config
-    return lines[0].split()[0].removeprefix("id=")
+    return str(lines[0].split()[0]).removeprefix("id=")
 
 
 def test_an_unknown_rule_is_refused_by_the_server_not_by_us(admin: Session) -> None:

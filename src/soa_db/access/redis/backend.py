@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from soa_db.access.plan import Progress
     from soa_db.access.redis.actions import Action
     from soa_db.access.redis.state import ServerState
+    from soa_db.config import RedisConfig
 
 __all__ = ["Backend"]
 
@@ -32,6 +33,10 @@ class Backend(Protocol):
 
     def inspect(self) -> ServerState:
         """What is there today, passwords aside."""
+        ...
+
+    def login_places(self, endpoint: RedisConfig) -> tuple[RedisConfig, ...]:
+        """Where a login must succeed to prove a password; their ``auth`` is not to be used."""
         ...
 
     def carry_out(self, action: Action, state: ServerState) -> None:

@@ -164,6 +164,10 @@ class ElastiCache:
         except SoaDbError:
             return {}  # being replaced just now
 
+    def login_places(self, endpoint: RedisConfig) -> tuple[RedisConfig, ...]:
+        """Where a login proves a password: users are the same everywhere."""
+        return (endpoint,)
+
     # --- changing
 
     def carry_out(self, action: Action, state: ServerState) -> None:

@@ -24,12 +24,12 @@ from soa_db.errors import ProvisionError, SoaDbError
 if TYPE_CHECKING:
     from soa_db.access.redis.session import Session
 
-__all__ = ["LOCK_KEY", "UNSAVED_KEY", "HeldLock", "server_lock"]
+__all__ = ["LOCK_KEY", "LOCK_TTL", "UNSAVED_KEY", "HeldLock", "server_lock"]
 
 # In braces, so that both are in one slot of a cluster; and no pattern of a service's, `soa-db:*` neither, matches them.
 LOCK_KEY = "{soa-db}provision-lock"
 UNSAVED_KEY = "{soa-db}provision-unsaved"
-_TTL = 30.0  # seconds a killed run is waited for
+LOCK_TTL = 30.0  # seconds a killed run is waited for
 _POLL = 0.1  # seconds between two looks at a lock that somebody else holds
 
 
@@ -98,7 +98,7 @@ def _if_ours(session: Session, token: str, *words: str | int) -> bool:
 
 @contextmanager
 def server_lock(
-    connect: Callable[[], Session], *, timeout: float | None, progress: Progress, ttl: float = _TTL
+    connect: Callable[[], Session], *, timeout: float | None, progress: Progress, ttl: float = LOCK_TTL
 ) -> Iterator[HeldLock]:
     """Hold the lock for as long as the block runs.
 

@@ -127,12 +127,17 @@ class Passwords:
                 set_on_server=lambda password, name=user.name: self.server.set_passwords(  # type: ignore[misc]
                     name, (password,), state
                 ),
-                opens=lambda password, name=user.name: opens(self.endpoint, name, password),  # type: ignore[misc]
+                opens=self.opener(user),
                 # "keep" would keep it: it is the live password.
                 goal="rotate" if action.reason == _DOCUMENTED else "keep",
                 fixed=insecure_dev_password(self.desired.env, user.name) if self.fixed else None,
                 progress=lambda text, name=user.name: progress(f"{name}: {text}"),  # type: ignore[misc]
             )
+
+    def opener(self, user: DesiredUser) -> Callable[[str], bool]:
+        """What tells whether a password opens the server, everywhere."""
+        places = self.server.login_places(self.endpoint)
+        return lambda password: all(opens(place, user.name, password) for place in places)
 
     def secret(self, user: DesiredUser) -> PasswordSecret:
         """The user's secret and what it must say."""

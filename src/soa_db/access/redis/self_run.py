@@ -28,7 +28,7 @@ from soa_db.access.redis.inspect import (
     replicas_of,
     where_kept,
 )
-from soa_db.access.redis.lock import UNSAVED_KEY, HeldLock, server_lock
+from soa_db.access.redis.lock import LOCK_TTL, UNSAVED_KEY, HeldLock, server_lock
 from soa_db.access.redis.session import CommandRefused
 from soa_db.access.redis.state import DEFAULT, ServerState
 from soa_db.errors import ConnectionFailed, ProvisionError
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from soa_db.access.redis.actions import Action
     from soa_db.access.redis.admin import AdminServer
     from soa_db.access.redis.session import Session
+    from soa_db.config import RedisConfig
     from soa_db.names import Env
 
 __all__ = ["SelfRun"]
@@ -50,11 +51,14 @@ class SelfRun:
     Attributes:
         admin: the administrator.
         env: the environment.
+        user_group: None: there is no such thing.
+        lock_ttl: seconds after which the lock of a run that was killed is free.
     """
 
     admin: AdminServer
     env: Env
     user_group: str | None = None
+    lock_ttl: float = LOCK_TTL
     _lock: HeldLock | None = field(default=None, repr=False)
 
     @property
@@ -65,7 +69,7 @@ class SelfRun:
     @contextmanager
     def locked(self, timeout: float | None, progress: Progress) -> Iterator[float]:
         """Hold the server's lock; gives the seconds it took to get it."""
-        with server_lock(self._connect_to_keys, timeout=timeout, progress=progress) as lock:
+        with server_lock(self._connect_to_keys, timeout=timeout, progress=progress, ttl=self.lock_ttl) as lock:
             self._lock = lock
             try:
                 yield lock.waited
@@ -99,6 +103,12 @@ class SelfRun:
                     sum(clients for _, clients in default),
                 ),
             )
+
+    def login_places(self, endpoint: RedisConfig) -> tuple[RedisConfig, ...]:
+        """Where a login proves a password: each node of a cluster, since users are not copied among them."""
+        with self.admin.connect() as session, self._typed("list the nodes"):
+            nodes = self.admin.nodes(session)
+        return (endpoint,) if nodes == (self.admin.config,) else nodes
 
     # --- changing
 

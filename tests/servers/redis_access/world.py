@@ -1,0 +1,185 @@
+"""A self-run Redis, the AWS that knows about it, and runs that can be killed at every command and call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from soa_db.access.plan import Plan, PlanOptions
+from soa_db.access.redis.entry import redis_provisioner
+from soa_db.access.redis.self_run import SelfRun
+from soa_db.access.redis.session import Session, opens
+from soa_db.access.settings import EnvironmentSettings, Settings
+from soa_db.access.spec import RedisSpec, Spec, SpecSet
+from soa_db.aws import AwsClients
+from soa_db.config import RedisConfig
+from soa_db.errors import SecretNotFound
+from soa_db.local.redis import RedisCluster
+from soa_db.names import Env, redis_admin_secret_ssm_path, redis_endpoint_ssm_path, redis_secret_name, redis_user
+
+if TYPE_CHECKING:
+    import pytest
+
+    from soa_db.access.redis.provision import RedisProvisioner
+    from soa_db.local.redis import RedisServer
+
+
+class Killed(BaseException):
+    """A kill -9, as far as the code can tell: nothing may catch it."""
+
+
+def spec(service: str, **redis: Any) -> Spec:
+    """A service with a ``redis`` part."""
+    return Spec(version=1, service=service, redis=RedisSpec(**redis))
+
+
+@dataclass
+class World:
+    """A server in an environment; its administrator and its endpoint as AWS knows them."""
+
+    server: RedisServer | RedisCluster
+    aws: AwsClients
+    env: Env = "mirror"
+    settings: Settings = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.settings = Settings(environments={self.env: EnvironmentSettings(redis_backend="self")})
+        # The emulator is the session's: what other tests have stored for services of the same names goes first.
+        for secret in self.aws.call("secretsmanager", "list_secrets", MaxResults=100)["SecretList"]:
+            if secret["Name"].startswith(f"{self.env}/redis/"):
+                self.aws.call(
+                    "secretsmanager", "delete_secret", SecretId=secret["ARN"], ForceDeleteWithoutRecovery=True
+                )
+        self.announce()
+
+    def announce(self) -> None:
+        """Write the parameters and the administrator's secret."""
+        name = f"admin-of-redis-{self.env}"
+        payload = json.dumps({"username": self.server.admin_user, "password": self.server.admin_password})
+        try:
+            self.aws.call("secretsmanager", "put_secret_value", SecretId=name, SecretString=payload)
+        except SecretNotFound:
+            self.aws.call("secretsmanager", "create_secret", Name=name, SecretString=payload)
+        self.aws.secret(name, force=True)
+        for path, value in (
+            (redis_endpoint_ssm_path(self.env), f"{self.server.host}:{self.server.port}"),
+            (redis_admin_secret_ssm_path(self.env), name),
+        ):
+            self.aws.call("ssm", "put_parameter", Name=path, Value=value, Type="String", Overwrite=True)
+
+    def provisioner(self, *specs: Spec, told: list[str] | None = None, **options: Any) -> RedisProvisioner:
+        """What provisions these specs."""
+        found = redis_provisioner(
+            SpecSet(specs),
+            self.env,
+            aws=self.aws,
+            settings=self.settings,
+            options=PlanOptions(**options),
+            progress=lambda event: None if told is None else told.append(f"{event.step}: {event.message}"),
+        )
+        assert found is not None
+        if isinstance(found.server, SelfRun):
+            found.server.lock_ttl = 3.0  # a run that was killed is waited for no longer than this
+        return found
+
+    def plan(self, *specs: Spec, **options: Any) -> Plan:
+        """What would be done."""
+        return self.provisioner(*specs, **options).plan()
+
+    def apply(self, *specs: Spec, told: list[str] | None = None, **options: Any) -> tuple[Plan, Plan]:
+        """Provision: the plan and what is left after it."""
+        with self.provisioner(*specs, told=told, **options).locked(60) as locked:
+            plan = locked.plan()
+            return plan, locked.carry_out(plan) if plan.changes or plan.errors else plan
+
+    def payload(self, service: str, stage: str = "AWSCURRENT") -> dict[str, Any] | None:
+        """What a stage of the service's secret holds, past every cache."""
+        name = redis_secret_name(self.env, service)
+        with suppress(Exception):
+            answer = self.aws.call("secretsmanager", "get_secret_value", SecretId=name, VersionStage=stage)
+            found: dict[str, Any] = json.loads(answer["SecretString"])
+            return found
+        return None
+
+    def password(self, service: str, stage: str = "AWSCURRENT") -> str:
+        """The password in a stage."""
+        payload = self.payload(service, stage)
+        assert payload is not None, f"{service} has nothing in {stage}"
+        return str(payload["password"])
+
+    def config(self, **changes: Any) -> RedisConfig:
+        """How services reach it."""
+        config = RedisConfig.from_url(self.server.admin_url, instance_name="test")
+        return config.model_copy(update={"user": None, **changes})
+
+    def opens(self, service: str, password: str) -> bool:
+        """Whether a password opens the server for a service's user."""
+        return opens(self.config(), redis_user(service, self.env), password)
+
+    def users(self) -> str:
+        """ACL LIST of the (first) server."""
+        with self.admin() as client:
+            return "\n".join(client.acl_list())
+
+    def admin(self) -> Any:
+        """An administrator's client."""
+        server = self.server.nodes[0] if isinstance(self.server, RedisCluster) else self.server
+        return server.admin()
+
+
+_READS = {"GET", "EXISTS", "ACL LIST", "ACL CAT", "ACL WHOAMI", "INFO", "CLIENT LIST", "CLIENT SETNAME", "CONFIG GET"}
+_READS |= {"CLUSTER NODES", "AUTH", "WATCH", "UNWATCH", "MULTI"}
+
+
+@dataclass
+class Knife:
+    """Counts the changing commands and calls, and kills the run at one of them: before it, or just after it."""
+
+    at: int | None = None
+    after: bool = False
+    changes: list[str] = field(default_factory=list)
+
+    def cut(self, what: str, act: Callable[[], Any]) -> Any:
+        self.changes.append(what)
+        if self.at is None or len(self.changes) != self.at:
+            return act()
+        if self.after:
+            act()
+        self.at = None
+        raise Killed(what)
+
+
+@contextmanager
+def knife_at_work(monkeypatch: pytest.MonkeyPatch, knife: Knife) -> Iterator[Knife]:
+    """Put the knife between the code and both Redis and AWS."""
+    pipeline, call = Session.pipeline, AwsClients.call
+
+    def pipelined(self: Session, commands: list[tuple[str | int, ...]]) -> list[Any]:
+        words = [str(word).upper() for word in commands[0][:2]]
+        name = words[0] if words[0] not in {"ACL", "CONFIG", "CLIENT", "CLUSTER"} else " ".join(words)
+        if name in _READS:
+            return pipeline(self, commands)
+        found: list[Any] = knife.cut(f"redis {name}", lambda: pipeline(self, commands))
+        return found
+
+    def called(self: AwsClients, service: str, operation: str, /, **parameters: object) -> dict[str, Any]:
+        if operation.startswith(("get", "describe", "batch", "list")):
+            return call(self, service, operation, **parameters)
+        answer: dict[str, Any] = knife.cut(
+            f"{service} {operation}", lambda: call(self, service, operation, **parameters)
+        )
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "pipeline", pipelined)
+        patch.setattr(AwsClients, "call", called)
+        yield knife
+
+
+def acl_file(server: RedisServer | RedisCluster) -> str:
+    """What the (first) server would begin with after a restart."""
+    first = server.nodes[0] if isinstance(server, RedisCluster) else server
+    return first.acl_file.read_text("utf-8")
