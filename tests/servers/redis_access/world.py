@@ -12,7 +12,7 @@ from soa_db.access.plan import Plan, PlanOptions
 from soa_db.access.redis.entry import redis_provisioner
 from soa_db.access.redis.self_run import SelfRun
 from soa_db.access.redis.session import Session, opens
-from soa_db.access.settings import EnvironmentSettings, Settings
+from soa_db.access.settings import EnvironmentSettings, RedisBackend, Settings
 from soa_db.access.spec import RedisSpec, Spec, SpecSet
 from soa_db.aws import AwsClients
 from soa_db.config import RedisConfig
@@ -43,10 +43,11 @@ class World:
     server: RedisServer | RedisCluster
     aws: AwsClients
     env: Env = "mirror"
+    backend: RedisBackend = "self"
     settings: Settings = field(init=False)
 
     def __post_init__(self) -> None:
-        self.settings = Settings(environments={self.env: EnvironmentSettings(redis_backend="self")})
+        self.settings = Settings(environments={self.env: EnvironmentSettings(redis_backend=self.backend)})
         # The emulator is the session's: what other tests have stored for services of the same names goes first.
         for secret in self.aws.call("secretsmanager", "list_secrets", MaxResults=100)["SecretList"]:
             if secret["Name"].startswith(f"{self.env}/redis/"):
