@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.servers.redis_access.world import World
@@ -13,6 +15,8 @@ from tests.servers.redis_access.world import World
 from soa_db.access.redis.admin import AdminServer
 from soa_db.aws import AwsClients
 from soa_db.config import RedisConfig
+from soa_db.local.aws import EmulatedAws
+from soa_db.local.elasticache_api import cache_users, create_replication_group
 from soa_db.local.redis import RedisServer
 from soa_db.local.redis_binaries import find_redis
 
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
 
     from soa_db.access.redis.session import Session
     from soa_db.local.tls import ServerTls
+
+REGION = "us-west-2"
+GROUP = "cache-mirror"
 
 
 @pytest.fixture(scope="session")
@@ -76,3 +83,60 @@ def secure_world(
 def world(secure_world: Callable[..., World]) -> World:
     """One of these."""
     return secure_world()
+
+
+@pytest.fixture
+def emulator(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ca_file: Path, server_folder: Path
+) -> Iterator[tuple[EmulatedAws, str]]:
+    """An emulator with an account of the test's own: what moto knows is the process's."""
+    account = str(10**11 + secrets.randbelow(9 * 10**11))
+    emulator = EmulatedAws((account,), region=REGION)
+    emulator.start()
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "SOA_DB_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    keys = emulator.create_user(account, "platform")
+    for name, value in {
+        "HOME": str(tmp_path),
+        "AWS_ENDPOINT_URL": emulator.endpoint,
+        "AWS_ACCESS_KEY_ID": keys.access_key,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+        "AWS_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "SOA_DB_CA_FILE": str(ca_file),
+    }.items():
+        monkeypatch.setenv(name, value)
+    yield emulator, account
+    emulator.stop()
+
+
+@pytest.fixture
+def cache_world(
+    emulator: tuple[EmulatedAws, str],
+    redis_server_factory: Callable[..., RedisServer],
+    server_tls: ServerTls,
+) -> Iterator[World]:
+    """A cache that is a real server, with the environment's group opened to it before there is one."""
+    server = redis_server_factory(tls=server_tls)
+    place = {"host": server.host, "port": server.port, "group_id": GROUP}
+    create_replication_group(emulator[1], REGION, "the-cache", **place)  # type: ignore[arg-type]
+    with AwsClients() as clients:
+        yield World(server, clients, "mirror", "elasticache")
+
+
+def attach(emulator: tuple[EmulatedAws, str], world: World) -> None:
+    """From now on the server has the users of the group, and no others."""
+    users = cache_users(emulator[1], REGION)
+    server: Any = world.server
+    users.attach("the-cache", server)
+
+
+@pytest.fixture
+def attached(emulator: tuple[EmulatedAws, str], cache_world: World) -> World:
+    """The same, provisioned once for nobody so that the group is there and does something."""
+    users = cache_users(emulator[1], REGION)
+    users.create_user("cache-mirror-default", "default", "redis", "off -@all", ("password", ("nobody-knows-this-one",)))
+    users.create_group(GROUP, "redis", ["cache-mirror-default"])
+    attach(emulator, cache_world)
+    return cache_world

@@ -3,82 +3,20 @@
 from __future__ import annotations
 
 import os
-import secrets
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.servers.redis_access.conftest import GROUP, attach
 from tests.servers.redis_access.world import Killed, Knife, World, knife_at_work, spec
 
 from soa_db.aws import AwsClients
 from soa_db.errors import AccessDenied, ProvisionError
 from soa_db.local.aws import EmulatedAws
-from soa_db.local.elasticache_api import cache_users, create_replication_group
 
 if TYPE_CHECKING:
     from soa_db.local.redis import RedisServer
     from soa_db.local.tls import ServerTls
-
-REGION = "us-west-2"
-GROUP = "cache-mirror"
-
-
-@pytest.fixture
-def emulator(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ca_file: Path, server_folder: Path
-) -> Iterator[tuple[EmulatedAws, str]]:
-    """An emulator with an account of the test's own: what moto knows is the process's."""
-    account = str(10**11 + secrets.randbelow(9 * 10**11))
-    emulator = EmulatedAws((account,), region=REGION)
-    emulator.start()
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "SOA_DB_")) or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    keys = emulator.create_user(account, "platform")
-    for name, value in {
-        "HOME": str(tmp_path),
-        "AWS_ENDPOINT_URL": emulator.endpoint,
-        "AWS_ACCESS_KEY_ID": keys.access_key,
-        "AWS_SECRET_ACCESS_KEY": keys.secret_key,
-        "AWS_REGION": REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "SOA_DB_CA_FILE": str(ca_file),
-    }.items():
-        monkeypatch.setenv(name, value)
-    yield emulator, account
-    emulator.stop()
-
-
-@pytest.fixture
-def world(
-    emulator: tuple[EmulatedAws, str],
-    redis_server_factory: Callable[..., RedisServer],
-    server_tls: ServerTls,
-) -> Iterator[World]:
-    """A cache that is a real server, with the environment's group opened to it before there is one."""
-    server = redis_server_factory(tls=server_tls)
-    place = {"host": server.host, "port": server.port, "group_id": GROUP}
-    create_replication_group(emulator[1], REGION, "the-cache", **place)  # type: ignore[arg-type]
-    with AwsClients() as clients:
-        yield World(server, clients, "mirror", "elasticache")
-
-
-def attach(emulator: tuple[EmulatedAws, str], world: World) -> None:
-    """From now on the server has the users of the group, and no others."""
-    users = cache_users(emulator[1], REGION)
-    server: Any = world.server
-    users.attach("the-cache", server)
-
-
-@pytest.fixture
-def attached(emulator: tuple[EmulatedAws, str], world: World) -> World:
-    """The same, provisioned once for nobody so that the group is there and does something."""
-    users = cache_users(emulator[1], REGION)
-    users.create_user("cache-mirror-default", "default", "redis", "off -@all", ("password", ("nobody-knows-this-one",)))
-    users.create_group(GROUP, "redis", ["cache-mirror-default"])
-    attach(emulator, world)
-    return world
 
 
 def elasticache(world: World, operation: str, **parameters: Any) -> dict[str, Any]:
@@ -107,15 +45,17 @@ def test_a_service_gets_a_user_in_the_group_and_a_password_proved_by_a_login(att
     assert {tag["Key"]: tag["Value"] for tag in tags} == {"managed-by": "soa-db", "service": "chat-api"}
 
 
-def test_the_group_is_made_with_a_default_user_that_is_off(emulator: tuple[EmulatedAws, str], world: World) -> None:
+def test_the_group_is_made_with_a_default_user_that_is_off(
+    emulator: tuple[EmulatedAws, str], cache_world: World
+) -> None:
     """As a Redis user group must have one; and the second run changes nothing."""
     with pytest.raises(ProvisionError, match="refuses to log in"):
-        world.apply(spec("chat-api"))  # the server has no part in it yet
-    attach(emulator, world)
-    world.apply(spec("chat-api"))
-    assert user_ids(world) == ["cache-mirror-default", "chat-api-mirror"]
-    assert "user default off" in world.users()
-    assert world.opens("chat-api", world.password("chat-api"))
+        cache_world.apply(spec("chat-api"))  # the server has no part in it yet
+    attach(emulator, cache_world)
+    cache_world.apply(spec("chat-api"))
+    assert user_ids(cache_world) == ["cache-mirror-default", "chat-api-mirror"]
+    assert "user default off" in cache_world.users()
+    assert cache_world.opens("chat-api", cache_world.password("chat-api"))
 
 
 def test_the_second_run_writes_nothing(attached: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,17 +99,17 @@ def test_drift_is_named_and_put_right(attached: World) -> None:
 
 
 def test_a_default_user_that_is_on_leaves_the_group_for_one_that_is_off(
-    emulator: tuple[EmulatedAws, str], world: World
+    emulator: tuple[EmulatedAws, str], cache_world: World
 ) -> None:
     """At once, since the group must have one; destructive."""
-    elasticache(world, "create_user_group", UserGroupId=GROUP, Engine="redis", UserIds=["default"])
-    attach(emulator, world)
-    plan, after = world.apply(spec("chat-api"))
+    elasticache(cache_world, "create_user_group", UserGroupId=GROUP, Engine="redis", UserIds=["default"])
+    attach(emulator, cache_world)
+    plan, after = cache_world.apply(spec("chat-api"))
     assert [change.group for change in plan.destructive] == ["user group"]
     assert "remove default" in plan.destructive[0].sentence
     assert after.is_empty
-    assert user_ids(world) == ["cache-mirror-default", "chat-api-mirror"]
-    assert "user default off" in world.users()
+    assert user_ids(cache_world) == ["cache-mirror-default", "chat-api-mirror"]
+    assert "user default off" in cache_world.users()
 
 
 def test_a_group_that_opens_no_cache_is_reported_and_passwords_wait(

@@ -1,7 +1,7 @@
 """Issuing and rotating passwords through Secrets Manager: every step of ``stages.decide``, taken for real.
 
-Payload (a contract with the TypeScript packages, DESIGN section 2): a JSON object with ``username``, ``password``,
-``host``, ``port``, ``database``. Encrypted with the account's default key of Secrets Manager.
+Payload (a contract with the TypeScript packages, DESIGN section 2): a JSON object with ``username``, ``password`` and
+what its engine has: ``host``, ``port``, ``database`` of PostgreSQL, ``endpoint``, ``port``, ``tls`` of Redis. Encrypted with the account's default key of Secrets Manager.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ __all__ = [
     "issue_password",
     "new_password",
     "read_passwords",
+    "read_stages",
     "stored_passwords",
 ]
 
@@ -71,8 +72,8 @@ class PasswordSecret:
     Attributes:
         name: its name or ARN.
         service: the service it is for; becomes a tag.
-        fields: what the payload says besides the password: ``username``, ``host``, ``port``, ``database``. Empty:
-            what it says already is kept.
+        fields: what the payload says besides the password, by engine: ``username``, ``host``, ``port``, ``database``,
+            or ``username``, ``endpoint``, ``port``, ``tls``, ``user_group_id``. Empty: what it says already is kept.
     """
 
     name: str
@@ -149,9 +150,14 @@ def read_passwords(aws: AwsCaller, names: Iterable[str]) -> dict[str, Version | 
     return found
 
 
+def read_stages(aws: AwsCaller, secret: PasswordSecret) -> SecretState:
+    """Read both stages of one secret; its state says so when there is no such secret."""
+    return _Run(aws, [secret], goal="keep", fixed=None, progress=lambda _: None).facts.secrets[0]
+
+
 def stored_passwords(aws: AwsCaller, name: str) -> tuple[str, ...]:
     """The usable passwords of one secret, AWSCURRENT before AWSPENDING; none when there is no such secret."""
-    state = _Run(aws, [PasswordSecret(name, "")], goal="keep", fixed=None, progress=lambda _: None).facts.secrets[0]
+    state = read_stages(aws, PasswordSecret(name, ""))
     versions = (state.current, state.pending)
     return tuple(dict.fromkeys(version.password for version in versions if version and version.password is not None))
 
@@ -196,7 +202,8 @@ def issue_password(
                 raise ProvisionError(
                     "the server took the new password, but refuses to log in with it",
                     hint="it stands in AWSPENDING; see the server's log, mend the cause (pg_hba.conf, NOLOGIN, VALID "
-                    "UNTIL) and run the command again",
+                    "UNTIL; of Redis: a user group that is not the cache's, a user that is off) and run the command "
+                    "again",
                     secret=wanted[0].name,
                 )
             case Target(password):
