@@ -25,6 +25,7 @@ __all__ = [
     "check_role",
     "check_service",
     "dev_secret_name",
+    "elasticache_arn",
     "iam_host_ssm_path",
     "iam_port_ssm_path",
     "mongo_database",
@@ -224,6 +225,11 @@ def ssm_parameter_arn(name: str, *, region: str, account: str, partition: str = 
 def secret_arn_pattern(name: str, *, region: str, account: str, partition: str = "aws") -> str:
     """The ARN of a secret by its name, for policies: Secrets Manager appends a hyphen and six random characters."""
     return f"arn:{partition}:secretsmanager:{region}:{account}:secret:{name}-??????"
+
+
+def elasticache_arn(kind: str, name: str, *, region: str, account: str, partition: str = "aws") -> str:
+    """The ARN of an ElastiCache ``user``, ``replicationgroup`` or ``serverlesscache``."""
+    return f"arn:{partition}:elasticache:{region}:{account}:{kind}:{name}"
 
 
 def redis_key_prefix(service: str) -> str:

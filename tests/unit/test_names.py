@@ -55,6 +55,11 @@ from soa_db.errors import ConfigurationError
         (names.redis_default_pattern("chat-api"), "chat-api:*"),
         (names.redis_user("chat-api", "prod"), "chat-api-prod"),
         (names.redis_user_group("mirror"), "cache-mirror"),
+        (names.redis_default_user_id("mirror"), "cache-mirror-default"),
+        (
+            names.elasticache_arn("user", "chat-api-prod", region="us-west-2", account="111111111111"),
+            "arn:aws:elasticache:us-west-2:111111111111:user:chat-api-prod",
+        ),
         (names.redis_secret_name("dev", "chat-api"), "dev/redis/chat-api"),
         (names.redis_endpoint_ssm_path("prod"), "/shared/infra/prod/redis-endpoint"),
         (names.redis_admin_secret_ssm_path("dev"), "/shared/infra/dev/redis-master-secret-arn"),

@@ -12,9 +12,9 @@ from tests.servers.redis_access.world import Killed, Knife, World, knife_at_work
 
 from soa_db.aws import AwsClients
 from soa_db.errors import AccessDenied, ProvisionError
-from soa_db.local.aws import EmulatedAws
 
 if TYPE_CHECKING:
+    from soa_db.local.aws import EmulatedAws
     from soa_db.local.redis import RedisServer
     from soa_db.local.tls import ServerTls
 
