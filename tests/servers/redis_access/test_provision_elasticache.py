@@ -226,3 +226,31 @@ def test_two_runs_at_once_end_with_one_password(attached: World) -> None:
     _, after = attached.apply(spec("chat-api"))
     assert after.is_empty
     assert attached.opens("chat-api", attached.password("chat-api"))
+
+
+def test_nothing_goes_on_before_a_change_is_in_force(attached: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each change takes several looks to become active, as on AWS: a password is promoted only then."""
+    act, left = AwsClients.call, 0
+    looks: list[str] = []
+
+    def slow(self: AwsClients, service: str, operation: str, /, **parameters: object) -> dict[str, Any]:
+        nonlocal left
+        if service == "elasticache" and operation.startswith(("create_", "modify_")):
+            assert left == 0, f"{operation} while another change was not in force"
+            left = 4
+        if service == "secretsmanager" and operation in {"update_secret_version_stage", "put_secret_value"}:
+            assert left == 0, f"{operation} while a change was not in force"
+        answer = act(self, service, operation, **parameters)
+        if operation in {"describe_users", "describe_user_groups"} and left:
+            left -= 1
+            looks.append(operation)
+            kind = "Users" if operation == "describe_users" else "UserGroups"
+            answer = {**answer, kind: [{**one, "Status": "modifying"} for one in answer[kind]]}
+        return answer
+
+    monkeypatch.setattr(AwsClients, "call", slow)
+    monkeypatch.setattr("soa_db.access.redis.elasticache._POLL", (0.01, 0.02))
+    _, after = attached.apply(spec("chat-api"))
+    assert after.is_empty
+    assert len(looks) >= 12
+    monkeypatch.undo()

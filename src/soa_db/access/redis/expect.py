@@ -109,7 +109,8 @@ def _user(spec: Spec, env: Env) -> UserAccess:
     )
 
 
-_WILD = re.compile(r"\\(.)|(\*)|(\?)|\[(\^?)([^\]]*)\]", re.DOTALL)
+# A set without an end reaches to the end of the pattern (stringmatchlen in the servers' util.c).
+_WILD = re.compile(r"\\(.)|(\*)|(\?)|\[(\^?)([^\]]*)(?:\]|$)", re.DOTALL)
 
 
 def is_exact(pattern: str) -> bool:
