@@ -128,7 +128,7 @@ def sample(pattern: str, mark: str) -> str:
             return mark
         if match[3]:
             return "x"
-        return "~" if match[4] else (match[5] or "x").replace("\\", "")[:1]
+        return "~" if match[4] else (match[5].replace("\\", "") or "x")[:1]
 
     return _WILD.sub(one, pattern)
 
