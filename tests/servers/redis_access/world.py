@@ -8,7 +8,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from soa_db.access.plan import Plan, PlanOptions
+from soa_db.access.engine import Request
+from soa_db.access.plan import PlanOptions, ServerPlan
 from soa_db.access.redis.entry import redis_provisioner
 from soa_db.access.redis.self_run import SelfRun
 from soa_db.access.redis.session import Session, opens
@@ -74,23 +75,25 @@ class World:
     def provisioner(self, *specs: Spec, told: list[str] | None = None, **options: Any) -> RedisProvisioner:
         """What provisions these specs."""
         found = redis_provisioner(
-            SpecSet(specs),
-            self.env,
-            aws=self.aws,
-            settings=self.settings,
-            options=PlanOptions(**options),
-            progress=lambda event: None if told is None else told.append(f"{event.step}: {event.message}"),
+            Request(
+                SpecSet(specs),
+                self.env,
+                PlanOptions(**options),
+                self.aws,
+                self.settings,
+                None,
+                lambda event: None if told is None else told.append(f"{event.step}: {event.message}"),
+            )
         )
-        assert found is not None
         if isinstance(found.server, SelfRun):
             found.server.lock_ttl = 3.0  # a run that was killed is waited for no longer than this
         return found
 
-    def plan(self, *specs: Spec, **options: Any) -> Plan:
+    def plan(self, *specs: Spec, **options: Any) -> ServerPlan:
         """What would be done."""
         return self.provisioner(*specs, **options).plan()
 
-    def apply(self, *specs: Spec, told: list[str] | None = None, **options: Any) -> tuple[Plan, Plan]:
+    def apply(self, *specs: Spec, told: list[str] | None = None, **options: Any) -> tuple[ServerPlan, ServerPlan]:
         """Provision: the plan and what is left after it."""
         with self.provisioner(*specs, told=told, **options).locked(60) as locked:
             plan = locked.plan()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,14 +16,7 @@ from soa_db.sources.redis import read_endpoint
 if TYPE_CHECKING:
     from soa_db.aws import AwsClients
 
-__all__ = ["ADMIN_URL_VARIABLE", "AdminServer", "admin_config", "endpoint_config", "is_redis_url"]
-
-ADMIN_URL_VARIABLE = "SOA_DB_ADMIN_URL"
-
-
-def is_redis_url(url: str | None) -> bool:
-    """Whether an administrator's URL is for this engine."""
-    return url is not None and url.startswith(("redis://", "rediss://"))
+__all__ = ["AdminServer", "admin_config", "endpoint_config"]
 
 
 def endpoint_config(env: Env, *, aws: AwsClients) -> RedisConfig:
@@ -47,20 +39,18 @@ def endpoint_config(env: Env, *, aws: AwsClients) -> RedisConfig:
 def admin_config(env: Env, *, aws: AwsClients | None = None, admin_url: str | None = None) -> RedisConfig:
     """Work out how to reach a self-run Redis as its administrator.
 
-    Looked for in order: ``admin_url`` and the variable SOA_DB_ADMIN_URL, each if it is a URL of Redis; the parameters
-    and the secret of DESIGN section 2.
+    By ``admin_url``, else by the parameters and the secret of DESIGN section 2.
 
     Raises:
         ConfigurationError: the URL cannot be used, or there is neither URL nor AWS access.
         CredentialError: AWS did not give the parameters or the secret.
     """
-    for url in (admin_url, os.environ.get(ADMIN_URL_VARIABLE)):
-        if url is not None and is_redis_url(url):
-            return RedisConfig.from_url(url, instance_name=f"admin-{env}")
+    if admin_url is not None:
+        return RedisConfig.from_url(admin_url, instance_name=f"admin-{env}")
     if aws is None:
         raise ConfigurationError(
             "neither an administrator's URL of Redis nor AWS access was given",
-            hint=f"give --admin-url, set {ADMIN_URL_VARIABLE}, or configure AWS",
+            hint="give --admin-url, set SOA_DB_ADMIN_URL, or configure AWS",
             env=env,
         )
     path = redis_admin_secret_ssm_path(env)

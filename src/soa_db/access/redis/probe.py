@@ -24,6 +24,7 @@ from soa_db.access.report import Check, Outcome, Probe
 from soa_db.errors import AccessDenied, AuthenticationFailed, CredentialError, SoaDbError
 
 if TYPE_CHECKING:
+    from soa_db.access.engine import Part
     from soa_db.access.redis.backend import Backend
     from soa_db.access.redis.expect import UserAccess
     from soa_db.access.redis.logins import Logins
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
     from soa_db.aws import AwsClients
     from soa_db.names import Env
 
-__all__ = ["Part", "redis_home", "redis_parts"]
-
-Part = tuple[str, Callable[[], Iterable[Check]]]
+__all__ = ["redis_home", "redis_parts"]
 
 
 def redis_parts(

@@ -11,12 +11,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from soa_db.access.plan import Plan, PlanOptions, Progress, ProgressEvent, fingerprint
+from soa_db.access.plan import PlanOptions, Progress, ProgressEvent, ServerPlan, fingerprint, refuse_errors
 from soa_db.access.redis.actions import (
     ChangeMembers,
     CreateGroup,
@@ -73,7 +73,7 @@ class RedisProvisioner:
     passwords: Passwords
     progress: Progress
 
-    def plan(self) -> Plan:
+    def plan(self) -> ServerPlan:
         """Inspect and compare; changes nothing and takes no lock.
 
         Raises:
@@ -96,16 +96,15 @@ class RedisProvisioner:
         with self.server.locked(timeout, self.progress) as waited:
             yield LockedRedis(self, waited)
 
-    def _look(self) -> tuple[Plan, ServerState]:
+    def _look(self) -> tuple[ServerPlan, ServerState]:
         self.progress(ProgressEvent("inspect", f"inspecting {self.server.address}"))
         state = self.server.inspect()
         state = replace(state, passwords=self.passwords.inspect(state))
         found = compare(self.desired, state, self.options)
-        plan = Plan(
+        plan = ServerPlan(
             env=self.desired.env,
             engine="redis",
             server=self.server.address,
-            options=self.options,
             changes=tuple(found.changes),
             notices=tuple(found.notices),
             fingerprint=fingerprint(
@@ -126,33 +125,46 @@ class LockedRedis:
     Attributes:
         of: what is wanted.
         waited: seconds spent waiting for another run.
+        applied: the changes that were begun.
     """
 
     of: RedisProvisioner
     waited: float
+    applied: tuple[Change, ...] = ()
     _state: ServerState | None = None
 
-    def plan(self) -> Plan:
+    def plan(self) -> ServerPlan:
         """Inspect and compare, under the lock."""
         plan, self._state = self.of._look()  # noqa: SLF001  (one subject in two classes)
         return plan
 
-    def carry_out(self, plan: Plan) -> Plan:
+    def carry_out(self, plan: ServerPlan, agree: Callable[[ServerPlan], bool] = lambda _: True) -> ServerPlan:
         """Make the changes of a plan just made, then look again.
+
+        Args:
+            plan: the plan.
+            agree: asked about a second plan, of what could not be seen when the first was made.
 
         Returns:
             What a new look finds; it has no changes.
 
         Raises:
-            ProvisionError: a change failed, or something is left to do.
+            ProvisionError: a change failed, or was not agreed to, or something is left to do.
         """
         assert self._state is not None, "plan() comes first"
-        if plan.errors:
-            lines = "\n".join(f"  {notice.sentence}\n    {notice.remedy}" for notice in plan.errors)
-            raise ProvisionError(f"nothing was changed, since this stands in the way:\n{lines}")
+        refuse_errors(plan)
         after = self._pass(plan)
         if {change.sentence for change in after.changes} - {change.sentence for change in plan.changes}:
-            # Whether a password is right whose user could not log in before is seen only now.
+            # Whether a password is right whose user could not log in before is seen only now. Nobody has agreed to
+            # that yet.
+            if not agree(after):
+                lines = "\n".join(f"  {change.sentence}" for change in after.changes[:20])
+                raise ProvisionError(
+                    f"the plan was carried out; {len(after.changes)} changes more, which could be seen only then, were "
+                    f"not made:\n{lines}",
+                    hint="look at a new plan",
+                    host=self.of.server.address,
+                )
             after = self._pass(after)
         if after.changes:
             lines = "\n".join(f"  {change.sentence}" for change in after.changes[:20])
@@ -163,20 +175,23 @@ class LockedRedis:
             )
         return after
 
-    def _pass(self, plan: Plan) -> Plan:
+    def _pass(self, plan: ServerPlan) -> ServerPlan:
         state = self._state
         assert state is not None
-        actions = [_action(change) for change in plan.changes]
+        actions = [(change, _action(change)) for change in plan.changes]
         for kinds, step in _ORDER:
-            chosen = [action for action in actions if isinstance(action, kinds)]
+            chosen = [action for _, action in actions if isinstance(action, kinds)]
             passwords = [action for action in chosen if isinstance(action, SetPassword)]
+            self.applied += tuple(change for change, action in actions if action in passwords)
             if passwords:
                 self._tell(step, f"{len(passwords)} passwords")
                 self.of.passwords.issue(passwords, state, lambda text: self._tell("password", text))
                 continue
-            for action in chosen:
-                self._tell(step, sentence(action))
-                self.of.server.carry_out(action, state)
+            for change, action in actions:
+                if isinstance(action, kinds):
+                    self._tell(step, sentence(action))
+                    self.applied += (change,)
+                    self.of.server.carry_out(action, state)
         self._tell("check", "inspecting again: nothing may be left to do")
         return self.plan()
 
