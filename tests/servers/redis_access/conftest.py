@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tests.servers.aws_kit import CountingAws
 
     from soa_db.access.redis.session import Session
+    from soa_db.local.redis import RedisCluster
     from soa_db.local.tls import ServerTls
 
 REGION = "us-west-2"
@@ -69,6 +70,17 @@ def clients(aws: CountingAws, ca_file: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("SOA_DB_CA_FILE", str(ca_file))
     with AwsClients() as clients:
         yield clients
+
+
+@pytest.fixture
+def own_cluster(redis_cluster: RedisCluster) -> Iterator[RedisCluster]:
+    """The shared cluster, without the users that a test has made on it once that is over."""
+    with redis_cluster.nodes[0].admin() as client:
+        before = set(client.acl_users())
+    yield redis_cluster
+    for node in redis_cluster.nodes:
+        with node.admin() as client:
+            client.acl_deluser("nobody", *(set(client.acl_users()) - before))
 
 
 @pytest.fixture

@@ -82,19 +82,19 @@ def test_users_survive_a_restart_and_hashes_only_are_in_the_file(
 
 
 def test_every_node_of_a_cluster_has_the_users(
-    redis_cluster: RedisCluster, clients: AwsClients, unique_name: str
+    own_cluster: RedisCluster, clients: AwsClients, unique_name: str
 ) -> None:
     """Users are not replicated; one that is missing on a single node is made there, with its password."""
-    world = World(redis_cluster, clients, "prod")
+    world = World(own_cluster, clients, "prod")
     plan, after = world.apply(spec(unique_name))
     assert after.is_empty
     assert "+cluster|slots" in plan.changes[0].sentence
     name, password = f"{unique_name}-prod", world.password(unique_name)
-    for node in redis_cluster.nodes:
+    for node in own_cluster.nodes:
         with node.admin() as client:
             assert any(line.startswith(f"user {name} on ") for line in client.acl_list())
             assert name in acl_file(node)
-    lost = redis_cluster.nodes[4]
+    lost = own_cluster.nodes[4]
     with lost.admin() as client:
         client.acl_deluser(name)
     plan, after = world.apply(spec(unique_name))
@@ -105,7 +105,7 @@ def test_every_node_of_a_cluster_has_the_users(
     assert f"127.0.0.1:{lost.port}" in plan.changes[0].sentence
     assert after.is_empty
     assert world.password(unique_name) == password, "a password that is in the secret stays"
-    for node in redis_cluster.nodes:
+    for node in own_cluster.nodes:
         config = world.config(port=node.port)
         connect(config, name, password).close()
 

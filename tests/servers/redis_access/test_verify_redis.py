@@ -163,17 +163,17 @@ def test_valkey_in_dev_is_green(valkey_server: RedisServer) -> None:
     assert [str(check) for check in (*report.violations, *report.inconclusive)] == []
 
 
-def test_a_cluster_is_green(redis_cluster: RedisCluster) -> None:
+def test_a_cluster_is_green(own_cluster: RedisCluster) -> None:
     """Keys on other nodes are reached there, and denied ones are denied anywhere."""
     cluster = "+cluster|slots +cluster|nodes +cluster|info +cluster|keyslot +cluster|shards"
-    nodes = [Verified(node, "prod", cluster) for node in redis_cluster.nodes]
+    nodes = [Verified(node, "prod", cluster) for node in own_cluster.nodes]
     try:
         report = nodes[0].verify()
         assert [str(check) for check in (*report.violations, *report.inconclusive)] == []
         nodes[3].run("ACL SETUSER alpha-prod ~* ")
         said = [str(check) for check in nodes[0].verify().violations]
         assert len(said) == 1
-        assert f"its access string is another one on 127.0.0.1:{redis_cluster.nodes[3].port}" in said[0]
+        assert f"its access string is another one on 127.0.0.1:{own_cluster.nodes[3].port}" in said[0]
     finally:
         for node in nodes:
             node.run(*(f"ACL DELUSER {name}-prod" for name in USERS))
