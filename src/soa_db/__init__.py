@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from soa_db.errors import (
         AccessDenied,
         AuthenticationFailed,
+        CommandRefused,
         ConfigurationError,
         ConnectionFailed,
         CredentialError,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         SoaDbError,
         SpecError,
         TlsVerificationFailed,
+        ValueMalformed,
     )
     from soa_db.names import Env, Role
 
@@ -48,6 +50,7 @@ _LAZY = {
     "errors": (
         "AccessDenied",
         "AuthenticationFailed",
+        "CommandRefused",
         "ConfigurationError",
         "ConnectionFailed",
         "CredentialError",
@@ -63,6 +66,7 @@ _LAZY = {
         "SoaDbError",
         "SpecError",
         "TlsVerificationFailed",
+        "ValueMalformed",
     ),
     "names": ("Env", "Role"),
     "config": (
@@ -83,6 +87,7 @@ _HOME = {name: module for module, names in _LAZY.items() for name in names}
 __all__ = [
     "AccessDenied",
     "AuthenticationFailed",
+    "CommandRefused",
     "ConfigurationError",
     "ConnectionFailed",
     "CredentialError",
@@ -110,6 +115,7 @@ __all__ = [
     "SpecError",
     "TlsConfig",
     "TlsVerificationFailed",
+    "ValueMalformed",
     "__version__",
 ]
 

@@ -16,6 +16,8 @@
     │   └── ServerUnavailable             down, starting, demoted, not speaking the protocol, too slow
     ├── PoolTimeout                       no connection became free in time
     ├── NotConnectedError                 used before connect() or after disconnect()
+    ├── CommandRefused                    a server that is reached does not do it: wrong type of key, out of memory
+    ├── ValueMalformed                    what a key holds is not what the contract says (key named)
     ├── PlanConflict                      a saved plan no longer fits the server
     ├── ProvisionError                    a change could not be applied
     └── MissingExtra (ImportError)        an optional dependency is not installed
@@ -28,6 +30,7 @@ from __future__ import annotations
 __all__ = [
     "AccessDenied",
     "AuthenticationFailed",
+    "CommandRefused",
     "ConfigurationError",
     "ConnectionFailed",
     "CredentialError",
@@ -43,6 +46,7 @@ __all__ = [
     "SoaDbError",
     "SpecError",
     "TlsVerificationFailed",
+    "ValueMalformed",
 ]
 
 
@@ -143,6 +147,14 @@ class PoolTimeout(SoaDbError):
 
 class NotConnectedError(SoaDbError):
     """A provider was used before ``connect()`` or after ``disconnect()``."""
+
+
+class CommandRefused(SoaDbError):
+    """The server is there and refuses a command: the key holds another type, its memory is full …."""
+
+
+class ValueMalformed(SoaDbError):
+    """What a key holds is not what the contract says; the message names the key, never the value."""
 
 
 class PlanConflict(SoaDbError):

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from soa_db.errors import MissingExtra
+
+try:
+    from soa_db._async.redis.manager import AsyncRedisConnectionManager
+    from soa_db._sync.redis.manager import RedisConnectionManager
+except ModuleNotFoundError as error:
+    if error.name != "redis":
+        raise
+    raise MissingExtra("redis is not installed", hint="pip install 'soa-db[redis]'") from error
+
 if TYPE_CHECKING:
     from soa_db._async.redis.loader import aload_redis_config_from_aws
     from soa_db._sync.redis.loader import load_redis_config_from_aws
@@ -14,7 +24,12 @@ _LAZY = {
     "load_redis_config_from_aws": "soa_db._sync.redis.loader",
 }
 
-__all__ = ["aload_redis_config_from_aws", "load_redis_config_from_aws"]
+__all__ = [
+    "AsyncRedisConnectionManager",
+    "RedisConnectionManager",
+    "aload_redis_config_from_aws",
+    "load_redis_config_from_aws",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -13,6 +13,7 @@ __all__ = [
     "Awaited",
     "Event",
     "Lock",
+    "SharedCalls",
     "SingleFlight",
     "Task",
     "complete",
@@ -211,3 +212,28 @@ class SingleFlight(Generic[T]):
     def start(self, key: Hashable, call: Callable[[], T]) -> None:
         """Start ``call`` in a thread of its own unless one is under way for ``key``; do not wait for it."""
         self._flights.start(key, call)
+
+
+class SharedCalls(Generic[T]):
+    """At most one call per key at a time; all who ask meanwhile share its result or its error.
+
+    A caller who is cancelled, the first one too, stops waiting and disturbs nobody: the call is a task of its own.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: dict[tuple[asyncio.AbstractEventLoop, Hashable], asyncio.Task[T]] = {}
+
+    async def run(self, key: Hashable, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what ``call`` returns, or what one already under way for ``key`` does."""
+        place = (asyncio.get_running_loop(), key)
+        task = self._under_way.get(place)
+        if task is None:
+            task = self._under_way[place] = asyncio.create_task(call(), name="soa-db shared call")
+            task.add_done_callback(lambda done: self._landed(place, done))
+        return await asyncio.shield(task)
+
+    def _landed(self, place: tuple[asyncio.AbstractEventLoop, Hashable], task: asyncio.Task[T]) -> None:
+        del self._under_way[place]
+        # Seen: when every caller was cancelled, nobody asks for its error, and asyncio would complain.
+        if not task.cancelled():
+            task.exception()

@@ -14,6 +14,7 @@ __all__ = [
     "Awaited",
     "Event",
     "Lock",
+    "SharedCalls",
     "SingleFlight",
     "Task",
     "complete",
@@ -136,3 +137,14 @@ class SingleFlight(Generic[T]):
     def start(self, key: Hashable, call: Callable[[], T]) -> None:
         """Start ``call`` in a thread of its own unless one is under way for ``key``; do not wait for it."""
         self._flights.start(key, call)
+
+
+class SharedCalls(Generic[T]):
+    """At most one call per key at a time; all who ask meanwhile share its result or its error."""
+
+    def __init__(self) -> None:
+        self._flights: SingleFlight[T] = SingleFlight()
+
+    def run(self, key: Hashable, call: Callable[[], T]) -> T:
+        """Return what ``call`` returns, or what one already under way for ``key`` does."""
+        return self._flights.run(key, call)

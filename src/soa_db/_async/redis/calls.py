@@ -1,0 +1,68 @@
+"""One call of a native client, repeated where that is safe, with typed errors."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from soa_db._core.reconnect import probe_delay
+from soa_db._core.redis.classify import Category
+from soa_db._redis._async import Client, drop_idle
+from soa_db._redis.failures import DRIVER_ERRORS, NotReached, category_of, typed
+from soa_db._runtime._async import Awaited, sleep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from soa_db.config import RedisConfig
+
+__all__ = ["call_server"]
+
+T = TypeVar("T")
+
+
+async def call_server(
+    client: Client,
+    config: RedisConfig,
+    call: Callable[[], Awaited[T]],
+    *,
+    again: bool,
+    patience: float | None = None,
+    key: str = "",
+) -> T:
+    """Return what ``call`` returns.
+
+    It is repeated, until ``command_timeout`` seconds have passed, after an answer that says it was not run (READONLY,
+    LOADING, CLUSTERDOWN …), when no connection could be made, and, if it may run twice, when the connection broke.
+
+    Args:
+        client: the native client it uses.
+        config: its configuration.
+        call: one round trip.
+        again: whether it may run twice.
+        patience: seconds instead of ``command_timeout``; 0 for a single attempt.
+        key: the key it is about, for messages.
+
+    Raises:
+        SoaDbError: the typed error, from the driver's.
+    """
+    started = time.monotonic()
+    deadline = started + (config.command_timeout if patience is None else patience)
+    while True:
+        try:
+            return await call()
+        except DRIVER_ERRORS as error:
+            category = category_of(error)
+            unsent = isinstance(error, NotReached) or category is Category.NOT_READY
+            delay = probe_delay(time.monotonic() - started, rng=random.random)
+            repeatable = unsent or (again and category is Category.UNREACHABLE)
+            if not repeatable or time.monotonic() + delay >= deadline:
+                found = typed(error, config, key=key)
+                if found is error:
+                    raise
+                raise found from error
+            if category is Category.NOT_READY:
+                # The others in the pool lead to the same server, which has become a replica.
+                await drop_idle(client)
+        await sleep(delay)

@@ -1,0 +1,228 @@
+"""redis-py's asynchronous classes with ours beneath them. Its twin is ``_sync``."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import Connection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from soa_db._core.backoff import full_jitter
+from soa_db._core.redis.classify import Category
+from soa_db._redis.failures import DRIVER_ERRORS, category_of, connecting
+from soa_db._redis.tls import tls_context
+from soa_db._runtime._async import sleep
+
+if TYPE_CHECKING:
+    from soa_db.config import RedisConfig
+    from soa_db.credentials import AsyncCredentialProvider
+
+__all__ = [
+    "Client",
+    "Login",
+    "close_client",
+    "drop_idle",
+    "forget_client",
+    "idle_and_used",
+    "make_client",
+    "scan_nodes",
+    "scan_page",
+]
+
+# AWSCURRENT may be stale and AWSPENDING be what the server knows: two candidates, no more.
+_CANDIDATES = 2
+# Nothing has been sent yet: an attempt may be made again. A server that restarts is back within the sum of these.
+_ATTEMPTS = 4
+_BASE = 0.05
+_CAP = 1.0
+# ElastiCache ends a connection that logged in with a token after 12 hours.
+_TOKEN_CONNECTION_SECONDS = 11 * 3600.0
+
+# The native client: one server's, or a cluster's.
+Client = Redis | RedisCluster
+
+
+class Login:
+    """What every connection of one manager is made with.
+
+    Args:
+        config: what to connect to.
+        credentials: asked at every connect.
+    """
+
+    def __init__(self, config: RedisConfig, credentials: AsyncCredentialProvider) -> None:
+        self.config = config
+        self.credentials = credentials
+        self.tls = tls_context(config)
+
+    def target(self, host: str, port: int) -> tuple[str, int]:
+        """Return what is dialled for a server."""
+        config = self.config
+        if config.dial is not None and (host, port) == (config.host, config.port):
+            return config.dial.host, config.dial.port
+        return host, port
+
+
+class ServerConnection(Connection):
+    """A connection that asks for credentials each time it is made; subclassed for each manager with its ``login``."""
+
+    login: Login
+    _renew_at: float | None = None
+
+    async def connect(self) -> None:
+        """Connect, or replace a connection whose token ends its life; called whenever the pool hands it out."""
+        if self._renew_at is not None and self.is_connected and time.monotonic() >= self._renew_at:
+            await self.disconnect()
+        await super().connect()  # type: ignore[no-untyped-call]  # redis-py's has no types
+
+    async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:  # noqa: ARG002 - redis-py's
+        """Connect and log in: one forced re-read of refused credentials, further attempts while nothing was sent."""
+        if self.is_connected:
+            return
+        login = self.login
+        # Before the socket is there: a caller cancelled in this wait leaves no connection that is not logged in.
+        credentials = await login.credentials.get()
+        refused = attempts = 0
+        while True:
+            try:
+                self.username, self.password = credentials.user, credentials.secret or None
+                await super().connect_check_health(check_health=check_health, retry_socket_connect=False)
+            except DRIVER_ERRORS as error:
+                category = category_of(error)
+                if category is Category.AUTHENTICATION and refused < _CANDIDATES:
+                    refused += 1
+                    other = await login.credentials.refresh(credentials)
+                    if other is not None and other.secret != credentials.secret:
+                        credentials = other
+                        continue
+                attempts += 1
+                if category in {Category.UNREACHABLE, Category.NOT_READY} and attempts < _ATTEMPTS:
+                    await sleep(full_jitter(attempts, base=_BASE, cap=_CAP, rng=random.random))
+                    continue
+                # Without the frames that held the password: tools that report errors print the locals of frames.
+                found = connecting(error, login.config, source=credentials.source, secret=credentials.secret)
+                raise found from error.with_traceback(None)
+            finally:
+                self.username = self.password = None
+            if login.config.auth.kind == "iam":
+                self._renew_at = time.monotonic() + _TOKEN_CONNECTION_SECONDS * (1 - random.random() / 20)  # noqa: S311 - jitter
+            return
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        host, port = self.login.target(self.host, self.port)
+        arguments: dict[str, Any] = {"host": host, "port": port}
+        if self.login.tls is not None:
+            arguments |= {"ssl": self.login.tls, "server_hostname": self.host}
+        return arguments
+
+
+class ServerPubSub(PubSub):
+    """Subscriptions outlive a token: RESP2 takes no AUTH on a subscribed connection, so that it is made anew."""
+
+    async def parse_response(self, block: bool = True, timeout: float = 0) -> Any:
+        """Read one message; the connection is replaced and subscribed again first, when its time has come."""
+        if self.connection is not None:
+            await self.connection.connect()
+        return await super().parse_response(block=block, timeout=timeout)
+
+
+class ServerClient(Redis):
+    """One server's client."""
+
+    def pubsub(self, **keywords: Any) -> PubSub:
+        """Return subscriptions of this client's."""
+        return ServerPubSub(self.connection_pool, **keywords)
+
+
+def make_client(login: Login) -> Client:
+    """Return a native client that makes its connections with ``login``; nothing is connected yet."""
+    config = login.config
+    kind = type("ServerConnection", (ServerConnection,), {"login": login})
+    options: dict[str, Any] = {
+        "client_name": _client_name(config.instance_name),
+        "protocol": 2,
+        "socket_connect_timeout": config.connect_timeout,
+        "socket_timeout": config.command_timeout,
+        "socket_keepalive": True,
+        # Blind repetition would run a native client's INCR twice; what may be repeated is repeated by our own calls.
+        "retry": Retry(NoBackoff(), 0),
+        "max_connections": config.max_connections,
+    }
+    if not config.cluster:
+        pool = BlockingConnectionPool(
+            connection_class=kind,
+            timeout=config.command_timeout,
+            host=config.host,
+            port=config.port,
+            db=config.db,
+            **options,
+        )
+        return ServerClient.from_pool(pool)
+    client = RedisCluster(host=config.host, port=config.port, **options)
+    client.connection_kwargs["connection_class"] = kind
+    for node in client.startup_nodes:
+        node.connection_class = kind
+    return client
+
+
+def _client_name(name: str) -> str:
+    # CLIENT SETNAME takes neither spaces nor anything beyond printable ASCII.
+    return "".join(char if "!" <= char <= "~" else "-" for char in name)
+
+
+async def close_client(client: Client) -> None:
+    """Close every connection of a client."""
+    await client.aclose()
+    if isinstance(client, RedisCluster):
+        for node in client.startup_nodes:
+            await node.disconnect()
+
+
+def forget_client(client: Client) -> None:
+    """Do nothing: an event loop does not outlive a fork. In the twin, a forked child leaves the parent's sockets."""
+
+
+def idle_and_used(client: Client) -> tuple[int, int]:
+    """Return how many connections are idle and in use."""
+    if isinstance(client, RedisCluster):
+        nodes: list[ClusterNode] = client.get_nodes()
+        idle = sum(len(node._free) for node in nodes)  # noqa: SLF001 - there is no public count
+        return idle, sum(len(node._connections) for node in nodes) - idle  # noqa: SLF001 - likewise
+    pool = client.connection_pool
+    return len(pool._available_connections), len(pool._in_use_connections)  # noqa: SLF001 - likewise
+
+
+async def drop_idle(client: Client) -> None:
+    """Close the idle connections, those to a server that is no primary any more among them."""
+    if isinstance(client, RedisCluster):
+        for node in client.get_nodes():
+            for connection in tuple(node._free):  # noqa: SLF001 - there is no public way
+                await connection.disconnect()
+    else:
+        await client.connection_pool.disconnect(inuse_connections=False)
+
+
+async def scan_nodes(client: Client) -> list[Any]:
+    """Return what ``scan_page`` is to go through: every primary of a cluster, or the one server."""
+    if isinstance(client, RedisCluster):
+        await client.initialize()
+        return list(client.get_primaries())
+    return [None]
+
+
+async def scan_page(client: Client, node: Any, cursor: int, pattern: bytes, count: int) -> tuple[int, list[bytes]]:
+    """Return the next cursor (0 at the end) and the keys of one SCAN."""
+    target = {} if node is None else {"target_nodes": node}
+    found: Any = await client.execute_command("SCAN", cursor, "MATCH", pattern, "COUNT", count, **target)
+    following, keys = found
+    if isinstance(following, dict):
+        # A cluster client answers by node.
+        following = next(iter(following.values()))
+    return int(following), list(keys)

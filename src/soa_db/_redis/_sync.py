@@ -1,0 +1,248 @@
+"""redis-py's blocking classes with ours beneath them. Its twin is ``_async``."""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+from redis import BlockingConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.client import PubSub
+from redis.cluster import RedisCluster
+from redis.connection import Connection
+from redis.retry import Retry
+
+from soa_db._core.backoff import full_jitter
+from soa_db._core.redis.classify import Category
+from soa_db._redis.failures import DRIVER_ERRORS, category_of, connecting
+from soa_db._redis.tls import tls_context
+from soa_db._runtime._sync import sleep
+
+if TYPE_CHECKING:
+    from soa_db.config import RedisConfig
+    from soa_db.credentials import CredentialProvider
+
+__all__ = [
+    "Client",
+    "Login",
+    "close_client",
+    "drop_idle",
+    "forget_client",
+    "idle_and_used",
+    "make_client",
+    "scan_nodes",
+    "scan_page",
+]
+
+# AWSCURRENT may be stale and AWSPENDING be what the server knows: two candidates, no more.
+_CANDIDATES = 2
+# Nothing has been sent yet: an attempt may be made again. A server that restarts is back within the sum of these.
+_ATTEMPTS = 4
+_BASE = 0.05
+_CAP = 1.0
+# ElastiCache ends a connection that logged in with a token after 12 hours.
+_TOKEN_CONNECTION_SECONDS = 11 * 3600.0
+
+# The native client: one server's, or a cluster's.
+Client = Redis | RedisCluster
+
+
+class Login:
+    """What every connection of one manager is made with.
+
+    Args:
+        config: what to connect to.
+        credentials: asked at every connect.
+    """
+
+    def __init__(self, config: RedisConfig, credentials: CredentialProvider) -> None:
+        self.config = config
+        self.credentials = credentials
+        self.tls = tls_context(config)
+
+    def target(self, host: str, port: int) -> tuple[str, int]:
+        """Return what is dialled for a server."""
+        config = self.config
+        if config.dial is not None and (host, port) == (config.host, config.port):
+            return config.dial.host, config.dial.port
+        return host, port
+
+
+class ServerConnection(Connection):
+    """A connection that asks for credentials each time it is made; subclassed for each manager with its ``login``."""
+
+    login: Login
+    _renew_at: float | None = None
+
+    def connect(self) -> None:
+        """Connect, or replace a connection whose token ends its life; called whenever the pool hands it out."""
+        if self._renew_at is not None and self._sock is not None and time.monotonic() >= self._renew_at:
+            self.disconnect()
+        super().connect()  # type: ignore[no-untyped-call]  # redis-py's has no types
+
+    def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:  # noqa: ARG002 - redis-py's
+        """Connect and log in: one forced re-read of refused credentials, further attempts while nothing was sent."""
+        if self._sock is not None:
+            return
+        login = self.login
+        # Before the socket is there: a caller cancelled in this wait leaves no connection that is not logged in.
+        credentials = login.credentials.get()
+        refused = attempts = 0
+        while True:
+            try:
+                self.username, self.password = credentials.user, credentials.secret or None
+                super().connect_check_health(check_health=check_health, retry_socket_connect=False)
+            except DRIVER_ERRORS as error:
+                category = category_of(error)
+                if category is Category.AUTHENTICATION and refused < _CANDIDATES:
+                    refused += 1
+                    other = login.credentials.refresh(credentials)
+                    if other is not None and other.secret != credentials.secret:
+                        credentials = other
+                        continue
+                attempts += 1
+                if category in {Category.UNREACHABLE, Category.NOT_READY} and attempts < _ATTEMPTS:
+                    sleep(full_jitter(attempts, base=_BASE, cap=_CAP, rng=random.random))
+                    continue
+                # Without the frames that held the password: tools that report errors print the locals of frames.
+                found = connecting(error, login.config, source=credentials.source, secret=credentials.secret)
+                raise found from error.with_traceback(None)
+            finally:
+                self.username = self.password = None
+            if login.config.auth.kind == "iam":
+                self._renew_at = time.monotonic() + _TOKEN_CONNECTION_SECONDS * (1 - random.random() / 20)  # noqa: S311 - jitter
+            return
+
+    def _connect(self) -> socket.socket:
+        host, port = self.login.target(self.host, self.port)
+        # Takes each of the host's addresses in turn.
+        plain = socket.create_connection((host, port), timeout=self.socket_connect_timeout)
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in self.socket_keepalive_options.items():
+                plain.setsockopt(socket.IPPROTO_TCP, option, value)
+            wrapped = plain
+            if self.login.tls is not None:
+                wrapped = self.login.tls.wrap_socket(plain, server_hostname=self.host)
+            wrapped.settimeout(self.socket_timeout)
+        except BaseException:
+            plain.close()
+            raise
+        return wrapped
+
+
+class ServerPubSub(PubSub):
+    """Subscriptions outlive a token: RESP2 takes no AUTH on a subscribed connection, so that it is made anew."""
+
+    def parse_response(self, block: bool = True, timeout: float = 0) -> Any:
+        """Read one message; the connection is replaced and subscribed again first, when its time has come."""
+        if self.connection is not None:
+            self.connection.connect()
+        return super().parse_response(block=block, timeout=timeout)  # type: ignore[no-untyped-call]  # redis-py's has no types
+
+
+class ServerClient(Redis):
+    """One server's client."""
+
+    def pubsub(self, **keywords: Any) -> PubSub:
+        """Return subscriptions of this client's."""
+        return ServerPubSub(self.connection_pool, **keywords)
+
+
+def make_client(login: Login) -> Client:
+    """Return a native client that makes its connections with ``login``; nothing is connected yet."""
+    config = login.config
+    kind = type("ServerConnection", (ServerConnection,), {"login": login})
+    options: dict[str, Any] = {
+        "client_name": _client_name(config.instance_name),
+        "protocol": 2,
+        "socket_connect_timeout": config.connect_timeout,
+        "socket_timeout": config.command_timeout,
+        "socket_keepalive": True,
+        # Blind repetition would run a native client's INCR twice; what may be repeated is repeated by our own calls.
+        "retry": Retry(NoBackoff(), 0),
+        "max_connections": config.max_connections,
+    }
+    if not config.cluster:
+        pool = BlockingConnectionPool(  # type: ignore[no-untyped-call]  # redis-py's has no types
+            connection_class=kind,
+            timeout=config.command_timeout,
+            host=config.host,
+            port=config.port,
+            db=config.db,
+            **options,
+        )
+        return ServerClient(connection_pool=pool)
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    # Only a client made from a URL takes a pool and a connection class of ours.
+    return RedisCluster(
+        url=f"redis://{host}:{config.port}",
+        connection_pool_class=BlockingConnectionPool,
+        connection_class=kind,
+        timeout=config.command_timeout,
+        **options,
+    )
+
+
+def _client_name(name: str) -> str:
+    # CLIENT SETNAME takes neither spaces nor anything beyond printable ASCII.
+    return "".join(char if "!" <= char <= "~" else "-" for char in name)
+
+
+def _pools(client: Client) -> list[Any]:
+    if isinstance(client, RedisCluster):
+        nodes = (node.redis_connection for node in client.get_nodes())  # type: ignore[no-untyped-call]  # redis-py's has no types
+        return [one.connection_pool for one in nodes if one is not None]
+    return [client.connection_pool]
+
+
+def close_client(client: Client) -> None:
+    """Close every connection of a client."""
+    for pool in _pools(client):
+        pool.disconnect()
+    client.close()
+
+
+def forget_client(client: Client) -> None:
+    """Close a forked child's copies of the sockets, and nothing more: the connections are the parent's."""
+    for pool in _pools(client):
+        for connection in pool._connections:  # noqa: SLF001 - disconnect() itself spares a parent's socket
+            connection.disconnect()
+
+
+def idle_and_used(client: Client) -> tuple[int, int]:
+    """Return how many connections are idle and in use."""
+    made = idle = 0
+    for pool in _pools(client):
+        made += len(pool._connections)  # noqa: SLF001 - there is no public count
+        idle += sum(one is not None for one in list(pool.pool.queue))
+    return idle, made - idle
+
+
+def drop_idle(client: Client) -> None:
+    """Close the idle connections, those to a server that is no primary any more among them."""
+    for pool in _pools(client):
+        for connection in list(pool.pool.queue):
+            if connection is not None:
+                connection.mark_for_reconnect()
+
+
+def scan_nodes(client: Client) -> list[Any]:
+    """Return what ``scan_page`` is to go through: every primary of a cluster, or the one server."""
+    if isinstance(client, RedisCluster):
+        return list(client.get_primaries())  # type: ignore[no-untyped-call]  # redis-py's has no types
+    return [None]
+
+
+def scan_page(client: Client, node: Any, cursor: int, pattern: bytes, count: int) -> tuple[int, list[bytes]]:
+    """Return the next cursor (0 at the end) and the keys of one SCAN."""
+    target = {} if node is None else {"target_nodes": node}
+    found: Any = client.execute_command("SCAN", cursor, "MATCH", pattern, "COUNT", count, **target)  # type: ignore[no-untyped-call]  # redis-py's has no types
+    following, keys = found
+    if isinstance(following, dict):
+        # A cluster client answers by node.
+        following = next(iter(following.values()))
+    return int(following), list(keys)

@@ -1,0 +1,107 @@
+"""JSON values, times to live, keys and prefixes: the wire contract, as laws."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from soa_db import ConfigurationError, ValueMalformed
+from soa_db._core.redis.values import decode, encode, encode_key, milliseconds, prefix_pattern, shown, sibling
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=("Cs",))),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=("Cs",))), inner),
+    max_leaves=10,
+)
+
+
+@given(JSON)
+def test_any_json_value_comes_back(value: Any) -> None:
+    """What is written is what is read."""
+    assert decode(encode(value, b"k"), b"k") == value
+
+
+def test_values_are_bare_compact_json() -> None:
+    """As JSON.stringify writes them: no spaces, no escapes, no envelope."""
+    assert encode({"a": [1, None, True, "é"]}, b"k") == '{"a":[1,null,true,"é"]}'.encode()
+
+
+class Opaque:
+    """What JSON cannot hold."""
+
+
+DEEP: list[Any] = []
+DEEP.append(DEEP)
+
+
+@pytest.mark.parametrize("value", [Opaque(), b"canary", math.nan, math.inf, {1, 2}, {(1, 2): 3}, "\ud800canary", DEEP])
+def test_what_json_cannot_hold_is_refused_without_being_quoted(value: object) -> None:
+    """NaN is no JSON either: JSON.parse would fail on it."""
+    with pytest.raises(ConfigurationError, match="the-key") as caught:
+        encode(value, b"the-key")
+    assert "canary" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"canary", b"{'canary':1}", b"NaN", b"[1,", b"\xff", b"Infinity", b"[" * 100_000]
+)
+def test_what_is_not_json_names_the_key_and_never_the_value(text: bytes) -> None:
+    """The value may be anything, a session of another service for one."""
+    with pytest.raises(ValueMalformed, match="the-key") as caught:
+        decode(text, b"the-key")
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 0.0, -0.0001, math.nan, math.inf, -math.inf, 1e13, True, "5", None])
+def test_a_time_that_is_none_is_refused(seconds: Any) -> None:
+    """0 and less would delete the key at once; True would be one second."""
+    with pytest.raises(ConfigurationError, match="ttl"):
+        milliseconds(seconds)
+
+
+@given(st.floats(min_value=1e-9, max_value=1e12))
+def test_a_fraction_is_rounded_up(seconds: float) -> None:
+    """Never to nothing, never below what was asked."""
+    px = milliseconds(seconds)
+    assert px >= 1
+    assert px - 1 < seconds * 1000 <= px
+
+
+@given(prefix=st.binary(min_size=1, max_size=12), rest=st.binary(max_size=5), other=st.binary(max_size=12))
+def test_a_prefix_is_taken_literally(prefix: bytes, rest: bytes, other: bytes) -> None:
+    """As Redis matches: a backslash takes the next byte for itself, a star at the end takes the rest."""
+    pattern = prefix_pattern(prefix)
+    assert pattern.endswith(b"*")
+    literal, at = bytearray(), 0
+    while at < len(pattern) - 1:
+        assert pattern[at : at + 1] not in {b"*", b"?", b"["}, "nothing special stands unescaped"
+        at += pattern[at : at + 1] == b"\\"
+        literal.append(pattern[at])
+        at += 1
+    assert bytes(literal) == prefix
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",))) | st.binary())
+def test_any_key_is_sent_as_it_is_and_shown_on_one_line(key: str | bytes) -> None:
+    """Spaces, newlines, every byte."""
+    name = encode_key(key)
+    assert name == (key if isinstance(key, bytes) else key.encode())
+    assert sibling(name, "refresh") == name + b"_refresh"
+    assert len(shown(name).splitlines()) == 1
+    assert len(shown(name)) <= 120
+
+
+@pytest.mark.parametrize("key", ["\ud800", 5, None])
+def test_what_is_no_key_is_refused(key: Any) -> None:
+    """With a typed error."""
+    with pytest.raises(ConfigurationError):
+        encode_key(key)
