@@ -79,6 +79,8 @@ class ServerConnection(Connection):
     def connect(self) -> None:
         """Connect, or replace a connection whose token ends its life; called whenever the pool hands it out."""
         if self._renew_at is not None and self._sock is not None and time.monotonic() >= self._renew_at:
+            # Before connecting: subscriptions connect again within it.
+            self._renew_at = None
             self.disconnect()
         super().connect()  # type: ignore[no-untyped-call]  # redis-py's has no types
 
