@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,7 +34,7 @@ from soa_db.redis import AsyncRedisConnectionManager, RedisConnectionManager
 if TYPE_CHECKING:
     from soa_db.local.redis import RedisServer
 
-VALUES = [None, False, 0, "", [], {}, 1.5, "é\n\x00", {"a": [1, None, {"b": True}]}, 2**70]
+VALUES: list[Any] = [None, False, 0, "", [], {}, 1.5, "é\n\x00", {"a": [1, None, {"b": True}]}, 2**70]
 KEYS = ["with space", "new\nline", "*?[a]\\", "é", bytes(range(256))]
 
 
@@ -92,16 +93,17 @@ async def test_what_cannot_be_written_leaves_nothing_half_written(
 ) -> None:
     """Values and times are looked at before anything is sent."""
     async with connected(kind, config_of(redis_server)) as cache:
-        for call in (
+        calls: list[Callable[[], Any]] = [
             lambda: cache.mset({f"{unique_name}:1": 1, f"{unique_name}:2": float("nan")}),
             lambda: cache.mset({f"{unique_name}:1": 1}, ttl=0),
             lambda: cache.set(f"{unique_name}:1", object()),
             lambda: cache.set(f"{unique_name}:1", 1, ttl=-1),
             lambda: cache.sadd(f"{unique_name}:1", 1, {2}),
-            lambda: cache.cached_call(f"{unique_name}:1", lambda: 1, ttl=0),
+            lambda: cache.cached_call(f"{unique_name}:1", len, ttl=0),
             lambda: cache.clear_by_prefix(""),
             lambda: cache.get(f"{unique_name}:1", on_error="ignore"),
-        ):
+        ]
+        for call in calls:
             with pytest.raises(ConfigurationError):
                 await settle(call())
         assert await settle(cache.client.exists(f"{unique_name}:1")) == 0

@@ -143,8 +143,8 @@ class ServerClient(Redis):
         return ServerPubSub(self.connection_pool, **keywords)
 
 
-def make_client(login: Login) -> Client:
-    """Return a native client that makes its connections with ``login``; nothing is connected yet."""
+async def make_client(login: Login) -> Client:
+    """Return a native client that makes its connections with ``login``."""
     config = login.config
     kind = type("ServerConnection", (ServerConnection,), {"login": login})
     options: dict[str, Any] = {

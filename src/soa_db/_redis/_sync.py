@@ -155,7 +155,7 @@ class ServerClient(Redis):
 
 
 def make_client(login: Login) -> Client:
-    """Return a native client that makes its connections with ``login``; nothing is connected yet."""
+    """Return a native client that makes its connections with ``login``; one of a cluster connects at once."""
     config = login.config
     kind = type("ServerConnection", (ServerConnection,), {"login": login})
     options: dict[str, Any] = {

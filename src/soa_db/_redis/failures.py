@@ -83,7 +83,12 @@ def connecting(error: Exception, config: RedisConfig, *, source: str, secret: st
     text = _text(error)
     if len(secret) > 3:
         text = text.replace(secret, "***")
-    kind, message, hint = describe(category_of(error), text, source=source)
+    category = category_of(error)
+    kind, message, hint = describe(category, text, source=source)
+    if category is Category.SLOW:
+        # A Redis without TLS takes the first bytes of a handshake for a command, and waits for the rest of it.
+        tls = "that the server speaks TLS there, " if config.tls is not None else ""
+        hint = f"check {tls}host, port and network path, or raise connect_timeout"
     if kind is ServerUnavailable or kind not in _CONNECTING:
         return NotReached(message, hint=hint, credentials=source, **context_of(config))
     return _CONNECTING[kind](message, hint=hint, credentials=source, **context_of(config))

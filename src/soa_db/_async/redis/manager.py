@@ -21,6 +21,7 @@ from soa_db._redis._async import (
     scan_nodes,
     scan_page,
 )
+from soa_db._redis.failures import DRIVER_ERRORS, typed
 from soa_db._runtime._async import Awaited, Lock, complete, sleep
 from soa_db.errors import AccessDenied, ConfigurationError, NotConnectedError, ServerUnavailable, SoaDbError
 
@@ -143,18 +144,27 @@ class AsyncRedisConnectionManager:
 
     async def _open(self) -> Client:
         config, credentials = await self._resolve()
-        client = make_client(Login(config, credentials))
+        login = Login(config, credentials)
+        for attempt in range(1, _CONNECT_ATTEMPTS):
+            try:
+                return await self._probe(login)
+            except ServerUnavailable:
+                await sleep(full_jitter(attempt, base=_CONNECT_BASE, cap=_CONNECT_CAP, rng=random.random))
+        return await self._probe(login)
+
+    @staticmethod
+    async def _probe(login: Login) -> Client:
+        client: Client | None = None
         try:
-            for attempt in range(1, _CONNECT_ATTEMPTS + 1):
-                try:
-                    await call_server(client, config, client.ping, again=True, patience=0)
-                    break
-                except ServerUnavailable:
-                    if attempt == _CONNECT_ATTEMPTS:
-                        raise
-                    await sleep(full_jitter(attempt, base=_CONNECT_BASE, cap=_CONNECT_CAP, rng=random.random))
-        except BaseException:
-            await complete(close_client, client)
+            client = await make_client(login)
+            await client.ping()
+        except BaseException as error:
+            if client is not None:
+                await complete(close_client, client)
+            if isinstance(error, DRIVER_ERRORS):
+                found = typed(error, login.config)
+                if found is not error:
+                    raise found from error
             raise
         return client
 

@@ -21,6 +21,7 @@ from soa_db._redis._sync import (
     scan_nodes,
     scan_page,
 )
+from soa_db._redis.failures import DRIVER_ERRORS, typed
 from soa_db._runtime._sync import Awaited, Lock, complete, sleep
 from soa_db._sync.redis.cache import Cache
 from soa_db._sync.redis.calls import call_server
@@ -145,18 +146,27 @@ class RedisConnectionManager:
 
     def _open(self) -> Client:
         config, credentials = self._resolve()
-        client = make_client(Login(config, credentials))
+        login = Login(config, credentials)
+        for attempt in range(1, _CONNECT_ATTEMPTS):
+            try:
+                return self._probe(login)
+            except ServerUnavailable:
+                sleep(full_jitter(attempt, base=_CONNECT_BASE, cap=_CONNECT_CAP, rng=random.random))
+        return self._probe(login)
+
+    @staticmethod
+    def _probe(login: Login) -> Client:
+        client: Client | None = None
         try:
-            for attempt in range(1, _CONNECT_ATTEMPTS + 1):
-                try:
-                    call_server(client, config, client.ping, again=True, patience=0)
-                    break
-                except ServerUnavailable:
-                    if attempt == _CONNECT_ATTEMPTS:
-                        raise
-                    sleep(full_jitter(attempt, base=_CONNECT_BASE, cap=_CONNECT_CAP, rng=random.random))
-        except BaseException:
-            complete(close_client, client)
+            client = make_client(login)
+            client.ping()
+        except BaseException as error:
+            if client is not None:
+                complete(close_client, client)
+            if isinstance(error, DRIVER_ERRORS):
+                found = typed(error, login.config)
+                if found is not error:
+                    raise found from error
             raise
         return client
 
