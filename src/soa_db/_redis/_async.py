@@ -169,7 +169,7 @@ async def make_client(login: Login) -> Client:
         return ServerClient.from_pool(pool)
     client = RedisCluster(host=config.host, port=config.port, **options)
     client.connection_kwargs["connection_class"] = kind
-    for node in client.startup_nodes:
+    for node in client.nodes_manager.startup_nodes.values():
         node.connection_class = kind
     return client
 
@@ -183,7 +183,7 @@ async def close_client(client: Client) -> None:
     """Close every connection of a client."""
     await client.aclose()
     if isinstance(client, RedisCluster):
-        for node in client.startup_nodes:
+        for node in client.nodes_manager.startup_nodes.values():
             await node.disconnect()
 
 

@@ -36,7 +36,7 @@ def call_server(
     """Return what ``call`` returns.
 
     It is repeated, until ``command_timeout`` seconds have passed, after an answer that says it was not run (READONLY,
-    LOADING, CLUSTERDOWN …), when no connection could be made, and, if it may run twice, when the connection broke.
+    LOADING, CLUSTERDOWN …), when there was no connection, and, if it may run twice, when the connection broke.
 
     Args:
         client: the native client it uses.
@@ -56,7 +56,8 @@ def call_server(
             return call()
         except DRIVER_ERRORS as error:
             category = category_of(error)
-            unsent = isinstance(error, NotReached) or category is Category.NOT_READY
+            # A cluster's asynchronous client does not wait for a connection that is in use.
+            unsent = isinstance(error, NotReached) or category in {Category.NOT_READY, Category.POOL}
             delay = probe_delay(time.monotonic() - started, rng=random.random)
             repeatable = unsent or (again and category is Category.UNREACHABLE)
             if not repeatable or time.monotonic() + delay >= deadline:
