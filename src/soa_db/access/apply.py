@@ -164,7 +164,7 @@ class _prepared:  # noqa: N801  (used as a context manager only)
         settings: Settings | None,
         progress: Progress | None,
     ) -> None:
-        from soa_db.access.postgres.admin import AdminServer, admin_config
+        from soa_db.access.postgres.admin import admin_server
         from soa_db.access.postgres.desired import desired_state
         from soa_db.access.postgres.passwords import DevelopmentPasswords
         from soa_db.access.postgres.provision import PostgresProvisioner
@@ -181,7 +181,7 @@ class _prepared:  # noqa: N801  (used as a context manager only)
         assert clients is not None
         try:
             settings.check_account(clients, env)
-            server = AdminServer(admin_config(env, aws=clients, admin_url=admin_url), clients)
+            server = admin_server(env, aws=clients, admin_url=admin_url)
         except BaseException:
             self.close()
             raise

@@ -113,7 +113,7 @@ def rotate(
             hint="when every client of these services reads its secret again, say so: --all-consumers-reread",
             env=env,
         )
-    from soa_db.access.postgres.admin import AdminServer, admin_config
+    from soa_db.access.postgres.admin import admin_server
     from soa_db.access.postgres.lock import server_lock
 
     settings = load_settings() if settings is None else settings
@@ -121,7 +121,7 @@ def rotate(
     with ExitStack() as stack:
         clients = aws or stack.enter_context(settings.aws_for(env))
         settings.check_account(clients, env)
-        server = AdminServer(admin_config(environment, aws=clients, admin_url=admin_url), clients)
+        server = admin_server(environment, aws=clients, admin_url=admin_url)
         if environment == "dev":
             logins, skipped = _in_dev(specs, server, services, roles), list[str]()
         else:
@@ -154,7 +154,7 @@ def _in_dev(
 ) -> list[_Login]:
     from soa_db.access.aws.secrets import PasswordSecret
 
-    config = server.config
+    host, port = server.coordinates
     return [
         _Login(
             identity.service,
@@ -164,7 +164,7 @@ def _in_dev(
                 PasswordSecret(
                     dev_secret_name(identity.service, identity.role, db_id),
                     identity.service,
-                    {"username": identity.user, "host": config.host, "port": config.port, "database": database},
+                    {"username": identity.user, "host": host, "port": port, "database": database},
                 )
                 for db_id, database in zip(identity.db_ids, identity.databases, strict=True)
             ),

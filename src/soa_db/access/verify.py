@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from soa_db.access.aws.probe import probe_aws
 from soa_db.access.postgres.expect import expected_access
-from soa_db.access.postgres.logins import LoaderLogins, Rights
+from soa_db.access.postgres.logins import EndableLogins, LoaderLogins, Rights
 from soa_db.access.report import Check, Outcome, Probe, VerifyReport
 from soa_db.access.settings import Settings, load_settings
 from soa_db.errors import ConfigurationError, SoaDbError
@@ -61,7 +61,8 @@ def verify(
         logins: another way of logging in, for tests.
 
     Raises:
-        ConfigurationError: an argument cannot be used, or the caller is in another AWS account than expected.
+        ConfigurationError: an argument cannot be used, the specs declare nothing to verify, or the caller is in
+            another AWS account than expected.
         CredentialError: AWS does not say who the caller is.
     """
     environment = check_env(env)
@@ -75,7 +76,14 @@ def verify(
         if logins is None:
             rights = stack.enter_context(closing(_rights(environment, aws, assume_role, settings)))
             logins = LoaderLogins(rights)
-        found = _probe(access, mine, logins, rights, env=environment, jobs=jobs, progress=progress)
+        if not mine:
+            # Nothing asked is nothing proved: it must not pass for a green run.
+            raise ConfigurationError(
+                f"nothing to verify: {', '.join(sorted(chosen)) or 'no spec'} declares no PostgreSQL identity",
+                hint="name specs with a `postgres:` part",
+                env=env,
+            )
+        found = _probe(access, mine, EndableLogins(logins), rights, env=environment, jobs=jobs, progress=progress)
     home = tuple((one.user, tuple(database.name for database in access.reachable(one))) for one in mine)
     return VerifyReport(environment, found, home)
 
@@ -83,7 +91,7 @@ def verify(
 def _probe(
     access: ServerAccess,
     mine: list[PostgresIdentity],
-    logins: Logins,
+    logins: EndableLogins,
     rights: Rights | None,
     *,
     env: Env,
@@ -115,7 +123,10 @@ def _probe(
         parts += [(name, partial(run.undeclared, name, strangers)) for name in others]
     server = [facts] if isinstance(facts, Check) else list(judge_server(facts, access, iam=iam, mend=mend))
     left_out = access.users - {identity.user for identity in mine}
-    return (*_together(parts, jobs, progress), *(check for check in server if check.probe.identity not in left_out))
+    return (
+        *_together(parts, jobs, progress, logins.end),
+        *(check for check in server if check.probe.identity not in left_out),
+    )
 
 
 def _rights(env: Env, aws: AwsClients | None, assume_role: str | None, settings: Settings | None) -> Rights:
@@ -165,8 +176,8 @@ def _aws(run: Run, rights: Rights, identity: PostgresIdentity) -> Iterator[Check
         yield from run.tokens(identity)
 
 
-def _together(parts: list[Part], jobs: int, progress: Progress | None) -> list[Check]:
-    """Run the parts side by side; their checks come in the order of the parts."""
+def _together(parts: list[Part], jobs: int, progress: Progress | None, end: Callable[[], None]) -> list[Check]:
+    """Run the parts side by side; their checks come in the order of the parts. ``end`` ends those under way."""
     results: list[list[Check]] = [[] for _ in parts]
     with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="soa-db-verify") as pool:
         try:
@@ -178,6 +189,7 @@ def _together(parts: list[Part], jobs: int, progress: Progress | None) -> list[C
                     progress(done, len(parts), parts[index][0])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            end()
             raise
     return [check for checks in results for check in checks]
 

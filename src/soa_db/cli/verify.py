@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -66,10 +67,12 @@ def command(
     from soa_db.cli.session import open_session
 
     terminal = Terminal()
-    with (
-        open_session(target, services=services) as session,
-        terminal.counting(f"verifying {target.env}") as progress,
-    ):
+    with ExitStack() as stack:
+        session = stack.enter_context(open_session(target, services=services))
+        declaring = {identity.service for identity in session.specs.postgres_identities()}
+        if declaring.isdisjoint(services or declaring):
+            raise click.UsageError("nothing to verify: these specs declare no PostgreSQL identity", context)
+        progress = stack.enter_context(terminal.counting(f"verifying {target.env}"))
         report = verify(
             session.specs,
             env=session.env,
