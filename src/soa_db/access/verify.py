@@ -17,12 +17,12 @@ from soa_db.access.engines import ENGINES, chosen_engines
 from soa_db.access.plan import PlanOptions
 from soa_db.access.report import Check, VerifyReport
 from soa_db.access.settings import Settings, load_settings
+from soa_db.access.spec import SpecSet
 from soa_db.errors import ConfigurationError
 from soa_db.names import check_env
 
 if TYPE_CHECKING:
     from soa_db.access.engine import Part, Verification
-    from soa_db.access.spec import SpecSet
     from soa_db.aws import AwsClients
     from soa_db.names import Env
 
@@ -67,7 +67,7 @@ def verify(
     """
     environment = check_env(env)
     services = _chosen(specs, only)
-    chosen = chosen_engines(specs, engines)
+    chosen = chosen_engines(SpecSet(tuple(spec for spec in specs.specs if spec.service in services)), engines)
     urls = admin_urls(ENGINES, admin_url)
     settings = load_settings() if settings is None else settings
     with closing(_rights(environment, aws, assume_role, settings)) as rights:
