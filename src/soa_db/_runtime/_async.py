@@ -8,12 +8,18 @@ from concurrent.futures import Future
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
 
 from soa_db._runtime import thread
+from soa_db._runtime.thread import Stopped
+from soa_db.errors import NotConnectedError
 
 __all__ = [
+    "Affinity",
     "Awaited",
     "Event",
     "Lock",
+    "SharedCall",
     "SingleFlight",
+    "StopEvent",
+    "Stopped",
     "Task",
     "complete",
     "gather",
@@ -57,6 +63,87 @@ class Event:
         except TimeoutError:
             return self._event.is_set()
         return True
+
+
+class StopEvent(Event):
+    """A flag that, once up, also ends the calls that run under it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._running: set[asyncio.Task[Any]] = set()
+        self._ended: set[asyncio.Task[Any]] = set()
+
+    def set(self) -> None:
+        """Raise the flag; what runs under it is cancelled."""
+        super().set()
+        running, self._running = self._running, set()
+        self._ended |= running
+        for task in running:
+            task.cancel()
+
+    async def run(
+        self,
+        call: Callable[[], Coroutine[object, object, T]],
+        discard: Callable[[T], Awaitable[object]] | None = None,  # noqa: ARG002 - the twin's: here none comes late
+    ) -> T:
+        """Call and return the result, unless the flag goes up first.
+
+        Args:
+            call: what to do.
+            discard: what to do with a result that comes when nobody waits for it any more.
+
+        Raises:
+            Stopped: the flag is up.
+        """
+        if self.is_set():
+            raise Stopped
+        # The way asyncio.timeout does it: within the caller's own task, so that no result is lost between two tasks.
+        task = asyncio.current_task()
+        assert task is not None
+        before = task.cancelling()
+        self._running.add(task)
+        try:
+            return await call()
+        except BaseException as error:
+            # Cancelled by its caller as well, it is that caller's.
+            if task in self._ended and task.cancelling() <= before + 1:
+                raise Stopped from error
+            raise
+        finally:
+            self._running.discard(task)
+            if task in self._ended:
+                self._ended.remove(task)
+                task.uncancel()
+
+
+class Affinity:
+    """The event loop something belongs to: what it is made of works in no other."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def check(self) -> None:
+        """Raise NotConnectedError in any other loop."""
+        if self._loop is not asyncio.get_running_loop():
+            raise NotConnectedError(
+                "the provider is connected in another event loop than this one",
+                hint="connect, use and disconnect a provider in one event loop; give each loop a provider of its own",
+            )
+
+    def enter(self, *, in_use: bool) -> bool:
+        """Belong to this loop from now on; return whether it was another loop's.
+
+        Args:
+            in_use: there is something left in the loop it belongs to, which only the end of that loop makes void.
+        """
+        loop = asyncio.get_running_loop()
+        before = self._loop
+        if before is loop:
+            return False
+        if in_use and before is not None and not before.is_closed():
+            self.check()
+        self._loop = loop
+        return before is not None
 
 
 class Task:
@@ -211,3 +298,29 @@ class SingleFlight(Generic[T]):
     def start(self, key: Hashable, call: Callable[[], T]) -> None:
         """Start ``call`` in a thread of its own unless one is under way for ``key``; do not wait for it."""
         self._flights.start(key, call)
+
+
+class SharedCall(Generic[T]):
+    """At most one call per key at a time, of a function that itself waits; who asks meanwhile shares how it ends.
+
+    A caller who is cancelled stops waiting and disturbs nobody. Event loops, and forked children, do not share.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: dict[tuple[asyncio.AbstractEventLoop, Hashable], asyncio.Task[T]] = {}
+
+    async def run(self, key: Hashable, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what ``call`` returns, or what one already under way for ``key`` does."""
+        place = (asyncio.get_running_loop(), key)
+        task = self._under_way.get(place)
+        if task is None:
+            task = self._under_way[place] = asyncio.create_task(call(), name="soa-db shared call")
+            task.add_done_callback(lambda ended: self._landed(place, ended))
+        await asyncio.wait((task,))
+        return thread.result_of(task)
+
+    def _landed(self, place: tuple[asyncio.AbstractEventLoop, Hashable], ended: asyncio.Task[T]) -> None:
+        del self._under_way[place]
+        if not ended.cancelled():
+            # Seen, although all who waited may have been cancelled: asyncio would log it as never retrieved.
+            ended.exception()
