@@ -103,6 +103,9 @@ class AsyncOpenPool:
                 await conn.rollback()
             except psycopg.Error:
                 await conn.close()
+        # What is still at work is closed by the pool.
+        if conn.pgconn.transaction_status == _IDLE and not conn.is_as_made():
+            await conn.restore()
         await self.pool.putconn(conn)
 
     def _gone(self, error: psycopg.Error) -> ServerGone:
@@ -133,7 +136,7 @@ class AsyncCheckout:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         conn = self._conn
-        if error is None and conn.pgconn.transaction_status == _IDLE:
+        if error is None and conn.pgconn.transaction_status == _IDLE and conn.is_as_made():
             await complete(self._opened.pool.putconn, conn)
         else:
             await self._opened.give_back(conn, error)

@@ -105,6 +105,9 @@ class OpenPool:
                 conn.rollback()
             except psycopg.Error:
                 conn.close()
+        # What is still at work is closed by the pool.
+        if conn.pgconn.transaction_status == _IDLE and not conn.is_as_made():
+            conn.restore()
         self.pool.putconn(conn)
 
     def _gone(self, error: psycopg.Error) -> ServerGone:
@@ -135,7 +138,7 @@ class Checkout:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         conn = self._conn
-        if error is None and conn.pgconn.transaction_status == _IDLE:
+        if error is None and conn.pgconn.transaction_status == _IDLE and conn.is_as_made():
             complete(self._opened.pool.putconn, conn)
         else:
             self._opened.give_back(conn, error)
