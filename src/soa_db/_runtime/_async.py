@@ -23,6 +23,8 @@ __all__ = [
     "Task",
     "complete",
     "gather",
+    "insist_on_cancellation",
+    "interruptible",
     "sleep",
     "spawn",
     "to_thread",
@@ -239,6 +241,28 @@ async def complete(call: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **k
     _detached.add(task)
     task.add_done_callback(_detached.discard)
     return await asyncio.shield(task)
+
+
+async def insist_on_cancellation(call: Callable[[], Coroutine[object, object, T]]) -> T:
+    """Call; if the task is cancelled meanwhile, cancel it once more, since whoever runs it swallows the first time.
+
+    psycopg_pool's workers do: ``asyncio.run`` cancels what is left at its end and waits for it, for ever.
+    """
+    try:
+        return await call()
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().call_soon(task.cancel)
+        raise
+
+
+async def interruptible(
+    call: Callable[[], Coroutine[object, object, T]],
+    discard: Callable[[T], Awaitable[object]],  # noqa: ARG001 - the twin's
+) -> T:
+    """Call; in the twin, leave nothing behind if the caller is interrupted."""
+    return await call()
 
 
 def spawn(call: Callable[[], Coroutine[object, object, None]], *, name: str) -> Task:

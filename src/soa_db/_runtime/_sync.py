@@ -24,6 +24,8 @@ __all__ = [
     "Task",
     "complete",
     "gather",
+    "insist_on_cancellation",
+    "interruptible",
     "sleep",
     "spawn",
     "to_thread",
@@ -90,16 +92,7 @@ class StopEvent(Event):
         """
         if self.is_set():
             raise Stopped
-        future = thread.start(call, name="soa-db call")
-        try:
-            either: tuple[Future[Any], ...] = (future, self._stopped)
-            wait_for(either, return_when=FIRST_COMPLETED)
-            if not future.done():
-                wait_for((future,), timeout=_GRACE)
-        except BaseException:
-            # Interrupted (KeyboardInterrupt).
-            thread.discard_later(future, discard)
-            raise
+        future = thread.watch(call, self._wait_unless_set, discard, name="soa-db call")
         if not future.done():
             thread.discard_later(future, discard)
             raise Stopped
@@ -107,6 +100,12 @@ class StopEvent(Event):
         if error is not None and self.is_set():
             raise Stopped from error
         return future.result()
+
+    def _wait_unless_set(self, future: Future[T]) -> None:
+        either: tuple[Future[Any], ...] = (future, self._stopped)
+        wait_for(either, return_when=FIRST_COMPLETED)
+        if not future.done():
+            wait_for((future,), timeout=_GRACE)
 
 
 class Affinity:
@@ -170,6 +169,21 @@ def gather(*calls: Callable[[], T]) -> list[T]:
 def complete(call: Callable[P, T], *args: P.args, **keywords: P.kwargs) -> T:
     """Call; in the twin, run to its end even if the caller is cancelled."""
     return call(*args, **keywords)
+
+
+def insist_on_cancellation(call: Callable[[], T]) -> T:
+    """Call; in the twin, see to it that a cancellation is not swallowed."""
+    return call()
+
+
+def interruptible(call: Callable[[], T], discard: Callable[[T], object]) -> T:
+    """Call, and if Ctrl-C interrupts that, hand what comes of it to ``discard``.
+
+    Only the main thread is interrupted: from there, the call has a thread of its own.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    return thread.watch(call, lambda future: wait_for((future,)), discard, name="soa-db call").result()
 
 
 def spawn(call: Callable[[], None], *, name: str) -> Task:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from soa_db.errors import SoaDbError
 
-__all__ = ["Flights", "Stopped", "discard_later", "result_of", "start"]
+__all__ = ["Flights", "Stopped", "discard_later", "result_of", "start", "watch"]
 
 if TYPE_CHECKING:
     import asyncio
@@ -65,6 +65,23 @@ def discard_later(future: Future[T], discard: Callable[[T], object] | None) -> N
             discard(future.result())
 
     future.add_done_callback(ended)
+
+
+def watch(
+    call: Callable[[], T], wait: Callable[[Future[T]], object], discard: Callable[[T], object] | None, *, name: str
+) -> Future[T]:
+    """Run ``call`` in a thread of its own and ``wait`` for it; return its future, which may not have ended.
+
+    If that is interrupted (KeyboardInterrupt), at whatever moment, what comes of the call goes to ``discard``.
+    """
+    future, run = _ready(call)
+    try:
+        _launch(run, name)
+        wait(future)
+    except BaseException:
+        discard_later(future, discard)
+        raise
+    return future
 
 
 def result_of(flight: Future[T] | asyncio.Task[T]) -> T:

@@ -14,7 +14,7 @@ from psycopg.pq import TransactionStatus
 
 from soa_db._core.generation import is_suspect
 from soa_db._psycopg.failures import ServerGone, context_of, refuse_lost_commit, session_failure
-from soa_db._runtime._sync import Awaited, complete
+from soa_db._runtime._sync import Awaited, complete, interruptible
 from soa_db.errors import NotConnectedError, PoolTimeout, SoaDbError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class OpenPool:
         deadline = time.monotonic() + (self.pool.timeout if timeout is None else timeout)
         while True:
             try:
-                conn = self.pool.getconn(timeout)
+                conn = (self.pool.getconn if self.pool.has_ready else self._wait)(timeout)
             except (psycopg_pool.PoolTimeout, psycopg_pool.PoolClosed) as error:
                 raise self._no_connection(error, timeout) from error
             if conn.refusal is None:
@@ -57,6 +57,11 @@ class OpenPool:
                 # A copy: many callers raise it at once, and each raise would add to one traceback.
                 raise copy.copy(refusal) from refusal.__cause__
             timeout = max(0.0, deadline - time.monotonic())
+
+    def _wait(self, timeout: float | None) -> PooledConnection:
+        # psycopg_pool keeps a place in its queue for who was interrupted there (KeyboardInterrupt), and the next
+        # connection given back would be lost to it.
+        return interruptible(lambda: self.pool.getconn(timeout), self.pool.putconn)
 
     def _no_connection(self, error: Exception, timeout: float | None) -> SoaDbError:
         context = context_of(self.config, self.config.user)

@@ -29,7 +29,7 @@ from soa_db._core.generation import Generation, after_failure
 from soa_db._core.reconnect import probe_delay
 from soa_db._core.refusal import is_final
 from soa_db._psycopg.failures import is_standby
-from soa_db._runtime._sync import Lock, StopEvent, Stopped
+from soa_db._runtime._sync import Lock, StopEvent, Stopped, insist_on_cancellation
 from soa_db._sync.postgres.connector import round_trip
 from soa_db.errors import NotConnectedError, ServerUnavailable, SoaDbError
 
@@ -80,7 +80,7 @@ class PooledConnection(Connection[TupleRow]):
     ) -> PooledConnection:
         """Ask ``source`` for a connection, as the pool does; without one, connect as psycopg does."""
         if source is not None:
-            return source.open()
+            return insist_on_cancellation(source.open)
         return super().connect(conninfo, **parameters)
 
     @classmethod
@@ -123,6 +123,11 @@ class PooledConnection(Connection[TupleRow]):
 
 class ProviderPool(ConnectionPool[PooledConnection]):
     """psycopg_pool's pool; only that a forked child can leave it alone."""
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether somebody who asks now need not wait."""
+        return bool(self._pool)
 
     def abandon(self) -> None:
         """Make this inherited copy do nothing any more, not even when it is deleted: its workers are not here."""
