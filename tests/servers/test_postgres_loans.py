@@ -210,6 +210,29 @@ async def test_a_two_phase_transaction_left_open_is_not_handed_on(server: Postgr
             assert conn.info.backend_pid != pid
 
 
+async def test_a_block_may_end_with_discard_all(provider: AsyncPostgresProvider) -> None:
+    """What is left in the session stays otherwise; statements that were prepared, and the timeouts, survive it."""
+
+    async def prepared(conn: psycopg.AsyncConnection[Any]) -> object:
+        return await (await conn.execute("SELECT %s::int", (1,), prepare=True)).fetchone()
+
+    for discard in (False, True):
+        async with provider.connection() as conn:
+            await prepared(conn)
+            await conn.execute("SET application_name = 'left'")
+            await conn.execute("SET idle_in_transaction_session_timeout = 0")
+            await conn.execute("CREATE TEMP TABLE left_here (id int)")
+            if discard:
+                await conn.execute("DISCARD ALL")
+        async with provider.connection() as conn:
+            found = await (await conn.execute("SELECT current_setting('application_name')")).fetchone()
+            assert found == (("chat",) if discard else ("left",))
+            timeout = await (await conn.execute("SHOW idle_in_transaction_session_timeout")).fetchone()
+            assert timeout == (("30s",) if discard else ("0",))
+            assert await prepared(conn) == (1,)
+            await conn.execute("DROP TABLE IF EXISTS left_here")
+
+
 # --- pipeline mode
 
 

@@ -14,8 +14,8 @@ from tests.servers.aws_kit import ACCOUNT, CountingAws
 from tests.support.postgres import config, login_role, set_password, superuser
 
 from soa_db.aws import AsyncAwsClients, AwsClients
-from soa_db.config import PoolConfig, SecretAuth
-from soa_db.errors import AuthenticationFailed, SecretNotFound
+from soa_db.config import PoolConfig, PostgresConfig, SecretAuth
+from soa_db.errors import AuthenticationFailed, NotConnectedError, SecretNotFound
 from soa_db.postgres import AsyncPostgresProvider, PostgresProvider
 
 if TYPE_CHECKING:
@@ -82,6 +82,24 @@ async def test_a_dev_service_connects_by_its_parity_secret(local_aws: LocalEnvir
         assert provider.stats()["connected"] == 1
     with pytest.raises(SecretNotFound, match=f"{dev_service}/ro"):
         await AsyncPostgresProvider.from_aws(env="dev", service=dev_service, role="ro").connect()
+
+
+def test_a_blocking_service_gives_the_secret_and_is_not_told_whose_clients(
+    local_aws: LocalEnvironment, dev_service: str
+) -> None:
+    """The provider makes clients for the config's target, and closes them; before that it knows its name only."""
+    named = PostgresProvider.from_aws(env="dev", service=dev_service)
+    assert dev_service in repr(named)
+    with pytest.raises(NotConnectedError, match="loaded"):
+        _ = named.config
+    secret = SecretAuth(secret_id=f"dev/postgres-shared/{dev_service}/app")
+    server = local_aws.server("dev")
+    user = f"{dev_service}_app"
+    shown = PostgresConfig(
+        instance_name="dash", host="localhost", port=server.port, database="postgres", user=user, auth=secret, tls=None
+    )
+    with PostgresProvider(shown) as provider:
+        assert provider.ping()
 
 
 async def test_a_rotation_under_load_fails_no_call(local_aws: LocalEnvironment, dev_service: str) -> None:

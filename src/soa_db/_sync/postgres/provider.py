@@ -122,16 +122,22 @@ class PostgresProvider:
         """Belong to this event loop; what is left of one that has ended is dropped."""
         if not self._affinity.enter(in_use=self._opened is not None or self._lock.locked()):
             return
-        opened, self._opened = self._opened, None
-        roots, self._roots = self._roots, None
-        self._lock, self._stop = Lock(), StopEvent()
-        if opened is not None:
-            # Its workers ended with their loop, and its locks may be bound to that.
-            opened.pool.abandon()
-            for conn in opened.source.live():
-                conn.close()
+        roots = self._roots
+        opened = self._forget()
+        for conn in opened.source.live() if opened is not None else ():
+            conn.close()
         if roots is not None:
             roots.remove()
+
+    def _forget(self) -> OpenPool | None:
+        """Be as new, and return the pool there was, which does nothing any more: its workers are gone."""
+        opened, self._opened = self._opened, None
+        # Whoever holds them will not release them, and whoever waited for them bound them to a loop.
+        self._lock, self._stop = Lock(), StopEvent()
+        self._roots = None
+        if opened is not None:
+            opened.pool.abandon()
+        return opened
 
     def _open(self, stop: StopEvent) -> OpenPool:
         config, credentials = stop.run(self._principal.resolve)
@@ -202,14 +208,11 @@ class PostgresProvider:
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's pool: called in a forked child, before anything else runs there."""
-        opened, self._opened = self._opened, None
-        # The parent may have held them at that moment; whoever held them is not here to release them.
-        self._lock, self._stop, self._affinity = Lock(), StopEvent(), Affinity()
-        self._roots = None
+        self._affinity = Affinity()
+        opened = self._forget()
         if opened is not None:
             self._inherited = True
             fork.detach(opened.source.live())
-            opened.pool.abandon()
 
     # --- state
 
