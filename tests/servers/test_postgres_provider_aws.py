@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from psycopg import sql
-from tests.support.postgres import login_role, set_password, superuser
+from tests.servers.aws_kit import ACCOUNT, CountingAws
+from tests.support.postgres import config, login_role, set_password, superuser
 
-from soa_db.aws import AwsClients
-from soa_db.config import PoolConfig
-from soa_db.errors import AuthenticationFailed, SecretNotFound
+from soa_db.aws import AsyncAwsClients, AwsClients
+from soa_db.config import PoolConfig, PostgresConfig, SecretAuth
+from soa_db.errors import AuthenticationFailed, NotConnectedError, SecretNotFound
 from soa_db.postgres import AsyncPostgresProvider, PostgresProvider
 
 if TYPE_CHECKING:
     from soa_db.local.environment import LocalEnvironment
+    from soa_db.local.postgres import PostgresServer
 
 PASSWORD = "the password at first"
 
@@ -82,6 +84,24 @@ async def test_a_dev_service_connects_by_its_parity_secret(local_aws: LocalEnvir
         await AsyncPostgresProvider.from_aws(env="dev", service=dev_service, role="ro").connect()
 
 
+def test_a_blocking_service_gives_the_secret_and_is_not_told_whose_clients(
+    local_aws: LocalEnvironment, dev_service: str
+) -> None:
+    """The provider makes clients for the config's target, and closes them; before that it knows its name only."""
+    named = PostgresProvider.from_aws(env="dev", service=dev_service)
+    assert dev_service in repr(named)
+    with pytest.raises(NotConnectedError, match="loaded"):
+        _ = named.config
+    secret = SecretAuth(secret_id=f"dev/postgres-shared/{dev_service}/app")
+    server = local_aws.server("dev")
+    user = f"{dev_service}_app"
+    shown = PostgresConfig(
+        instance_name="dash", host="localhost", port=server.port, database="postgres", user=user, auth=secret, tls=None
+    )
+    with PostgresProvider(shown) as provider:
+        assert provider.ping()
+
+
 async def test_a_rotation_under_load_fails_no_call(local_aws: LocalEnvironment, dev_service: str) -> None:
     """AWSPENDING, the server, AWSCURRENT; connections are made all the while."""
     server, secret_id = local_aws.server("dev"), f"dev/postgres-shared/{dev_service}/app"
@@ -108,6 +128,36 @@ async def test_a_rotation_under_load_fails_no_call(local_aws: LocalEnvironment, 
         await asyncio.gather(*tasks)
     assert errors == []
     assert len(made) > 4
+
+
+async def test_a_crowd_of_refused_connects_causes_two_reads(
+    aws: CountingAws, pg_servers: Callable[[int], PostgresServer], unique_name: str
+) -> None:
+    """One of each stage, while a rotation is between the server and the promotion."""
+    server = pg_servers(17)
+    with login_role(server, unique_name) as user:
+        set_password(server, user, PASSWORD)
+        aws.put_secret(ACCOUNT, user, {"password": PASSWORD})
+        shown = config(server, user, auth=SecretAuth(secret_id=user), pool=PoolConfig(min_size=8, max_size=8))
+        async with AsyncAwsClients() as clients, AsyncPostgresProvider(shown, aws=clients) as provider:
+            await provider.pool.wait()
+            await clients.call(
+                "secretsmanager",
+                "put_secret_value",
+                SecretId=user,
+                SecretString=json.dumps({"password": "the next"}),
+                VersionStages=["AWSPENDING"],
+            )
+            set_password(server, user, "the next")
+            aws.seen.clear()
+            await provider.drain()
+
+            async def call() -> None:
+                async with provider.connection() as conn:
+                    await conn.execute("SELECT 1")
+
+            await asyncio.gather(*(call() for _ in range(40)))
+            assert aws.seen == {"GetSecretValue": 2}
 
 
 def rotate(superuser_conninfo: str, secret_id: str, user: str) -> None:

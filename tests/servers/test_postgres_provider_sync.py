@@ -9,9 +9,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-import coverage
 import psycopg
 import pytest
 from tests.support.postgres import (
@@ -26,6 +25,7 @@ from tests.support.postgres import (
     set_password,
     superuser,
 )
+from tests.support.processes import in_child, leave, succeeded
 
 from soa_db.config import PasswordAuth, PoolConfig, PostgresConfig
 from soa_db.errors import AuthenticationFailed, NotConnectedError, PoolTimeout, ServerUnavailable
@@ -147,37 +147,6 @@ def test_waiting_threads_are_told_of_a_refusal_promptly_and_recover(server: Post
         eventually(provider.ping)
 
 
-def in_child(work: Callable[[], None]) -> int:
-    """Run ``work`` in a forked child; return the child's id. Its exit status is 0 if it raised nothing."""
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        signal.alarm(30)
-        work()
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        _leave(status)
-
-
-def _leave(status: int) -> NoReturn:
-    """End a forked child at once, pytest's own clean-up left to the parent; what it ran counts as covered."""
-    measuring = coverage.Coverage.current()
-    if measuring is not None:
-        measuring.stop()
-        measuring.save()
-    os._exit(status)
-
-
-def succeeded(pid: int) -> bool:
-    """Wait for a child."""
-    _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status) == 0
-
-
 def test_a_forked_child_gets_a_pool_of_its_own(server: PostgresServer, user: str) -> None:
     """Two children and the parent at work together; the parent's sessions live on when the children end."""
     with PostgresProvider(config(server, user)) as provider:
@@ -223,7 +192,7 @@ def test_a_child_that_never_uses_the_provider_disturbs_nothing(server: PostgresS
         child = os.fork()
         if child == 0:
             # The block ends here too: its connection is given back in the child.
-            _leave(_leave_block(provider, conn))
+            leave(_leave_block(provider, conn))
         assert succeeded(child)
         conn.execute("SELECT 1")
     assert backend(provider) == mine

@@ -159,3 +159,6 @@ async def test_a_bouncer_whose_database_is_away_is_not_connected(
     wanted = proxied(server, user, bouncer, database="elsewhere", pool=PoolConfig(connect_timeout=3))
     with pytest.raises(ServerUnavailable):
         await AsyncPostgresProvider(wanted).connect()
+    for session in (wanted.session, SessionConfig(proxy=True, idle_in_transaction_timeout=0)):
+        with pytest.raises(ServerUnavailable):
+            PostgresProvider(wanted.model_copy(update={"session": session})).connect()

@@ -21,7 +21,7 @@ from soa_db.config import Dial, PasswordAuth, PostgresConfig, TlsConfig
 from soa_db.errors import AuthenticationFailed, ConfigurationError, ServerUnavailable, TlsVerificationFailed
 from soa_db.local.postgres import PostgresServer
 from soa_db.local.tls import ServerTls
-from soa_db.postgres import AsyncPostgresProvider, PostgresProvider, aconnect
+from soa_db.postgres import AsyncPostgresProvider, PostgresProvider, aconnect, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,6 +119,10 @@ async def test_one_connection_leaves_no_file(secured: Secured, user: str) -> Non
     refused = tunnelled(secured, user, tls=TlsConfig(ca_pem=secured.ca_pem), auth=PasswordAuth(password="no"))
     with pytest.raises(AuthenticationFailed):
         await aconnect(refused)
+    with pytest.raises(AuthenticationFailed):
+        connect(refused)
+    with pytest.raises(AuthenticationFailed):
+        PostgresProvider(refused).connect()
 
 
 @pytest.mark.parametrize("source", ["ca_file", "environment"])

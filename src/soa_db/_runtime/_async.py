@@ -8,16 +8,23 @@ from concurrent.futures import Future
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
 
 from soa_db._runtime import thread
+from soa_db._runtime.thread import Stopped
+from soa_db.errors import NotConnectedError
 
 __all__ = [
+    "Affinity",
     "Awaited",
     "Event",
     "Lock",
-    "SharedCalls",
+    "SharedCall",
     "SingleFlight",
+    "StopEvent",
+    "Stopped",
     "Task",
     "complete",
     "gather",
+    "insist_on_cancellation",
+    "interruptible",
     "sleep",
     "spawn",
     "to_thread",
@@ -58,6 +65,87 @@ class Event:
         except TimeoutError:
             return self._event.is_set()
         return True
+
+
+class StopEvent(Event):
+    """A flag that, once up, also ends the calls that run under it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._running: set[asyncio.Task[Any]] = set()
+        self._ended: set[asyncio.Task[Any]] = set()
+
+    def set(self) -> None:
+        """Raise the flag; what runs under it is cancelled."""
+        super().set()
+        running, self._running = self._running, set()
+        self._ended |= running
+        for task in running:
+            task.cancel()
+
+    async def run(
+        self,
+        call: Callable[[], Coroutine[object, object, T]],
+        discard: Callable[[T], Awaitable[object]] | None = None,  # noqa: ARG002 - the twin's: here none comes late
+    ) -> T:
+        """Call and return the result, unless the flag goes up first.
+
+        Args:
+            call: what to do.
+            discard: what to do with a result that comes when nobody waits for it any more.
+
+        Raises:
+            Stopped: the flag is up.
+        """
+        if self.is_set():
+            raise Stopped
+        # The way asyncio.timeout does it: within the caller's own task, so that no result is lost between two tasks.
+        task = asyncio.current_task()
+        assert task is not None
+        before = task.cancelling()
+        self._running.add(task)
+        try:
+            return await call()
+        except BaseException as error:
+            # Cancelled by its caller as well, it is that caller's.
+            if task in self._ended and task.cancelling() <= before + 1:
+                raise Stopped from error
+            raise
+        finally:
+            self._running.discard(task)
+            if task in self._ended:
+                self._ended.remove(task)
+                task.uncancel()
+
+
+class Affinity:
+    """The event loop something belongs to: what it is made of works in no other."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def check(self) -> None:
+        """Raise NotConnectedError in any other loop."""
+        if self._loop is not asyncio.get_running_loop():
+            raise NotConnectedError(
+                "the provider is connected in another event loop than this one",
+                hint="connect, use and disconnect a provider in one event loop; give each loop a provider of its own",
+            )
+
+    def enter(self, *, in_use: bool) -> bool:
+        """Belong to this loop from now on; return whether it was another loop's.
+
+        Args:
+            in_use: there is something left in the loop it belongs to, which only the end of that loop makes void.
+        """
+        loop = asyncio.get_running_loop()
+        before = self._loop
+        if before is loop:
+            return False
+        if in_use and before is not None and not before.is_closed():
+            self.check()
+        self._loop = loop
+        return before is not None
 
 
 class Task:
@@ -155,6 +243,28 @@ async def complete(call: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **k
     return await asyncio.shield(task)
 
 
+async def insist_on_cancellation(call: Callable[[], Coroutine[object, object, T]]) -> T:
+    """Call; if the task is cancelled meanwhile, cancel it once more, since whoever runs it swallows the first time.
+
+    psycopg_pool's workers do: ``asyncio.run`` cancels what is left at its end and waits for it, for ever.
+    """
+    try:
+        return await call()
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().call_soon(task.cancel)
+        raise
+
+
+async def interruptible(
+    call: Callable[[], Coroutine[object, object, T]],
+    discard: Callable[[T], Awaitable[object]],  # noqa: ARG001 - the twin's
+) -> T:
+    """Call; in the twin, leave nothing behind if the caller is interrupted."""
+    return await call()
+
+
 def spawn(call: Callable[[], Coroutine[object, object, None]], *, name: str) -> Task:
     """Start ``call`` on its own."""
     return Task(asyncio.create_task(call(), name=name))
@@ -214,10 +324,10 @@ class SingleFlight(Generic[T]):
         self._flights.start(key, call)
 
 
-class SharedCalls(Generic[T]):
-    """At most one call per key at a time; all who ask meanwhile share its result or its error.
+class SharedCall(Generic[T]):
+    """At most one call per key at a time, of a function that itself waits; who asks meanwhile shares how it ends.
 
-    A caller who is cancelled, the first one too, stops waiting and disturbs nobody: the call is a task of its own.
+    A caller who is cancelled stops waiting and disturbs nobody. Event loops, and forked children, do not share.
     """
 
     def __init__(self) -> None:
@@ -229,11 +339,12 @@ class SharedCalls(Generic[T]):
         task = self._under_way.get(place)
         if task is None:
             task = self._under_way[place] = asyncio.create_task(call(), name="soa-db shared call")
-            task.add_done_callback(lambda done: self._landed(place, done))
-        return await asyncio.shield(task)
+            task.add_done_callback(lambda ended: self._landed(place, ended))
+        await asyncio.wait((task,))
+        return thread.result_of(task)
 
-    def _landed(self, place: tuple[asyncio.AbstractEventLoop, Hashable], task: asyncio.Task[T]) -> None:
+    def _landed(self, place: tuple[asyncio.AbstractEventLoop, Hashable], ended: asyncio.Task[T]) -> None:
         del self._under_way[place]
-        # Seen: when every caller was cancelled, nobody asks for its error, and asyncio would complain.
-        if not task.cancelled():
-            task.exception()
+        if not ended.cancelled():
+            # Seen, although all who waited may have been cancelled: asyncio would log it as never retrieved.
+            ended.exception()

@@ -5,20 +5,27 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future
-from typing import Annotated, Generic, ParamSpec, TypeAlias, TypeVar
+from concurrent.futures import FIRST_COMPLETED, Future
+from concurrent.futures import wait as wait_for
+from typing import Annotated, Any, Generic, ParamSpec, TypeAlias, TypeVar
 
 from soa_db._runtime import thread
+from soa_db._runtime.thread import Stopped
 
 __all__ = [
+    "Affinity",
     "Awaited",
     "Event",
     "Lock",
-    "SharedCalls",
+    "SharedCall",
     "SingleFlight",
+    "StopEvent",
+    "Stopped",
     "Task",
     "complete",
     "gather",
+    "insist_on_cancellation",
+    "interruptible",
     "sleep",
     "spawn",
     "to_thread",
@@ -31,6 +38,8 @@ P = ParamSpec("P")
 Awaited: TypeAlias = Annotated[T, "not awaited"]
 
 Lock = threading.Lock
+# Seconds that a call under way is still waited for once it is to stop: one that is not hung ends in the usual way.
+_GRACE = 0.5
 
 
 class Event:
@@ -54,6 +63,60 @@ class Event:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the flag is up, ``timeout`` seconds at most; return whether it is."""
         return self._event.wait(timeout)
+
+
+class StopEvent(Event):
+    """A flag that, once up, also ends the calls that run under it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stopped: Future[None] = Future()
+
+    def set(self) -> None:
+        """Raise the flag; what runs under it is given up."""
+        if not self.is_set():
+            super().set()
+            self._stopped.set_result(None)
+
+    def run(self, call: Callable[[], T], discard: Callable[[T], object] | None = None) -> T:
+        """Call and return the result, unless the flag goes up first.
+
+        A thread cannot be stopped: the call has one of its own, and is left to end by itself.
+
+        Args:
+            call: what to do.
+            discard: what to do with a result that comes when nobody waits for it any more.
+
+        Raises:
+            Stopped: the flag is up.
+        """
+        if self.is_set():
+            raise Stopped
+        future = thread.watch(call, self._wait_unless_set, discard, name="soa-db call")
+        if not future.done():
+            thread.discard_later(future, discard)
+            raise Stopped
+        error = future.exception()
+        if error is not None and self.is_set():
+            raise Stopped from error
+        return future.result()
+
+    def _wait_unless_set(self, future: Future[T]) -> None:
+        either: tuple[Future[Any], ...] = (future, self._stopped)
+        wait_for(either, return_when=FIRST_COMPLETED)
+        if not future.done():
+            wait_for((future,), timeout=_GRACE)
+
+
+class Affinity:
+    """Nothing: what is made of threads and locks works in every thread."""
+
+    def check(self) -> None:
+        """Do nothing; in the twin, raise in another event loop."""
+
+    def enter(self, *, in_use: bool) -> bool:  # noqa: ARG002 - the twin's
+        """Do nothing; in the twin, move to this event loop. Return whether it was another's."""
+        return False
 
 
 class Task:
@@ -108,13 +171,28 @@ def complete(call: Callable[P, T], *args: P.args, **keywords: P.kwargs) -> T:
     return call(*args, **keywords)
 
 
+def insist_on_cancellation(call: Callable[[], T]) -> T:
+    """Call; in the twin, see to it that a cancellation is not swallowed."""
+    return call()
+
+
+def interruptible(call: Callable[[], T], discard: Callable[[T], object]) -> T:
+    """Call, and if Ctrl-C interrupts that, hand what comes of it to ``discard``.
+
+    Only the main thread is interrupted: from there, the call has a thread of its own.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    return thread.watch(call, lambda future: wait_for((future,)), discard, name="soa-db call").result()
+
+
 def spawn(call: Callable[[], None], *, name: str) -> Task:
     """Start ``call`` in a named daemon thread."""
     return Task(thread.start(call, name=name))
 
 
-class SingleFlight(Generic[T]):
-    """At most one blocking call per key at a time; all who ask meanwhile share its result or its error.
+class SharedCall(Generic[T]):
+    """At most one call per key at a time; all who ask meanwhile share its result or its error. Empty after a fork.
 
     The first to ask makes the call in its own thread. If it is interrupted (KeyboardInterrupt, SystemExit), that is
     its own affair: one of those who wait makes the call anew.
@@ -134,17 +212,10 @@ class SingleFlight(Generic[T]):
             if error is None or isinstance(error, Exception):
                 return thread.result_of(flight)
 
+
+class SingleFlight(SharedCall[T]):
+    """The same, of calls that block in the twin too; they can be started without waiting."""
+
     def start(self, key: Hashable, call: Callable[[], T]) -> None:
         """Start ``call`` in a thread of its own unless one is under way for ``key``; do not wait for it."""
         self._flights.start(key, call)
-
-
-class SharedCalls(Generic[T]):
-    """At most one call per key at a time; all who ask meanwhile share its result or its error."""
-
-    def __init__(self) -> None:
-        self._flights: SingleFlight[T] = SingleFlight()
-
-    def run(self, key: Hashable, call: Callable[[], T]) -> T:
-        """Return what ``call`` returns, or what one already under way for ``key`` does."""
-        return self._flights.run(key, call)

@@ -12,13 +12,20 @@ import os
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from soa_db.errors import SoaDbError
 
-__all__ = ["Flights", "result_of", "start"]
+__all__ = ["Flights", "Stopped", "discard_later", "result_of", "start", "watch"]
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """What was to be done is not wanted any more."""
 
 
 def _ready(call: Callable[[], T]) -> tuple[Future[T], Callable[[], None]]:
@@ -50,7 +57,34 @@ def start(call: Callable[[], T], *, name: str) -> Future[T]:
     return future
 
 
-def result_of(flight: Future[T]) -> T:
+def discard_later(future: Future[T], discard: Callable[[T], object] | None) -> None:
+    """Hand the result to ``discard`` when it comes: nobody waits for it any more."""
+
+    def ended(_: Future[T]) -> None:
+        if discard is not None and future.exception() is None:
+            discard(future.result())
+
+    future.add_done_callback(ended)
+
+
+def watch(
+    call: Callable[[], T], wait: Callable[[Future[T]], object], discard: Callable[[T], object] | None, *, name: str
+) -> Future[T]:
+    """Run ``call`` in a thread of its own and ``wait`` for it; return its future, which may not have ended.
+
+    If that is interrupted (KeyboardInterrupt), at whatever moment, what comes of the call goes to ``discard``.
+    """
+    future, run = _ready(call)
+    try:
+        _launch(run, name)
+        wait(future)
+    except BaseException:
+        discard_later(future, discard)
+        raise
+    return future
+
+
+def result_of(flight: Future[T] | asyncio.Task[T]) -> T:
     """Return the result of a call that has ended and that many share, or raise its error as the caller's own.
 
     One error object raised by many callers at once gets a line of traceback from each of them.

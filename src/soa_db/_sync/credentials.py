@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from soa_db._core.redis.endpoint import cache_endpoint
+from soa_db._runtime._sync import SharedCall
 from soa_db._runtime.clock import Clock
 from soa_db.config import IamAuth, NoAuth, PasswordAuth, SecretAuth
 from soa_db.credentials import CredentialProvider, Credentials
@@ -153,24 +154,41 @@ class SecretCredentials:
         self._aws = aws
         # While AWSCURRENT still has the password on the left, the server wants the credentials on the right.
         self._pending: tuple[str, Credentials] | None = None
+        # The password refused last, and what was found instead.
+        self._replaced: tuple[str, Credentials] | None = None
+        self._searches: SharedCall[Credentials | None] = SharedCall()
 
     def get(self) -> Credentials:
         """Return the credentials the server took last, as far as the secret still says so."""
-        return self._taken(self._from(self._aws.secret(self._secret_id)))
+        found = self._taken(self._from(self._aws.secret(self._secret_id)))
+        if self._replaced is not None and self._replaced[0] == found.secret:
+            # It is back: should it be refused again, what replaced it then says nothing.
+            self._replaced = None
+        return found
 
     def refresh(self, rejected: Credentials) -> Credentials | None:
         """Read the secret again after a refusal; return what differs from ``rejected``, or None.
 
-        The reads are shared by all who ask at the time, and rate-limited.
+        All who were refused with one password share the reads, those who come late included; a search that found
+        nothing is made anew, rate-limited.
         """
+        replaced = self._replaced
+        if replaced is not None and replaced[0] == rejected.secret:
+            return replaced[1]
+        return self._searches.run(rejected.secret, lambda: self._search(rejected))
+
+    def _search(self, rejected: Credentials) -> Credentials | None:
+        found = self._other_than(rejected)
+        if found is not None:
+            # Of one password only: after a rotation that is rolled back, the one refused now is the one found then.
+            self._replaced = (rejected.secret, found)
+        return found
+
+    def _other_than(self, rejected: Credentials) -> Credentials | None:
         current = self._from(self._aws.secret(self._secret_id, force=True))
         if current.secret != rejected.secret:
             self._pending = None
             return current
-        found = self._taken(current)
-        if found.secret != rejected.secret:
-            # One of the many who were refused has looked at AWSPENDING already.
-            return found
         try:
             pending = self._from(self._aws.secret(self._secret_id, stage="AWSPENDING", force=True))
         except (SecretNotFound, SecretMalformed):

@@ -12,7 +12,7 @@ from psycopg.pq import TransactionStatus
 
 from soa_db._core.generation import is_suspect
 from soa_db._psycopg.failures import ServerGone, context_of, refuse_lost_commit, session_failure
-from soa_db._runtime._async import Awaited, complete
+from soa_db._runtime._async import Awaited, complete, interruptible
 from soa_db.errors import NotConnectedError, PoolTimeout, SoaDbError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class AsyncOpenPool:
         deadline = time.monotonic() + (self.pool.timeout if timeout is None else timeout)
         while True:
             try:
-                conn = await self.pool.getconn(timeout)
+                conn = await (self.pool.getconn if self.pool.has_ready else self._wait)(timeout)
             except (psycopg_pool.PoolTimeout, psycopg_pool.PoolClosed) as error:
                 raise self._no_connection(error, timeout) from error
             if conn.refusal is None:
@@ -55,6 +55,11 @@ class AsyncOpenPool:
                 # A copy: many callers raise it at once, and each raise would add to one traceback.
                 raise copy.copy(refusal) from refusal.__cause__
             timeout = max(0.0, deadline - time.monotonic())
+
+    async def _wait(self, timeout: float | None) -> AsyncPooledConnection:
+        # psycopg_pool keeps a place in its queue for who was interrupted there (KeyboardInterrupt), and the next
+        # connection given back would be lost to it.
+        return await interruptible(lambda: self.pool.getconn(timeout), self.pool.putconn)
 
     def _no_connection(self, error: Exception, timeout: float | None) -> SoaDbError:
         context = context_of(self.config, self.config.user)
@@ -103,6 +108,9 @@ class AsyncOpenPool:
                 await conn.rollback()
             except psycopg.Error:
                 await conn.close()
+        # What is still at work is closed by the pool.
+        if conn.pgconn.transaction_status == _IDLE and not conn.is_as_made():
+            await conn.restore()
         await self.pool.putconn(conn)
 
     def _gone(self, error: psycopg.Error) -> ServerGone:
@@ -133,7 +141,7 @@ class AsyncCheckout:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         conn = self._conn
-        if error is None and conn.pgconn.transaction_status == _IDLE:
+        if error is None and conn.pgconn.transaction_status == _IDLE and conn.is_as_made():
             await complete(self._opened.pool.putconn, conn)
         else:
             await self._opened.give_back(conn, error)

@@ -12,6 +12,7 @@ What psycopg_pool alone does not do:
 
 from __future__ import annotations
 
+import operator
 import random
 import time
 import weakref
@@ -27,7 +28,7 @@ from soa_db._core.generation import Generation, after_failure
 from soa_db._core.reconnect import probe_delay
 from soa_db._core.refusal import is_final
 from soa_db._psycopg.failures import is_standby
-from soa_db._runtime._async import Event, Lock
+from soa_db._runtime._async import Lock, StopEvent, Stopped, insist_on_cancellation
 from soa_db.errors import NotConnectedError, ServerUnavailable, SoaDbError
 
 if TYPE_CHECKING:
@@ -43,12 +44,31 @@ __all__ = ["AsyncConnectionSource", "AsyncPooledConnection", "AsyncProviderPool"
 _REFUSAL_HOLDS = 1.0
 # Seconds an older connection has to answer before it is given up.
 _CHECK_TIMEOUT = 5.0
+# What a user may set on a connection in the driver; the server knows of none of it. Read in one call, since it is
+# looked at whenever a connection comes back. The last two are other than they were only where something was begun and
+# not ended: nothing mends that.
+_driver_state = operator.attrgetter(
+    "row_factory",
+    "cursor_factory",
+    "server_cursor_factory",
+    "prepare_threshold",
+    "prepared_max",
+    "autocommit",
+    "isolation_level",
+    "read_only",
+    "deferrable",
+    "_notice_handlers",
+    "_notify_handlers",
+    "_tpc",
+    "pgconn.pipeline_status",
+)
 
 
 class AsyncPooledConnection(AsyncConnection[TupleRow]):
     """A psycopg connection that remembers the generation it belongs to. It adds nothing to any call."""
 
     generation = 0
+    as_made: tuple[Any, ...] = ()
     refusal: SoaDbError | None = None
     refused_at = 0.0
 
@@ -58,7 +78,7 @@ class AsyncPooledConnection(AsyncConnection[TupleRow]):
     ) -> AsyncPooledConnection:
         """Ask ``source`` for a connection, as the pool does; without one, connect as psycopg does."""
         if source is not None:
-            return await source.open()
+            return await insist_on_cancellation(source.open)
         return await super().connect(conninfo, **parameters)
 
     @classmethod
@@ -73,9 +93,39 @@ class AsyncPooledConnection(AsyncConnection[TupleRow]):
         conn.refused_at = time.monotonic()
         return conn
 
+    def mark_as_made(self) -> None:
+        """Take what is set on it now for what the next user shall find."""
+        *plain, notices, notifies, tpc, pipeline = _driver_state(self)
+        self.as_made = (*plain, list(notices), list(notifies), tpc, pipeline)
+
+    def is_as_made(self) -> bool:
+        """Whether the next user finds what the last one found. No I/O; some 0.5 us."""
+        # A lock still held is that of a notifies() that was not closed.
+        return _driver_state(self) == self.as_made and not self.lock.locked()
+
+    async def restore(self) -> None:
+        """Undo what its last user set on it; close it where that cannot be done. No I/O."""
+        *plain, notices, notifies, tpc, pipeline = self.as_made
+        if self.lock.locked() or (self._tpc, self.pgconn.pipeline_status) != (tpc, pipeline):
+            await self.close()
+            return
+        self.row_factory, self.cursor_factory, self.server_cursor_factory = plain[:3]
+        self.prepare_threshold, self.prepared_max = plain[3:5]
+        await self.set_autocommit(plain[5])
+        await self.set_isolation_level(plain[6])
+        await self.set_read_only(plain[7])
+        await self.set_deferrable(plain[8])
+        self._notice_handlers[:] = notices
+        self._notify_handlers[:] = notifies
+
 
 class AsyncProviderPool(AsyncConnectionPool[AsyncPooledConnection]):
     """psycopg_pool's pool; only that a forked child can leave it alone."""
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether somebody who asks now need not wait."""
+        return bool(self._pool)
 
     def abandon(self) -> None:
         """Make this inherited copy do nothing any more, not even when it is deleted: its workers are not here."""
@@ -85,13 +135,17 @@ class AsyncProviderPool(AsyncConnectionPool[AsyncPooledConnection]):
 class AsyncConnectionSource:
     """Where a pool gets its connections.
 
+    Args:
+        connector: makes them.
+        stopped: goes up when no more are wanted; attempts under way are then given up.
+
     Attributes:
         generation: the pool's present generation.
         is_up: whether the last thing heard of the server was good.
         last_error: why the last attempt to connect failed; None after one that succeeded.
     """
 
-    def __init__(self, connector: AsyncConnector) -> None:
+    def __init__(self, connector: AsyncConnector, stopped: StopEvent) -> None:
         self.generation = Generation()
         self.is_up = False
         self.last_error: SoaDbError | None = None
@@ -101,7 +155,7 @@ class AsyncConnectionSource:
         self._refusal: AsyncPooledConnection | None = None
         self._away = False
         self._prober = Lock()
-        self._stopped = Event()
+        self._stopped = stopped
         self._drained_for = 0
         self._pool: AsyncProviderPool | None = None
 
@@ -128,8 +182,8 @@ class AsyncConnectionSource:
 
     # --- making connections
 
-    async def probe(self) -> None:
-        """Make one connection and a round trip on it, and keep it for the pool; raises the typed error."""
+    async def probe(self) -> AsyncPooledConnection:
+        """Make one connection and a round trip on it; raises the typed error."""
         conn = await self._connect()
         try:
             # A proxy lets a client in before it has a connection to the server itself.
@@ -144,6 +198,10 @@ class AsyncConnectionSource:
         except BaseException:
             await conn.close()
             raise
+        return conn
+
+    def keep(self, conn: AsyncPooledConnection) -> None:
+        """Have the pool take ``conn`` as its first."""
         self._spare = conn
 
     async def open(self) -> AsyncPooledConnection:
@@ -158,12 +216,12 @@ class AsyncConnectionSource:
         if self._refusal is not None and time.monotonic() - self._refusal.refused_at < _REFUSAL_HOLDS:
             return self._hand_out(self._refusal)
         try:
-            return await self._open_when_accepted()
+            return await self._stopped.run(self._open_when_accepted, AsyncPooledConnection.close)
+        except Stopped:
+            # Raised, it would be a warning in the log: to psycopg_pool this is a connection that failed.
+            closing = NotConnectedError("the provider was disconnected", hint="call connect() again")
+            return AsyncPooledConnection.refused(closing, self.generation.number)
         except SoaDbError as error:
-            if self._stopped.is_set():
-                # Raised, it would be a warning in the log: to psycopg_pool this is a connection that failed.
-                closing = NotConnectedError("the provider was disconnected", hint="call connect() again")
-                return AsyncPooledConnection.refused(closing, self.generation.number)
             if not is_final(error) or self._has_current():
                 # Others are being given back: whoever waits will get one of those.
                 raise
@@ -214,6 +272,7 @@ class AsyncConnectionSource:
             self.last_error = error
             raise
         conn.generation = generation
+        conn.mark_as_made()
         self._live.add(conn)
         self.last_error = None
         self._refusal = None

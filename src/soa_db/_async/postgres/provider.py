@@ -17,7 +17,7 @@ from soa_db._core.backoff import full_jitter
 from soa_db._psycopg import fork
 from soa_db._psycopg.failures import may_run_again, refuse_lost_commit
 from soa_db._psycopg.roots import RootFile, root_file
-from soa_db._runtime._async import Awaited, Lock, complete, sleep
+from soa_db._runtime._async import Affinity, Awaited, Lock, StopEvent, Stopped, complete, sleep
 from soa_db.errors import NotConnectedError, ServerUnavailable
 
 if TYPE_CHECKING:
@@ -59,13 +59,15 @@ class AsyncPostgresProvider:
     """
 
     def __init__(self, config: PostgresConfig, *, aws: AsyncAwsClients | None = None) -> None:
-        self._principal = AsyncPrincipal(config=config, aws=aws)
-        self._start()
+        self._start(AsyncPrincipal(config=config, aws=aws))
 
-    def _start(self) -> None:
+    def _start(self, principal: AsyncPrincipal) -> None:
+        self._principal = principal
         self._opened: AsyncOpenPool | None = None
         self._roots: RootFile | None = None
+        self._affinity = Affinity()
         self._lock = Lock()
+        self._stop = StopEvent()
         self._inherited = False
         fork.watch(self)
 
@@ -76,8 +78,7 @@ class AsyncPostgresProvider:
         Takes the keywords of ``aload_postgres_config_from_aws``: ``env``, ``service``, ``role``, ``db_id`` ….
         """
         provider = cls.__new__(cls)
-        provider._principal = AsyncPrincipal(loader=loader, aws=aws)  # noqa: SLF001 - our own, under construction
-        provider._start()  # noqa: SLF001 - likewise
+        cls._start(provider, AsyncPrincipal(loader=loader, aws=aws))
         return provider
 
     def __repr__(self) -> str:
@@ -99,20 +100,51 @@ class AsyncPostgresProvider:
             ConnectionFailed: the database does not exist.
             CredentialError: AWS did not give the configuration or the credentials.
             ConfigurationError: the configuration cannot be used.
+            NotConnectedError: disconnect() was called meanwhile, or the provider is connected in another event loop.
         """
+        await self._enter()
         async with self._lock:
             if self._opened is None:
-                self._opened = await self._open()
+                try:
+                    self._opened = await self._open(self._stop)
+                except Stopped:
+                    raise NotConnectedError(
+                        "disconnect() was called meanwhile", hint="call connect() again", instance=self._principal.name
+                    ) from None
+                finally:
+                    if self._opened is None:
+                        self._stop = StopEvent()
                 self._inherited = False
 
-    async def _open(self) -> AsyncOpenPool:
-        config, credentials = await self._principal.resolve()
+    async def _enter(self) -> None:
+        """Belong to this event loop; what is left of one that has ended is dropped."""
+        if not self._affinity.enter(in_use=self._opened is not None or self._lock.locked()):
+            return
+        roots = self._roots
+        opened = self._forget()
+        for conn in opened.source.live() if opened is not None else ():
+            await conn.close()
+        if roots is not None:
+            roots.remove()
+
+    def _forget(self) -> AsyncOpenPool | None:
+        """Be as new, and return the pool there was, which does nothing any more: its workers are gone."""
+        opened, self._opened = self._opened, None
+        # Whoever holds them will not release them, and whoever waited for them bound them to a loop.
+        self._lock, self._stop = Lock(), StopEvent()
+        self._roots = None
+        if opened is not None:
+            opened.pool.abandon()
+        return opened
+
+    async def _open(self, stop: StopEvent) -> AsyncOpenPool:
+        config, credentials = await stop.run(self._principal.resolve)
         roots = root_file(config)
-        source = AsyncConnectionSource(AsyncConnector(config, credentials, roots))
+        source = AsyncConnectionSource(AsyncConnector(config, credentials, roots), stop)
         pool = source.pool()
         opened = AsyncOpenPool(config, source, pool)
         try:
-            await self._probe(source)
+            source.keep(await stop.run(lambda: self._probe(source, stop), AsyncPooledConnection.close))
             await pool.open()
             if config.pool.min_size == 0:
                 # Make the pool ask for the first connection, and so look after it; otherwise it does so by itself.
@@ -126,20 +158,28 @@ class AsyncPostgresProvider:
         self._roots = roots
         return opened
 
-    async def _probe(self, source: AsyncConnectionSource) -> None:
+    async def _probe(self, source: AsyncConnectionSource, stop: StopEvent) -> AsyncPooledConnection:
         for attempt in range(1, _CONNECT_ATTEMPTS):
             try:
                 return await source.probe()
             except ServerUnavailable:
-                await sleep(full_jitter(attempt, base=_CONNECT_BASE, cap=_CONNECT_CAP, rng=random.random))
+                if await stop.wait(full_jitter(attempt, base=_CONNECT_BASE, cap=_CONNECT_CAP, rng=random.random)):
+                    raise
         return await source.probe()
 
     async def disconnect(self) -> None:
         """Close the pool; connections handed out are closed when they are given back. Does nothing when not connected.
 
-        Callers that wait for a connection get NotConnectedError. ``connect`` may be called again.
+        Callers that wait for a connection get NotConnectedError, and so does a ``connect`` under way: attempts that
+        hang, at the server or at AWS, are given up. ``connect`` may be called again.
+
+        Raises:
+            NotConnectedError: the provider is connected in another event loop than this one.
         """
+        await self._enter()
+        self._stop.set()
         async with self._lock:
+            self._stop = StopEvent()
             opened, self._opened, self._inherited = self._opened, None, False
             roots, self._roots = self._roots, None
             # To its end: a caller who is cancelled here would leave connections and workers behind.
@@ -166,14 +206,11 @@ class AsyncPostgresProvider:
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's pool: called in a forked child, before anything else runs there."""
-        opened, self._opened = self._opened, None
-        # The parent may have held it at that moment; whoever held it is not here to release it.
-        self._lock = Lock()
-        self._roots = None
+        self._affinity = Affinity()
+        opened = self._forget()
         if opened is not None:
             self._inherited = True
             fork.detach(opened.source.live())
-            opened.pool.abandon()
 
     # --- state
 
@@ -202,7 +239,12 @@ class AsyncPostgresProvider:
     async def _present(self) -> AsyncOpenPool:
         if self._opened is None and self._inherited:
             await self.connect()
-        return self._require()
+        return self._here()
+
+    def _here(self) -> AsyncOpenPool:
+        opened = self._require()
+        self._affinity.check()
+        return opened
 
     async def ping(self, timeout: float = 5.0) -> bool:
         """Return whether a round trip to the server succeeds within ``timeout`` seconds; never raises an error.
@@ -224,7 +266,7 @@ class AsyncPostgresProvider:
 
     async def drain(self) -> None:
         """Replace every connection: idle ones now, those handed out when they are given back."""
-        await self._require().pool.drain()
+        await self._here().pool.drain()
 
     # --- use
 
@@ -238,7 +280,7 @@ class AsyncPostgresProvider:
             PoolTimeout: none became free in time; the text says why the last attempt to make one failed.
             AuthenticationFailed: there is none, and the server refuses to make one (likewise the other typed errors).
             ServerUnavailable: the server went away while the block ran; the driver's error is the cause.
-            NotConnectedError: the provider is not connected.
+            NotConnectedError: the provider is not connected, or in another event loop.
         """
         return AsyncCheckout(self._present, timeout)
 

@@ -14,7 +14,7 @@ from psycopg.pq import TransactionStatus
 
 from soa_db._core.generation import is_suspect
 from soa_db._psycopg.failures import ServerGone, context_of, refuse_lost_commit, session_failure
-from soa_db._runtime._sync import Awaited, complete
+from soa_db._runtime._sync import Awaited, complete, interruptible
 from soa_db.errors import NotConnectedError, PoolTimeout, SoaDbError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class OpenPool:
         deadline = time.monotonic() + (self.pool.timeout if timeout is None else timeout)
         while True:
             try:
-                conn = self.pool.getconn(timeout)
+                conn = (self.pool.getconn if self.pool.has_ready else self._wait)(timeout)
             except (psycopg_pool.PoolTimeout, psycopg_pool.PoolClosed) as error:
                 raise self._no_connection(error, timeout) from error
             if conn.refusal is None:
@@ -57,6 +57,11 @@ class OpenPool:
                 # A copy: many callers raise it at once, and each raise would add to one traceback.
                 raise copy.copy(refusal) from refusal.__cause__
             timeout = max(0.0, deadline - time.monotonic())
+
+    def _wait(self, timeout: float | None) -> PooledConnection:
+        # psycopg_pool keeps a place in its queue for who was interrupted there (KeyboardInterrupt), and the next
+        # connection given back would be lost to it.
+        return interruptible(lambda: self.pool.getconn(timeout), self.pool.putconn)
 
     def _no_connection(self, error: Exception, timeout: float | None) -> SoaDbError:
         context = context_of(self.config, self.config.user)
@@ -105,6 +110,9 @@ class OpenPool:
                 conn.rollback()
             except psycopg.Error:
                 conn.close()
+        # What is still at work is closed by the pool.
+        if conn.pgconn.transaction_status == _IDLE and not conn.is_as_made():
+            conn.restore()
         self.pool.putconn(conn)
 
     def _gone(self, error: psycopg.Error) -> ServerGone:
@@ -135,7 +143,7 @@ class Checkout:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         conn = self._conn
-        if error is None and conn.pgconn.transaction_status == _IDLE:
+        if error is None and conn.pgconn.transaction_status == _IDLE and conn.is_as_made():
             complete(self._opened.pool.putconn, conn)
         else:
             self._opened.give_back(conn, error)

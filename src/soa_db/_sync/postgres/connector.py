@@ -82,6 +82,10 @@ class Connector:
                         continue
                 # Without the frames that held the password: tools that report errors print the locals of frames.
                 raise self._typed(category, error, credentials) from error.with_traceback(None)
+            except BaseException as error:  # noqa: BLE001 - raised again
+                # Cancelled, say. The frames hold the half-made connection too: whoever kept the error, as a log record
+                # of psycopg_pool's does, would keep that open.
+                raise error.with_traceback(None)  # noqa: B904 - it is no other error
 
     def _typed(self, category: Category, error: psycopg.Error, credentials: Credentials) -> SoaDbError:
         context = context_of(self.config, self._user(credentials))

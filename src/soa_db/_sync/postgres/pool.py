@@ -14,6 +14,7 @@ What psycopg_pool alone does not do:
 
 from __future__ import annotations
 
+import operator
 import random
 import time
 import weakref
@@ -28,7 +29,7 @@ from soa_db._core.generation import Generation, after_failure
 from soa_db._core.reconnect import probe_delay
 from soa_db._core.refusal import is_final
 from soa_db._psycopg.failures import is_standby
-from soa_db._runtime._sync import Event, Lock
+from soa_db._runtime._sync import Lock, StopEvent, Stopped, insist_on_cancellation
 from soa_db._sync.postgres.connector import round_trip
 from soa_db.errors import NotConnectedError, ServerUnavailable, SoaDbError
 
@@ -45,12 +46,31 @@ __all__ = ["ConnectionSource", "PooledConnection", "ProviderPool"]
 _REFUSAL_HOLDS = 1.0
 # Seconds an older connection has to answer before it is given up.
 _CHECK_TIMEOUT = 5.0
+# What a user may set on a connection in the driver; the server knows of none of it. Read in one call, since it is
+# looked at whenever a connection comes back. The last two are other than they were only where something was begun and
+# not ended: nothing mends that.
+_driver_state = operator.attrgetter(
+    "row_factory",
+    "cursor_factory",
+    "server_cursor_factory",
+    "prepare_threshold",
+    "prepared_max",
+    "autocommit",
+    "isolation_level",
+    "read_only",
+    "deferrable",
+    "_notice_handlers",
+    "_notify_handlers",
+    "_tpc",
+    "pgconn.pipeline_status",
+)
 
 
 class PooledConnection(Connection[TupleRow]):
     """A psycopg connection that remembers the generation it belongs to. It adds nothing to any call."""
 
     generation = 0
+    as_made: tuple[Any, ...] = ()
     refusal: SoaDbError | None = None
     refused_at = 0.0
 
@@ -60,7 +80,7 @@ class PooledConnection(Connection[TupleRow]):
     ) -> PooledConnection:
         """Ask ``source`` for a connection, as the pool does; without one, connect as psycopg does."""
         if source is not None:
-            return source.open()
+            return insist_on_cancellation(source.open)
         return super().connect(conninfo, **parameters)
 
     @classmethod
@@ -75,9 +95,39 @@ class PooledConnection(Connection[TupleRow]):
         conn.refused_at = time.monotonic()
         return conn
 
+    def mark_as_made(self) -> None:
+        """Take what is set on it now for what the next user shall find."""
+        *plain, notices, notifies, tpc, pipeline = _driver_state(self)
+        self.as_made = (*plain, list(notices), list(notifies), tpc, pipeline)
+
+    def is_as_made(self) -> bool:
+        """Whether the next user finds what the last one found. No I/O; some 0.5 us."""
+        # A lock still held is that of a notifies() that was not closed.
+        return _driver_state(self) == self.as_made and not self.lock.locked()
+
+    def restore(self) -> None:
+        """Undo what its last user set on it; close it where that cannot be done. No I/O."""
+        *plain, notices, notifies, tpc, pipeline = self.as_made
+        if self.lock.locked() or (self._tpc, self.pgconn.pipeline_status) != (tpc, pipeline):
+            self.close()
+            return
+        self.row_factory, self.cursor_factory, self.server_cursor_factory = plain[:3]
+        self.prepare_threshold, self.prepared_max = plain[3:5]
+        self.set_autocommit(plain[5])
+        self.set_isolation_level(plain[6])
+        self.set_read_only(plain[7])
+        self.set_deferrable(plain[8])
+        self._notice_handlers[:] = notices
+        self._notify_handlers[:] = notifies
+
 
 class ProviderPool(ConnectionPool[PooledConnection]):
     """psycopg_pool's pool; only that a forked child can leave it alone."""
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether somebody who asks now need not wait."""
+        return bool(self._pool)
 
     def abandon(self) -> None:
         """Make this inherited copy do nothing any more, not even when it is deleted: its workers are not here."""
@@ -87,13 +137,17 @@ class ProviderPool(ConnectionPool[PooledConnection]):
 class ConnectionSource:
     """Where a pool gets its connections.
 
+    Args:
+        connector: makes them.
+        stopped: goes up when no more are wanted; attempts under way are then given up.
+
     Attributes:
         generation: the pool's present generation.
         is_up: whether the last thing heard of the server was good.
         last_error: why the last attempt to connect failed; None after one that succeeded.
     """
 
-    def __init__(self, connector: Connector) -> None:
+    def __init__(self, connector: Connector, stopped: StopEvent) -> None:
         self.generation = Generation()
         self.is_up = False
         self.last_error: SoaDbError | None = None
@@ -103,7 +157,7 @@ class ConnectionSource:
         self._refusal: PooledConnection | None = None
         self._away = False
         self._prober = Lock()
-        self._stopped = Event()
+        self._stopped = stopped
         self._drained_for = 0
         self._pool: ProviderPool | None = None
 
@@ -130,8 +184,8 @@ class ConnectionSource:
 
     # --- making connections
 
-    def probe(self) -> None:
-        """Make one connection and a round trip on it, and keep it for the pool; raises the typed error."""
+    def probe(self) -> PooledConnection:
+        """Make one connection and a round trip on it; raises the typed error."""
         conn = self._connect()
         try:
             # A proxy lets a client in before it has a connection to the server itself.
@@ -146,6 +200,10 @@ class ConnectionSource:
         except BaseException:
             conn.close()
             raise
+        return conn
+
+    def keep(self, conn: PooledConnection) -> None:
+        """Have the pool take ``conn`` as its first."""
         self._spare = conn
 
     def open(self) -> PooledConnection:
@@ -160,12 +218,12 @@ class ConnectionSource:
         if self._refusal is not None and time.monotonic() - self._refusal.refused_at < _REFUSAL_HOLDS:
             return self._hand_out(self._refusal)
         try:
-            return self._open_when_accepted()
+            return self._stopped.run(self._open_when_accepted, PooledConnection.close)
+        except Stopped:
+            # Raised, it would be a warning in the log: to psycopg_pool this is a connection that failed.
+            closing = NotConnectedError("the provider was disconnected", hint="call connect() again")
+            return PooledConnection.refused(closing, self.generation.number)
         except SoaDbError as error:
-            if self._stopped.is_set():
-                # Raised, it would be a warning in the log: to psycopg_pool this is a connection that failed.
-                closing = NotConnectedError("the provider was disconnected", hint="call connect() again")
-                return PooledConnection.refused(closing, self.generation.number)
             if not is_final(error) or self._has_current():
                 # Others are being given back: whoever waits will get one of those.
                 raise
@@ -216,6 +274,7 @@ class ConnectionSource:
             self.last_error = error
             raise
         conn.generation = generation
+        conn.mark_as_made()
         self._live.add(conn)
         self.last_error = None
         self._refusal = None

@@ -15,7 +15,7 @@ from soa_db._core.backoff import full_jitter
 from soa_db._psycopg import fork
 from soa_db._psycopg.failures import may_run_again, refuse_lost_commit
 from soa_db._psycopg.roots import RootFile, root_file
-from soa_db._runtime._sync import Awaited, Lock, complete, sleep
+from soa_db._runtime._sync import Affinity, Awaited, Lock, StopEvent, Stopped, complete, sleep
 from soa_db._sync.postgres.checkout import Checkout, OpenPool
 from soa_db._sync.postgres.connector import Connector, round_trip
 from soa_db._sync.postgres.pool import ConnectionSource, PooledConnection
@@ -61,13 +61,15 @@ class PostgresProvider:
     """
 
     def __init__(self, config: PostgresConfig, *, aws: AwsClients | None = None) -> None:
-        self._principal = Principal(config=config, aws=aws)
-        self._start()
+        self._start(Principal(config=config, aws=aws))
 
-    def _start(self) -> None:
+    def _start(self, principal: Principal) -> None:
+        self._principal = principal
         self._opened: OpenPool | None = None
         self._roots: RootFile | None = None
+        self._affinity = Affinity()
         self._lock = Lock()
+        self._stop = StopEvent()
         self._inherited = False
         fork.watch(self)
 
@@ -78,8 +80,7 @@ class PostgresProvider:
         Takes the keywords of ``aload_postgres_config_from_aws``: ``env``, ``service``, ``role``, ``db_id`` ….
         """
         provider = cls.__new__(cls)
-        provider._principal = Principal(loader=loader, aws=aws)  # noqa: SLF001 - our own, under construction
-        provider._start()  # noqa: SLF001 - likewise
+        cls._start(provider, Principal(loader=loader, aws=aws))
         return provider
 
     def __repr__(self) -> str:
@@ -101,20 +102,51 @@ class PostgresProvider:
             ConnectionFailed: the database does not exist.
             CredentialError: AWS did not give the configuration or the credentials.
             ConfigurationError: the configuration cannot be used.
+            NotConnectedError: disconnect() was called meanwhile, or the provider is connected in another event loop.
         """
+        self._enter()
         with self._lock:
             if self._opened is None:
-                self._opened = self._open()
+                try:
+                    self._opened = self._open(self._stop)
+                except Stopped:
+                    raise NotConnectedError(
+                        "disconnect() was called meanwhile", hint="call connect() again", instance=self._principal.name
+                    ) from None
+                finally:
+                    if self._opened is None:
+                        self._stop = StopEvent()
                 self._inherited = False
 
-    def _open(self) -> OpenPool:
-        config, credentials = self._principal.resolve()
+    def _enter(self) -> None:
+        """Belong to this event loop; what is left of one that has ended is dropped."""
+        if not self._affinity.enter(in_use=self._opened is not None or self._lock.locked()):
+            return
+        roots = self._roots
+        opened = self._forget()
+        for conn in opened.source.live() if opened is not None else ():
+            conn.close()
+        if roots is not None:
+            roots.remove()
+
+    def _forget(self) -> OpenPool | None:
+        """Be as new, and return the pool there was, which does nothing any more: its workers are gone."""
+        opened, self._opened = self._opened, None
+        # Whoever holds them will not release them, and whoever waited for them bound them to a loop.
+        self._lock, self._stop = Lock(), StopEvent()
+        self._roots = None
+        if opened is not None:
+            opened.pool.abandon()
+        return opened
+
+    def _open(self, stop: StopEvent) -> OpenPool:
+        config, credentials = stop.run(self._principal.resolve)
         roots = root_file(config)
-        source = ConnectionSource(Connector(config, credentials, roots))
+        source = ConnectionSource(Connector(config, credentials, roots), stop)
         pool = source.pool()
         opened = OpenPool(config, source, pool)
         try:
-            self._probe(source)
+            source.keep(stop.run(lambda: self._probe(source, stop), PooledConnection.close))
             pool.open()
             if config.pool.min_size == 0:
                 # Make the pool ask for the first connection, and so look after it; otherwise it does so by itself.
@@ -128,20 +160,28 @@ class PostgresProvider:
         self._roots = roots
         return opened
 
-    def _probe(self, source: ConnectionSource) -> None:
+    def _probe(self, source: ConnectionSource, stop: StopEvent) -> PooledConnection:
         for attempt in range(1, _CONNECT_ATTEMPTS):
             try:
                 return source.probe()
             except ServerUnavailable:
-                sleep(full_jitter(attempt, base=_CONNECT_BASE, cap=_CONNECT_CAP, rng=random.random))
+                if stop.wait(full_jitter(attempt, base=_CONNECT_BASE, cap=_CONNECT_CAP, rng=random.random)):
+                    raise
         return source.probe()
 
     def disconnect(self) -> None:
         """Close the pool; connections handed out are closed when they are given back. Does nothing when not connected.
 
-        Callers that wait for a connection get NotConnectedError. ``connect`` may be called again.
+        Callers that wait for a connection get NotConnectedError, and so does a ``connect`` under way: attempts that
+        hang, at the server or at AWS, are given up. ``connect`` may be called again.
+
+        Raises:
+            NotConnectedError: the provider is connected in another event loop than this one.
         """
+        self._enter()
+        self._stop.set()
         with self._lock:
+            self._stop = StopEvent()
             opened, self._opened, self._inherited = self._opened, None, False
             roots, self._roots = self._roots, None
             # To its end: a caller who is cancelled here would leave connections and workers behind.
@@ -168,14 +208,11 @@ class PostgresProvider:
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's pool: called in a forked child, before anything else runs there."""
-        opened, self._opened = self._opened, None
-        # The parent may have held it at that moment; whoever held it is not here to release it.
-        self._lock = Lock()
-        self._roots = None
+        self._affinity = Affinity()
+        opened = self._forget()
         if opened is not None:
             self._inherited = True
             fork.detach(opened.source.live())
-            opened.pool.abandon()
 
     # --- state
 
@@ -204,7 +241,12 @@ class PostgresProvider:
     def _present(self) -> OpenPool:
         if self._opened is None and self._inherited:
             self.connect()
-        return self._require()
+        return self._here()
+
+    def _here(self) -> OpenPool:
+        opened = self._require()
+        self._affinity.check()
+        return opened
 
     def ping(self, timeout: float = 5.0) -> bool:
         """Return whether a round trip to the server succeeds within ``timeout`` seconds; never raises an error.
@@ -226,7 +268,7 @@ class PostgresProvider:
 
     def drain(self) -> None:
         """Replace every connection: idle ones now, those handed out when they are given back."""
-        self._require().pool.drain()
+        self._here().pool.drain()
 
     # --- use
 
@@ -240,7 +282,7 @@ class PostgresProvider:
             PoolTimeout: none became free in time; the text says why the last attempt to make one failed.
             AuthenticationFailed: there is none, and the server refuses to make one (likewise the other typed errors).
             ServerUnavailable: the server went away while the block ran; the driver's error is the cause.
-            NotConnectedError: the provider is not connected.
+            NotConnectedError: the provider is not connected, or in another event loop.
         """
         return Checkout(self._present, timeout)
 

@@ -14,7 +14,7 @@ from redis.exceptions import WatchError
 
 from soa_db._core.reconnect import probe_delay
 from soa_db._core.redis.values import decode, encode, milliseconds, shown, sibling
-from soa_db._runtime._sync import Awaited, SharedCalls, Task, sleep, spawn
+from soa_db._runtime._sync import Awaited, SharedCall, Task, sleep, spawn
 from soa_db._sync.redis.calls import call_server
 from soa_db.errors import CommandRefused, ConnectionFailed, PoolTimeout, SoaDbError
 
@@ -39,7 +39,7 @@ class Cache:
 
     def __init__(self, manager: RedisConnectionManager) -> None:
         self._manager = manager
-        self._shared: SharedCalls[Any] = SharedCalls()
+        self._shared: SharedCall[Any] = SharedCall()
         # How many origin calls have ended: who missed before one did has to look again.
         self._landed = 0
         self._away_since: float | None = None
