@@ -59,13 +59,16 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 @pytest.fixture
-def aws_black_hole(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An AWS that takes every request and never answers; the endpoint."""
+def aws_black_hole(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An AWS that takes every request and never answers; the endpoint. The calls given up end with the test."""
     proxy.mode = "blackhole"
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "made-up")
     monkeypatch.setenv("AWS_REGION", "us-west-2")
-    return f"http://127.0.0.1:{proxy.port}"
+    yield f"http://127.0.0.1:{proxy.port}"
+    proxy.mode = "hang_up"
+    proxy.cut()
+    eventually(lambda: not any(thread.name.startswith("soa-db") for thread in threading.enumerate()), within=60)
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -237,8 +240,6 @@ async def test_disconnecting_ends_a_connect_that_waits_for_aws(
         with pytest.raises(NotConnectedError, match="meanwhile"):
             await connecting
         assert not provider.is_connected
-        proxy.mode = "hang_up"
-        await asyncio.to_thread(proxy.cut)
 
 
 @pytest.mark.parametrize("what", ["configuration", "credentials"])
@@ -260,5 +261,3 @@ def test_disconnecting_ends_a_blocking_connect_that_waits_for_aws(
         connecting.join(20)
         assert ended == ["NotConnectedError"]
         assert not provider.is_connected
-        proxy.mode = "hang_up"
-        proxy.cut()
