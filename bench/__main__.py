@@ -9,7 +9,15 @@ from pathlib import Path
 
 from bench.report import Row, as_json, table
 
-NAMES = ("imports", "provider", "credentials", "cold_start", "recovery", "provision")
+NAMES = (
+    "imports",
+    "provider",
+    "credentials",
+    "cold_start",
+    "recovery",
+    "provision",
+    "redis_calls",
+)
 
 
 def main() -> int:
