@@ -17,6 +17,9 @@ NAMES = (
     "recovery",
     "provision",
     "redis_calls",
+    "redis_cache",
+    "redis_prefix",
+    "redis_recovery",
 )
 
 
