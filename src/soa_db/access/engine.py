@@ -143,6 +143,10 @@ class Verification(Protocol):
         """Everything there is to ask; may read from the server what the parts share."""
         ...
 
+    def end(self) -> None:
+        """End what is under way, whatever it waits for; called from another thread, when the run is interrupted."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from soa_db.access.postgres.engine import POSTGRES
+from soa_db.access.redis.engine import REDIS
 from soa_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ENGINES", "ENGINE_NAMES", "chosen_engines"]
 
-ENGINES: tuple[Engine, ...] = (POSTGRES,)
+ENGINES: tuple[Engine, ...] = (POSTGRES, REDIS)
 ENGINE_NAMES: tuple[str, ...] = tuple(engine.name for engine in ENGINES)
 
 

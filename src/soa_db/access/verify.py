@@ -61,7 +61,8 @@ def verify(
         settings: soa-db.toml; looked for when left out.
 
     Raises:
-        ConfigurationError: an argument cannot be used, or the caller is in another AWS account than expected.
+        ConfigurationError: an argument cannot be used, the specs declare nothing to verify, or the caller is in
+            another AWS account than expected.
         CredentialError: AWS does not say who the caller is.
     """
     environment = check_env(env)
@@ -87,9 +88,19 @@ def carry_out(
     """Run the parts of some verifications side by side; their checks come in the order of the parts."""
     if jobs < 1:
         raise ConfigurationError("jobs must be at least 1")
-    parts = [part for verification in verifications for part in verification.parts()]
     home = tuple(entry for verification in verifications for entry in verification.home)
-    return VerifyReport(env, tuple(_together(parts, jobs, progress)), home)
+    if not home:
+        # Nothing asked is nothing proved: it must not pass for a green run.
+        raise ConfigurationError(
+            "nothing to verify: the specs declare no identity", hint="name specs with a part for an engine", env=env
+        )
+    parts = [part for verification in verifications for part in verification.parts()]
+
+    def end() -> None:
+        for verification in verifications:
+            verification.end()
+
+    return VerifyReport(env, tuple(_together(parts, jobs, progress, end)), home)
 
 
 def _rights(env: Env, aws: AwsClients | None, assume_role: str | None, settings: Settings) -> Rights:
@@ -116,7 +127,8 @@ def _chosen(specs: SpecSet, only: Collection[str] | None) -> frozenset[str]:
     return frozenset(only)
 
 
-def _together(parts: list[Part], jobs: int, progress: Progress | None) -> list[Check]:
+def _together(parts: list[Part], jobs: int, progress: Progress | None, end: Callable[[], None]) -> list[Check]:
+    """Run the parts side by side; their checks come in the order of the parts. ``end`` ends those under way."""
     results: list[list[Check]] = [[] for _ in parts]
     with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="soa-db-verify") as pool:
         try:
@@ -128,6 +140,7 @@ def _together(parts: list[Part], jobs: int, progress: Progress | None) -> list[C
                     progress(done, len(parts), parts[index][0])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            end()
             raise
     return [check for checks in results for check in checks]
 

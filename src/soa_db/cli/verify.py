@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -63,15 +64,19 @@ def command(
     Nothing that is tried can do harm, and nothing is left behind. Only the server's own refusal counts as proof of a
     "cannot". Specs that are not given count as foreign: name all that share the server, and choose with --service.
     """
+    from soa_db.access.engines import chosen_engines
+    from soa_db.access.spec import SpecSet
     from soa_db.access.verify import verify
     from soa_db.cli.matrix import show_report
     from soa_db.cli.session import open_session
 
     terminal = Terminal()
-    with (
-        open_session(target, services=services) as session,
-        terminal.counting(f"verifying {target.env}") as progress,
-    ):
+    with ExitStack() as stack:
+        session = stack.enter_context(open_session(target, services=services))
+        chosen = SpecSet(tuple(spec for spec in session.specs.specs if not services or spec.service in services))
+        if not any(engine.declared(chosen) for engine in chosen_engines(chosen, engines or None)):
+            raise click.UsageError("nothing to verify: these specs declare no identity", context)
+        progress = stack.enter_context(terminal.counting(f"verifying {target.env}"))
         report = verify(
             session.specs,
             env=session.env,

@@ -188,6 +188,8 @@ def _make_certificate(directory: Path) -> ssl.SSLContext:
         raise MissingExtra("the local environment needs trustme", hint="pip install 'soa-db[local]'") from error
     authority = trustme.CA(organization_name="soa-db local environment")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # As PostgreSQL itself (be-secure-openssl.c): libpq resumes no session.
+    context.num_tickets = 0
     authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
     state.write_private(directory / "ca.pem", authority.cert_pem.bytes().decode())
     return context

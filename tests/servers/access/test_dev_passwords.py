@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from tests.servers.access.provisioning import specs
 
-from soa_db.access import ApplyResult, apply, plan, save_plan
+from soa_db.access import ApplyResult, apply, plan, rotate, save_plan
 from soa_db.aws import AwsClients
 from soa_db.postgres import connect, load_postgres_config_from_aws
 
@@ -155,3 +155,30 @@ def test_no_password_reaches_the_servers_log_or_the_plan(
     assert f"{name}_app" in log
     assert password not in log
     assert password not in (tmp_path / "plan.json").read_text("utf-8")
+
+
+def test_through_a_tunnel_the_secrets_keep_the_servers_own_coordinates(
+    local_aws: LocalEnvironment, service: tuple[str, SpecSet]
+) -> None:
+    """An administrator's URL may lead through a tunnel that no service has: SSM says where the server is."""
+    name, wanted = service
+    endpoint, port = "/dev/postgres-shared/endpoint", "/dev/postgres-shared/port"
+    with AwsClients() as aws:
+        before, where = aws.secret(secret_of(name)), aws.parameters([endpoint, port])
+        master = aws.secret("dev/postgres-master")
+        # 127.0.0.1 instead of localhost: another way to the same server, as a tunnel is.
+        url = f"postgresql://master:{master['password']}@127.0.0.1:{local_aws.server('dev').port}/postgres"
+        assert plan(wanted, env="dev", admin_url=url).is_empty
+        rotate(wanted, env="dev", admin_url=url, all_consumers_reread=True)
+        after = aws.secret(secret_of(name), force=True)
+        assert after["password"] != before["password"]
+        assert (after["host"], str(after["port"])) == (where[endpoint], where[port])
+        aws.call("ssm", "delete_parameters", Names=[endpoint, port])
+        try:
+            found = plan(wanted, env="dev", admin_url=url).changes
+        finally:
+            for parameter, value in where.items():
+                aws.call("ssm", "put_parameter", Name=parameter, Value=value, Type="String")
+    assert [change.sentence.rpartition(" (")[2] for change in found] == [
+        f"secret {secret_of(name, role)} has another host)" for role in ("owner", "app", "ro")
+    ]

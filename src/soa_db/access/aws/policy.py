@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from soa_db.access.redis.policy import redis_statements
 from soa_db.errors import ConfigurationError
 from soa_db.names import (
     ROLES,
@@ -29,12 +30,13 @@ from soa_db.names import (
     iam_port_ssm_path,
     password_secret_name,
     rds_db_user_arn,
+    redis_user,
     secret_arn_pattern,
     ssm_parameter_arn,
 )
 
 if TYPE_CHECKING:
-    from soa_db.access.spec import PostgresIdentity, SpecSet
+    from soa_db.access.spec import PostgresIdentity, Spec, SpecSet
 
 __all__ = ["ROLE_NAME", "Place", "RolePolicy", "policy", "policy_name", "role_name", "undeclared"]
 
@@ -145,38 +147,62 @@ def policy(
             raise ConfigurationError(
                 f"there is no service {name!r} among the specs", hint=f"known are {', '.join(sorted(known))}"
             )
-    if env == "prod" and not place.resource_id:
+    if env == "prod" and not place.resource_id and specs.postgres_identities():
         raise ConfigurationError("policies for prod name the database exactly, and its resource id is not known")
-    found: dict[tuple[str, Role], list[PostgresIdentity]] = {}
-    tiers: dict[str, tuple[str, Role]] = {}
-    for identity in specs.postgres_identities():
-        tier = (identity.service, identity.role)
-        name = role_name(role_template, service=identity.service, role=identity.role, env=env)
-        if (other := tiers.setdefault(name, tier)) != tier:
+    found = _tiers(specs)
+    names: dict[str, tuple[str, Role]] = {}
+    for tier in found:
+        name = role_name(role_template, service=tier[0], role=tier[1], env=env)
+        if (other := names.setdefault(name, tier)) != tier:
             raise ConfigurationError(
                 f"the template {role_template!r} gives one name, {name}, to {' '.join(other)} and {' '.join(tier)}",
                 hint=f"it must hold {{service}} and {{role}} whole, e.g. {ROLE_NAME}",
             )
-        if services is None or identity.service in services:
-            found.setdefault((identity.service, identity.role), []).append(identity)
     return tuple(
         RolePolicy(
             service,
             role,
             role_name(role_template, service=service, role=role, env=env),
             policy_name(env),
-            tuple(identity.user for identity in identities),
-            _document(env, place, identities, with_password=role == "app" and service in password_services),
+            (
+                *(one.user for one in identities),
+                *([redis_user(service, env)] if _on_redis(known[service], role) else ()),
+            ),
+            _document(
+                known[service],
+                role,
+                env,
+                place,
+                identities,
+                with_password=role == "app" and service in password_services,
+            ),
         )
         for (service, role), identities in found.items()
+        if services is None or service in services
     )
+
+
+def _tiers(specs: SpecSet) -> dict[tuple[str, Role], list[PostgresIdentity]]:
+    """Every service and role that has a user somewhere, in the order of the specs, with its PostgreSQL users."""
+    found: dict[tuple[str, Role], list[PostgresIdentity]] = {}
+    for spec in specs.specs:
+        for identity in specs.postgres_identities():
+            if identity.service == spec.service:
+                found.setdefault((spec.service, identity.role), []).append(identity)
+        if spec.redis is not None:
+            found.setdefault((spec.service, "app"), [])
+    return found
+
+
+def _on_redis(spec: Spec, role: Role) -> bool:
+    return role == "app" and spec.redis is not None
 
 
 def undeclared(
     specs: SpecSet, *, env: Env, services: Collection[str] | None = None, role_template: str = ROLE_NAME
 ) -> tuple[str, ...]:
     """The AWS roles that have no tier behind them any more (``ro: null``), among the services of the specs."""
-    declared = {(identity.service, identity.role) for identity in specs.postgres_identities()}
+    declared = _tiers(specs)
     return tuple(
         role_name(role_template, service=spec.service, role=role, env=env)
         for spec in specs.specs
@@ -186,7 +212,26 @@ def undeclared(
     )
 
 
-def _document(env: Env, place: Place, identities: list[PostgresIdentity], *, with_password: bool) -> dict[str, Any]:
+def _document(
+    spec: Spec, role: Role, env: Env, place: Place, identities: list[PostgresIdentity], *, with_password: bool
+) -> dict[str, Any]:
+    statements = _postgres_statements(env, place, identities, with_password=with_password) if identities else []
+    if _on_redis(spec, role):
+        statements += redis_statements(spec, env, place=place)
+    document = {"Version": "2012-10-17", "Statement": statements}
+    size = policy_size(document)
+    if size > _MAX_POLICY:
+        raise ConfigurationError(
+            f"the policy of {spec.service}'s {role} role has {size} characters; IAM takes {_MAX_POLICY} in all inline "
+            "policies of a role",
+            hint="let databases share a user, or split the service",
+        )
+    return document
+
+
+def _postgres_statements(
+    env: Env, place: Place, identities: list[PostgresIdentity], *, with_password: bool
+) -> list[dict[str, Any]]:
     in_place = {"region": place.region, "account": place.account, "partition": place.partition}
     users, parameters, secrets = list[str](), list[str](), list[str]()
     if env == "dev":
@@ -205,21 +250,12 @@ def _document(env: Env, place: Place, identities: list[PostgresIdentity], *, wit
                 for identity in identities
                 for db_id in identity.db_ids
             ]
-    statements = [
+    return [
         *_statement("ConnectAsUser", ("rds-db:connect",), users),
         # The loader reads in one batch, and one by one where the batch is denied.
         *_statement("ReadCoordinates", ("ssm:GetParameter", "ssm:GetParameters"), parameters),
         *_statement("ReadPassword", ("secretsmanager:GetSecretValue",), secrets),
     ]
-    document = {"Version": "2012-10-17", "Statement": statements}
-    size = policy_size(document)
-    if size > _MAX_POLICY:
-        raise ConfigurationError(
-            f"the policy of {identities[0].service}'s {identities[0].role} role has {size} characters; IAM takes "
-            f"{_MAX_POLICY} in all inline policies of a role",
-            hint="let databases share a user, or split the service",
-        )
-    return document
 
 
 def policy_size(document: dict[str, Any]) -> int:

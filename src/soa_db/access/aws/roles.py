@@ -58,7 +58,7 @@ def policies(
         ConfigurationError: something cannot be rendered, or prod's database is not found.
         CredentialError: AWS refused or lacks what was asked.
     """
-    place = find_place(aws, env, resource_id=resource_id)
+    place = find_place(aws, env, resource_id=resource_id, postgres=bool(specs.postgres_identities()))
     return policy(
         specs,
         env=env,
@@ -69,11 +69,18 @@ def policies(
     )
 
 
-def find_place(aws: AwsClients, env: Env, *, resource_id: str | None = None) -> Place:
-    """Where an environment's databases are; the resource id is looked up in prod, by the endpoint in SSM."""
+def find_place(aws: AwsClients, env: Env, *, resource_id: str | None = None, postgres: bool = True) -> Place:
+    """Where an environment's databases are.
+
+    Args:
+        aws: who asks.
+        env: the environment.
+        resource_id: the DbiResourceId, when it is known; looked up in prod, by the endpoint in SSM.
+        postgres: whether there is any PostgreSQL to look up.
+    """
     caller = aws.caller_identity()
     partition = caller.arn.split(":")[1]
-    if env == "prod" and resource_id is None:
+    if env == "prod" and resource_id is None and postgres:
         resource_id = _find_resource_id(aws, env)
     return Place(caller.account, aws.region(), partition, resource_id)
 

@@ -16,7 +16,14 @@ from pydantic import SecretStr
 from soa_db import postgres
 from soa_db.access.engine import ADMIN_URL_VARIABLE
 from soa_db.config import PasswordAuth, PostgresConfig, SecretAuth, SessionConfig, TlsConfig
-from soa_db.errors import AuthenticationFailed, ConfigurationError, ConnectionFailed, SecretMalformed, ServerUnavailable
+from soa_db.errors import (
+    AuthenticationFailed,
+    ConfigurationError,
+    ConnectionFailed,
+    ParameterNotFound,
+    SecretMalformed,
+    ServerUnavailable,
+)
 from soa_db.names import (
     Env,
     postgres_admin_endpoint_ssm_path,
@@ -27,7 +34,7 @@ from soa_db.names import (
 if TYPE_CHECKING:
     from soa_db.aws import AwsClients
 
-__all__ = ["ADMIN_DATABASE", "AdminServer", "admin_config"]
+__all__ = ["ADMIN_DATABASE", "AdminServer", "admin_config", "admin_server"]
 
 # Every server has it, every role may connect to it, and no service owns it.
 ADMIN_DATABASE = "postgres"
@@ -87,6 +94,26 @@ def admin_config(env: Env, *, aws: AwsClients | None = None, admin_url: str | No
     )
 
 
+def admin_server(env: Env, *, aws: AwsClients, admin_url: str | None = None) -> AdminServer:
+    """Work out how to reach the server as its administrator, and how services reach it.
+
+    In dev the coordinates go into the parity secrets. An administrator's URL may be that of a tunnel, which is nobody
+    else's: what SSM says comes first.
+
+    Raises:
+        ConfigurationError, CredentialError: as for ``admin_config``.
+    """
+    config = admin_config(env, aws=aws, admin_url=admin_url)
+    if env != "dev" or isinstance(config.auth, SecretAuth):
+        return AdminServer(config, aws)
+    host, port = postgres_admin_endpoint_ssm_path(env), postgres_admin_port_ssm_path(env)
+    try:
+        found = aws.parameters([host, port])
+    except ParameterNotFound:
+        return AdminServer(config, aws)
+    return AdminServer(config, aws, (found[host].strip(), _port(found[port], env)))
+
+
 def _tls(env: Env) -> TlsConfig | None:
     if env == "dev":
         return None
@@ -115,10 +142,17 @@ class AdminServer:
     Attributes:
         config: how to reach it.
         aws: what reads the administrator's secret.
+        published: host and port at which services reach it, where they are not those of ``config``.
     """
 
     config: PostgresConfig
     aws: AwsClients | None = None
+    published: tuple[str, int] | None = None
+
+    @property
+    def coordinates(self) -> tuple[str, int]:
+        """Host and port for the secrets of services."""
+        return self.published or (self.config.host, self.config.port)
 
     @property
     def address(self) -> str:

@@ -18,6 +18,7 @@ from soa_db.access.report import Check, Outcome, Probe
 if TYPE_CHECKING:
     import psycopg
     from psycopg import sql
+    from psycopg.abc import Buffer
 
 __all__ = ["DENIED", "Attempt", "attempt", "guard", "judge", "probe_name", "rows"]
 
@@ -51,8 +52,20 @@ def probe_name() -> str:
 
 
 def guard(connection: psycopg.Connection[Any]) -> None:
-    """Bound what a session of ours can do to others, and make catalog names mean the catalog's."""
-    connection.execute(_GUARD)
+    """Bound what a session of ours can do to others, make catalog names mean the catalog's, and read any name."""
+    from psycopg.types.string import TextLoader
+
+    class NameLoader(TextLoader):
+        """Names are bytes: one given in a database of another encoding, or of none, need not be UTF-8 here."""
+
+        def load(self, data: Buffer) -> str:
+            return bytes(data).decode("utf-8", "backslashreplace")
+
+    for kind in ("name", "text"):
+        connection.adapters.register_loader(kind, NameLoader)
+    # Without an encoding the server sends bytes as they are, and refuses to call them UTF-8.
+    encoded = connection.info.parameter_status("server_encoding") != "SQL_ASCII"
+    connection.execute(f"{_GUARD}; SET client_encoding = 'UTF8'" if encoded else _GUARD)
 
 
 def attempt(
@@ -72,8 +85,11 @@ def attempt(
     import psycopg
     from psycopg import sql as composing
 
-    # Views and defaults may rest on functions whose bodies need the path that users of the database have.
-    inside = composing.SQL("BEGIN; SET LOCAL search_path TO DEFAULT; {}; ROLLBACK")
+    # Statements sent together are one transaction, which a refusal ends; after BEGIN a second round trip would have to
+    # ("Multiple Statements in a Simple Query" in PostgreSQL's documentation, Message Flow). BEGIN takes in what came
+    # before it, and spares the server's log a warning. Views and defaults may rest on functions whose bodies need the
+    # path that users of the database have.
+    inside = composing.SQL("SET LOCAL search_path TO DEFAULT; {}; BEGIN; ROLLBACK")
     text = inside.format(statement) if transaction else statement
     try:
         connection.execute(text)

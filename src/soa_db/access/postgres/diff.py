@@ -202,8 +202,9 @@ def _memberships(context: Context, findings: Findings) -> None:
                 f"its owner must run: GRANT {IAM_ROLE} TO {quoted(state.admin.name)} WITH ADMIN OPTION",
             )
         for name in missing:
-            # RDS refuses the password of a member: a role that was there may have been logging in with one.
-            findings.change(GrantMembership(IAM_ROLE, name), destructive=is_adopted(name, context))
+            # RDS refuses the password of a member: a role that was there may have been logging in with one, be it ours
+            # (`auth="password"`). Whether it has one stands in pg_authid, which nobody may read there.
+            findings.change(GrantMembership(IAM_ROLE, name), destructive=name in state.roles)
     for membership in sorted(state.memberships):
         if membership.member in desired.roles:
             if not (desired.iam and membership.role == IAM_ROLE and not membership.admin):

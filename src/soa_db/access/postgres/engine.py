@@ -22,13 +22,13 @@ def _declared(specs: SpecSet) -> bool:
 
 
 def _provisioner(request: Request) -> Provisioner:
-    from soa_db.access.postgres.admin import AdminServer, admin_config
+    from soa_db.access.postgres.admin import admin_server
     from soa_db.access.postgres.desired import desired_state
     from soa_db.access.postgres.passwords import DevelopmentPasswords
     from soa_db.access.postgres.provision import PostgresProvisioner
 
     desired = desired_state(request.specs, request.env)
-    server = AdminServer(admin_config(request.env, aws=request.aws, admin_url=request.admin_url), request.aws)
+    server = admin_server(request.env, aws=request.aws, admin_url=request.admin_url)
     fixed = request.options.insecure_dev
     return PostgresProvisioner(
         desired=desired,

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
 
 from pydantic import SecretStr
 
@@ -16,7 +21,7 @@ if TYPE_CHECKING:
     from soa_db.access.spec import PostgresIdentity
     from soa_db.config import PostgresConfig
 
-__all__ = ["LoaderLogins", "Logins"]
+__all__ = ["EndableLogins", "LoaderLogins", "Logins", "RunEnded"]
 
 _SESSION = SessionConfig(
     statement_timeout=20.0, lock_timeout=2.0, idle_in_transaction_timeout=20.0, application_name="soa-db verify"
@@ -101,3 +106,51 @@ class LoaderLogins:
                 return connect(config, aws=self._rights.by_target(target))
             case _:
                 return connect(config)
+
+
+class RunEnded(Exception):
+    """The run was ended while this part of it was under way."""
+
+
+class EndableLogins:
+    """Logins that another thread can put an end to, whatever their sessions wait for.
+
+    Args:
+        logins: makes the connections.
+    """
+
+    def __init__(self, logins: Logins) -> None:
+        self._logins = logins
+        self._lock = threading.Lock()
+        self._sessions: WeakSet[psycopg.Connection[Any]] = WeakSet()
+        self._ended = False
+        self.config = logins.config
+        self.impostor = logins.impostor
+
+    def connect(self, config: PostgresConfig) -> psycopg.Connection[Any]:
+        """Connect, unless the run has ended.
+
+        Raises:
+            RunEnded: it has.
+            SoaDbError: it failed.
+        """
+        if self._ended:
+            raise RunEnded
+        connection = self._logins.connect(config)
+        with self._lock:
+            if not self._ended:
+                self._sessions.add(connection)
+                return connection
+        connection.close()
+        raise RunEnded
+
+    def end(self) -> None:
+        """Hang up every session: its thread meets a connection that broke, and gets no other one."""
+        import psycopg
+
+        with self._lock:
+            self._ended = True
+            for connection in self._sessions:
+                # Through a descriptor of our own: the connection is its thread's, which may just be closing it.
+                with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as ours:
+                    ours.shutdown(socket.SHUT_RDWR)

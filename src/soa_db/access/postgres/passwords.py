@@ -94,8 +94,8 @@ class DevelopmentPasswords:
         return f"secret {name} has another {', '.join(wrong)}" if wrong else ""
 
     def _fields(self, role: DesiredRole, database: str) -> dict[str, object]:
-        config = self.server.config
-        return {"username": role.name, "host": config.host, "port": config.port, "database": database}
+        host, port = self.server.coordinates
+        return {"username": role.name, "host": host, "port": port, "database": database}
 
     def issue(self, actions: Sequence[SetPassword], progress: Callable[[str], None]) -> None:
         """Carry out the changes: pending, set on the server, proved by a login, current; in parallel.

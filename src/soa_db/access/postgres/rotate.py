@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from soa_db.access.plan import Progress, ProgressEvent
-from soa_db.access.postgres.admin import AdminServer, admin_config
+from soa_db.access.postgres.admin import AdminServer, admin_server
 from soa_db.access.postgres.lock import server_lock
 from soa_db.access.rotate import Rotated, RotateResult
 from soa_db.errors import ConfigurationError, ProvisionError, ServerUnavailable, SoaDbError
@@ -54,7 +54,7 @@ def rotate_postgres(request: Request, selection: Selection) -> RotateResult:
     if selection.finish:
         return RotateResult((), ("PostgreSQL keeps one live password per user: there is nothing to finish",))
     specs, env, aws = request.specs, request.env, request.aws
-    server = AdminServer(admin_config(env, aws=aws, admin_url=request.admin_url), aws)
+    server = admin_server(env, aws=aws, admin_url=request.admin_url)
     if env == "dev":
         logins, skipped = _in_dev(specs, server, selection.services, selection.roles), list[str]()
     else:
@@ -80,7 +80,7 @@ def _in_dev(
 ) -> list[_Login]:
     from soa_db.access.aws.secrets import PasswordSecret
 
-    config = server.config
+    host, port = server.coordinates
     return [
         _Login(
             identity.service,
@@ -90,7 +90,7 @@ def _in_dev(
                 PasswordSecret(
                     dev_secret_name(identity.service, identity.role, db_id),
                     identity.service,
-                    {"username": identity.user, "host": config.host, "port": config.port, "database": database},
+                    {"username": identity.user, "host": host, "port": port, "database": database},
                 )
                 for db_id, database in zip(identity.db_ids, identity.databases, strict=True)
             ),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from soa_db.access.aws.probe import probe_aws
 from soa_db.access.postgres.expect import expected_access
+from soa_db.access.postgres.logins import EndableLogins
 from soa_db.access.postgres.probe import Run
 from soa_db.access.postgres.probe_server import judge_server
 from soa_db.access.postgres.survey import Strangers
@@ -44,7 +45,8 @@ class PostgresVerification:
         self._mine = [identity for identity in self._access.identities if identity.service in self._services]
         self._mend = f"soa-db provision --env {env}"
         self._rights = rights
-        self._run = Run(self._access, logins, env != "dev", self._mend)
+        self._logins = EndableLogins(logins)
+        self._run = Run(self._access, self._logins, env != "dev", self._mend)
 
     @property
     def home(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -71,6 +73,10 @@ class PostgresVerification:
             others = known.open_to_all(declared, templates=False)
             parts += [(name, partial(run.undeclared, name, strangers)) for name in others]
         return [*parts, ("the server", partial(self._server, facts))]
+
+    def end(self) -> None:
+        """Hang up every session: what is under way ends, and nothing new is begun."""
+        self._logins.end()
 
     def _server(self, facts: ServerFacts | Check) -> Iterator[Check]:
         if isinstance(facts, Check):

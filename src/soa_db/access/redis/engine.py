@@ -85,6 +85,9 @@ class _Verification:
             administration=partial(_administration, self.request),
         )
 
+    def end(self) -> None:
+        """Do nothing: each command of a probe has a deadline of its own."""
+
     def _clients_of(self, service: str) -> AwsClients:
         return self.rights.of(_Tier(service))
 

@@ -26,7 +26,10 @@ __all__ = [
 T = TypeVar("T")
 
 _RESERVED_DATABASES = {"postgres", "template0", "template1", "rdsadmin"}
-_RESERVED_ROLES = {"public", "none", "postgres", "rdsadmin", "rdsrepladmin", "rdstopmgr"}
+# RDS's own roles, where they do not begin with rds_: rdsproxyadmin is what RDS Proxy makes ("RDS Proxy concepts and
+# limitations", RDS User Guide), rdswriteforwarduser what Aurora has for write forwarding.
+_RESERVED_ROLES = {"public", "none", "postgres", "rdsadmin", "rdsrepladmin", "rdstopmgr", "rdsproxyadmin",
+                   "rdswriteforwarduser"}  # fmt: skip
 
 
 class SpecModel(BaseModel):
