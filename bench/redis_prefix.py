@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ALL, CLEARED = 1_000_000, 100_000
 PREFIX = "bench:old:"
 COUNT = 1000
-ROUNDS = 3
+ROUNDS = 5
 
 
 def _fill(server: RedisServer) -> None:
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def run() -> list[Row]:
-    """Three rounds each, in turn; the best of the times and the worst of the rest."""
+    """Five rounds each, in turn; the best of the times and the worst of the rest."""
     found: dict[str, list[dict[str, float]]] = {"ours": [], "hand": []}
     with plain_redis() as server:
         for _ in range(ROUNDS):
