@@ -9,7 +9,18 @@ from pathlib import Path
 
 from bench.report import Row, as_json, table
 
-NAMES = ("imports", "provider", "credentials", "cold_start", "recovery", "provision")
+NAMES = (
+    "imports",
+    "provider",
+    "credentials",
+    "cold_start",
+    "recovery",
+    "provision",
+    "redis_calls",
+    "redis_cache",
+    "redis_prefix",
+    "redis_recovery",
+)
 
 
 def main() -> int:

@@ -27,12 +27,14 @@ def _threads(module: str) -> int:
 
 
 def run() -> list[Row]:
-    """Measure ``soa_db`` and ``soa_db.postgres`` against the bare interpreter and ``psycopg_pool``."""
+    """Measure ``soa_db`` against the bare interpreter, its modules against the drivers they bring."""
     codes = {
         "bare": "pass",
         "root": "import soa_db",
         "postgres": "import soa_db.postgres",
         "pool": "import psycopg_pool",
+        "redis": "import soa_db.redis",
+        "driver": "import redis.asyncio",
     }
     for code in codes.values():
         _seconds(code)  # writes the bytecode
@@ -44,6 +46,8 @@ def run() -> list[Row]:
     return [
         Row("import soa_db", milli["root"], "ms", milli["bare"], "bare interpreter", 20, "difference"),
         Row("import soa_db.postgres", milli["postgres"], "ms", milli["pool"], "psycopg_pool", 80, "difference"),
+        Row("import soa_db.redis", milli["redis"], "ms", milli["driver"], "redis.asyncio", 80, "difference"),
         Row("threads after import soa_db", _threads("soa_db"), "threads", bar=0, bar_is="value"),
         Row("threads after import soa_db.postgres", _threads("soa_db.postgres"), "threads", bar=0, bar_is="value"),
+        Row("threads after import soa_db.redis", _threads("soa_db.redis"), "threads", bar=0, bar_is="value"),
     ]

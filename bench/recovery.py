@@ -7,17 +7,14 @@ that moment. Afterwards the ledger is read: a write that was acknowledged must b
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO
 
 import psycopg
 
+from bench.children import Child
 from bench.report import Row
 from bench.servers import Plain, plain_server
 from bench.timing import order
@@ -50,43 +47,7 @@ class Recovery:
     lost: int
 
 
-class _Process:
-    """A child that is talked to in lines."""
-
-    def __init__(self, module: str, *arguments: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._to: IO[str] = self._process.stdin
-        self._from: IO[str] = self._process.stdout
-
-    def say(self, line: str) -> None:
-        self._to.write(line + "\n")
-        self._to.flush()
-
-    def hear(self) -> str:
-        line = self._from.readline()
-        if not line:
-            raise RuntimeError(f"a process of the benchmark ended: exit code {self._process.wait()}")
-        return line.strip()
-
-    def end(self) -> None:
-        self._to.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._from.close()
-
-
-def _crash(plain: Plain, prober: _Process, outage: float) -> tuple[float, float, float]:
+def _crash(plain: Plain, prober: Child, outage: float) -> tuple[float, float, float]:
     """Kill the server and start it again; when it was killed (from, to) and when it accepted."""
     before = time.monotonic()
     plain.server.kill()
@@ -97,11 +58,11 @@ def _crash(plain: Plain, prober: _Process, outage: float) -> tuple[float, float,
     return before, after, float(prober.hear())
 
 
-def _one(contender: str, plain: Plain, prober: _Process, outage: float) -> Recovery:
+def _one(contender: str, plain: Plain, prober: Child, outage: float) -> Recovery:
     with psycopg.connect(plain.conninfo, autocommit=True) as conn:
         conn.execute(CREATE)
         conn.execute("TRUNCATE ledger")
-    writers = _Process("bench.writers", contender)
+    writers = Child("bench.writers", contender)
     try:
         writers.say(json.dumps({"conninfo": plain.conninfo, "url": plain.url}))
         new = float(writers.hear())
@@ -139,7 +100,7 @@ def run() -> list[Row]:
     """All contenders in turn, several rounds; the median of the times, the worst of the counts."""
     found: dict[str, list[Recovery]] = {name: [] for name in CONTENDERS}
     with plain_server() as plain:
-        prober = _Process("bench.prober")
+        prober = Child("bench.prober")
         try:
             prober.say(plain.conninfo)
             assert prober.hear() == "ready"

@@ -8,14 +8,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
+from pydantic import SecretStr
 
-from soa_db.config import PasswordAuth, PoolConfig, PostgresConfig
+from soa_db.config import PasswordAuth, PoolConfig, PostgresConfig, RedisConfig
 from soa_db.local.postgres import MASTER_USER, PostgresServer
+from soa_db.local.redis import RedisServer
 
-__all__ = ["Plain", "plain_server"]
+__all__ = ["Plain", "plain_redis", "plain_server", "redis_config"]
 
 DATABASE = "bench"
 
@@ -64,3 +67,28 @@ def plain_server(*, settings: Mapping[str, str] | None = None) -> Iterator[Plain
             yield Plain(server, password)
         finally:
             server.remove()
+
+
+@contextmanager
+def plain_redis(*, settings: Mapping[str, str] | None = None) -> Iterator[RedisServer]:
+    """A Redis without TLS, removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="soa-db-bench-") as folder:
+        server = RedisServer(Path(folder) / "redis", settings=settings)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.remove()
+
+
+def redis_config(server: RedisServer, **fields: Any) -> RedisConfig:
+    """For the manager."""
+    return RedisConfig(
+        instance_name="bench",
+        host=server.host,
+        port=server.port,
+        user=server.admin_user,
+        auth=PasswordAuth(password=SecretStr(server.admin_password)),
+        tls=None,
+        **fields,
+    )

@@ -111,7 +111,8 @@ CONTENDERS: dict[str, Pool] = {
 }
 
 
-async def _run(contender: str, server: dict[str, Any]) -> list[tuple[object, ...]]:
+async def write_until_told(pool: Pool, server: dict[str, Any]) -> list[tuple[object, ...]]:
+    """Run the tasks on a pool until a line comes on standard input; return their calls."""
     calls: list[tuple[object, ...]] = []
     stopped = False
     first = [asyncio.Event() for _ in range(TASKS)]
@@ -130,10 +131,8 @@ async def _run(contender: str, server: dict[str, Any]) -> list[tuple[object, ...
             if error is not None:
                 await asyncio.sleep(REST)
 
-    pool = CONTENDERS[contender](server)
-    importlib.import_module({"provider": "soa_db.postgres"}.get(contender, contender))
     start = time.monotonic()
-    async with pool as write:
+    async with pool(server) as write:
         tasks = [asyncio.create_task(task(number, write)) for number in range(TASKS)]
         for event in first:
             await event.wait()
@@ -148,8 +147,9 @@ def main() -> None:
     """Run one contender."""
     # The pools log every failed attempt, which is what is expected here.
     logging.disable()
-    server = json.loads(sys.stdin.readline())
-    print(json.dumps(asyncio.run(_run(sys.argv[1], server))), flush=True)
+    server, contender = json.loads(sys.stdin.readline()), sys.argv[1]
+    importlib.import_module({"provider": "soa_db.postgres"}.get(contender, contender))
+    print(json.dumps(asyncio.run(write_until_told(CONTENDERS[contender], server))), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import Connection
@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 from soa_db._core.backoff import full_jitter
 from soa_db._core.redis.classify import Category
 from soa_db._redis.failures import DRIVER_ERRORS, category_of, connecting
+from soa_db._redis.pool import WaitingPool
 from soa_db._redis.tls import tls_context
 from soa_db._runtime._async import sleep
 
@@ -158,7 +159,7 @@ async def make_client(login: Login) -> Client:
         "max_connections": config.max_connections,
     }
     if not config.cluster:
-        pool = BlockingConnectionPool(
+        pool = WaitingPool(
             connection_class=kind,
             timeout=config.command_timeout,
             host=config.host,

@@ -77,8 +77,10 @@ class ServerConnection(Connection):
     _renew_at: float | None = None
 
     def connect(self) -> None:
-        """Connect, or replace a connection whose token ends its life; called whenever the pool hands it out."""
-        if self._renew_at is not None and self._sock is not None and time.monotonic() >= self._renew_at:
+        """Connect, or replace a connection that is to go or whose token ends; called whenever the pool hands it out."""
+        ends = self._renew_at is not None and time.monotonic() >= self._renew_at
+        # redis-py itself looks at the mark of ``drop_idle`` only after the next command.
+        if self._sock is not None and (ends or self.should_reconnect()):
             # Before connecting: subscriptions connect again within it.
             self._renew_at = None
             self.disconnect()

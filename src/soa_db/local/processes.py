@@ -124,7 +124,8 @@ def kill_tree(pid: int, *, timeout: float = 5.0) -> None:
         pid: the root of the tree.
         timeout: seconds to wait for the kernel.
     """
-    _signal(pid, signal.SIGSTOP)
+    # All stand still before the first is killed: killed one by one, some would still answer while others are dead.
+    pause_tree(pid)
     victims = (*tree(pid), pid)
     for victim in victims:
         _signal(victim, signal.SIGKILL)

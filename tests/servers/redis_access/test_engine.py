@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,17 +11,31 @@ from tests.servers.redis_access.world import spec
 from soa_db.access import apply, plan, rotate, verify
 from soa_db.access.redis.engine import REDIS
 from soa_db.access.spec import SpecSet
+from soa_db.local.environment import LocalEnvironment
 
 if TYPE_CHECKING:
-    from soa_db.local.environment import LocalEnvironment
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from soa_db.names import Env
+
+
+@pytest.fixture(scope="module")
+def own_env(server_folder: Path) -> Iterator[LocalEnvironment]:
+    """An environment in which nobody else makes users: verify reports whoever is not declared."""
+    with LocalEnvironment(server_folder / "redis-engine") as environment:
+        yield environment
 
 
 @pytest.mark.parametrize("env", ["dev", "mirror", "prod"])
 def test_provisioned_verified_rotated_and_finished(
-    local_aws: LocalEnvironment, monkeypatch: pytest.MonkeyPatch, unique_name: str, env: Env
+    own_env: LocalEnvironment, monkeypatch: pytest.MonkeyPatch, unique_name: str, env: Env
 ) -> None:
     """The public functions, with what each environment has: self-run in dev, ElastiCache in mirror and prod."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "SOA_DB_"))]:
+        monkeypatch.delenv(name)
+    for name, value in own_env.exports().items():
+        monkeypatch.setenv(name, value)
     for module in ("apply", "engines", "rotate", "verify"):
         monkeypatch.setattr(f"soa_db.access.{module}.ENGINES", (REDIS,), raising=False)
     monkeypatch.setattr("soa_db.access.engines.ENGINE_NAMES", ("redis",))

@@ -23,7 +23,7 @@ from soa_db._redis._async import (
 )
 from soa_db._redis.failures import DRIVER_ERRORS, typed
 from soa_db._runtime._async import Awaited, Lock, complete, sleep
-from soa_db.errors import AccessDenied, ConfigurationError, NotConnectedError, ServerUnavailable, SoaDbError
+from soa_db.errors import AccessDenied, ConfigurationError, NotConnectedError, ServerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -261,6 +261,7 @@ class AsyncRedisConnectionManager:
             await call_server(client, self.config, client.ping, again=True, patience=0)
         except Exception:  # noqa: BLE001 - the answer is no, whatever the reason
             return False
+        self._cache.answered()
         return True
 
     def stats(self) -> Mapping[str, int]:
@@ -283,7 +284,8 @@ class AsyncRedisConnectionManager:
         Args:
             key: text or bytes.
             default: returned for a key that is not there; a JSON null is None.
-            on_error: ``miss`` to return ``default`` also while the server is away.
+            on_error: ``miss`` to return ``default`` also while the server is away: it is tried once, without
+                waiting for its return, and during an outage by one caller at a time.
         """
         name = encode_key(key)
         text = await self._reading(lambda client: client.get(name), None, on_error, name)
@@ -482,15 +484,13 @@ class AsyncRedisConnectionManager:
 
     async def _call(self, call: Callable[[Client], Any], *, again: bool = False, key: bytes = b"") -> Any:
         client = await self.present()
-        return await call_server(client, self.config, lambda: call(client), again=again, key=shown(key) if key else "")
+        found = await call_server(client, self.config, lambda: call(client), again=again, key=shown(key) if key else "")
+        self._cache.answered()
+        return found
 
     async def _reading(self, call: Callable[[Client], Any], miss: Any, on_error: OnError, key: bytes) -> Any:
         if on_error not in {"raise", "miss"}:
             raise ConfigurationError(f"unknown on_error {on_error!r}", hint="'raise' or 'miss'")
-        try:
-            return await self._call(call, again=True, key=key)
-        except SoaDbError as error:
-            if on_error == "miss" and self._cache.is_outage(error):
-                self._cache.met(error)
-                return miss
-            raise
+        if on_error == "miss":
+            return await self._cache.read(call, miss, key)
+        return await self._call(call, again=True, key=key)

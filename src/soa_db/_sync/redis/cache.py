@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from redis.exceptions import WatchError
 
 from soa_db._core.reconnect import probe_delay
+from soa_db._core.redis.classify import Category
 from soa_db._core.redis.values import decode, encode, milliseconds, shown, sibling
+from soa_db._redis.failures import category_of
 from soa_db._runtime._sync import Awaited, SharedCall, Task, sleep, spawn
 from soa_db._sync.redis.calls import call_server
-from soa_db.errors import CommandRefused, ConnectionFailed, PoolTimeout, SoaDbError
+from soa_db.errors import CommandRefused, ConnectionFailed, NotConnectedError, PoolTimeout, SoaDbError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,7 +41,8 @@ class Cache:
 
     def __init__(self, manager: RedisConnectionManager) -> None:
         self._manager = manager
-        self._shared: SharedCall[Any] = SharedCall()
+        # As text: each caller gets an object of its own, as from a hit.
+        self._shared: SharedCall[bytes] = SharedCall()
         # How many origin calls have ended: who missed before one did has to look again.
         self._landed = 0
         self._away_since: float | None = None
@@ -54,51 +57,63 @@ class Cache:
         """Whether the last call found the server away."""
         return self._away_since is not None
 
-    @staticmethod
-    def is_outage(error: SoaDbError) -> bool:
-        """Whether a cache should do without the server."""
-        return isinstance(error, ConnectionFailed | PoolTimeout)
-
-    def met(self, error: SoaDbError) -> None:
-        """Take note of an outage; the first of it is logged."""
+    def _met(self, error: SoaDbError) -> None:
+        # Another thread may see the server back at any moment: each value is read once.
+        now, since = time.monotonic(), self._away_since
         if isinstance(error, PoolTimeout):
+            # Our own crowd, no outage. During one, it saw nothing: the next caller looks.
+            self._look_at = now
             return
-        now = time.monotonic()
-        if self._away_since is None:
-            self._away_since = now
+        if since is None:
+            since = self._away_since = now
             self._counts["away"] += 1
             _LOG.warning("%s: Redis is away, cached calls go to their origins: %s", self._manager.name, error.message)
-        self._look_at = now + probe_delay(now - self._away_since, rng=random.random)
+        self._look_at = now + probe_delay(now - since, rng=random.random)
 
-    def _back(self) -> None:
+    def answered(self) -> None:
+        """Take note that the server answered; the end of an outage is logged."""
         if self._away_since is not None:
             self._away_since = None
             _LOG.info("%s: Redis is back", self._manager.name)
 
     def _ask(self, call: Callable[[Client], Any], key: bytes) -> Any:
         """Return what a call gives, ``_AWAY`` during an outage; one caller at a time looks whether it is over."""
+        client = self._manager.present()
         if self._away_since is not None:
             now = time.monotonic()
             if now < self._look_at:
                 return _AWAY
             self._look_at = now + self._manager.config.connect_timeout + self._manager.config.command_timeout
-        client = self._manager.present()
         try:
             found = call_server(
                 client, self._manager.config, lambda: call(client), again=True, patience=0, key=shown(key)
             )
-        except SoaDbError as error:
-            if not self.is_outage(error):
-                raise
-            self.met(error)
+        except (ConnectionFailed, PoolTimeout) as error:
+            self._met(error)
             return _AWAY
-        self._back()
+        except SoaDbError:
+            # A refusal is an answer.
+            self.answered()
+            raise
+        except BaseException:
+            # Who is cancelled has seen nothing: the next caller looks.
+            self._look_at = 0.0
+            raise
+        self.answered()
         return found
+
+    def read(self, call: Callable[[Client], Any], miss: Any, key: bytes) -> Any:
+        """Return what a call gives, ``miss`` during an outage: tried once, by one caller at a time."""
+        found = self._ask(call, key)
+        return miss if found is _AWAY else found
 
     def _tell(self, call: Callable[[Client], Any], key: bytes) -> Any:
         """The same for writing: the value is there for the caller, whether it is kept or not."""
         try:
             return self._ask(call, key)
+        except NotConnectedError:
+            # Disconnected while the origin was at work.
+            return _AWAY
         except CommandRefused as error:
             _LOG.warning("%s: a value was not cached: %s", self._manager.name, error.message)
             return _AWAY
@@ -108,11 +123,14 @@ class Cache:
         return dict(self._counts)
 
     def stop(self) -> None:
-        """End the renewals in the background."""
-        for task in tuple(self._renewals):
+        """End the renewals in the background, or leave them: a thread whose origin hangs cannot be stopped."""
+        tasks = tuple(self._renewals)
+        for task in tasks:
             task.cancel()
-        for task in tuple(self._renewals):
-            task.join()
+        if tasks:
+            end = time.monotonic() + self._manager.config.command_timeout
+            for task in tasks:
+                task.join(max(0.0, end - time.monotonic()))
         self._renewals.clear()
 
     # --- calls
@@ -130,13 +148,14 @@ class Cache:
         if found is _MISS or found is _AWAY:
             self._counts["misses"] += 1
 
-            def fly() -> Any:
+            def fly() -> bytes:
                 try:
                     return self._fly(key, origin, keep=keep, fresh=fresh, lock=lock_px, again=self._landed != before)
                 finally:
                     self._landed += 1
 
-            result: T = self._shared.run(key, fly)
+            # As every later caller gets it: a tuple is a list then.
+            result: T = decode(self._shared.run(key, fly), key)
             return result
         text, is_stale = found
         value: T = decode(text, key)
@@ -163,7 +182,15 @@ class Cache:
         pipeline: Any = client.pipeline(transaction=False)
         pipeline.get(key)
         pipeline.set(sibling(key, "refresh"), b"1", nx=True, px=claim)
-        return pipeline.execute()
+        text, claimed = pipeline.execute(raise_on_error=False)
+        if isinstance(text, Exception):
+            raise text
+        if isinstance(claimed, Exception):
+            if category_of(claimed) not in {Category.FULL, Category.NOT_READY}:
+                raise claimed
+            # It takes no writes now: there is a value, and a renewed one could not be kept.
+            claimed = None
+        return text, claimed
 
     def _fly(
         self,
@@ -174,29 +201,29 @@ class Cache:
         fresh: int | None,
         lock: int | None,
         again: bool,
-    ) -> Any:
+    ) -> bytes:
         if again:
             # Another call for this key may have ended between our look and now.
             text = self._ask(lambda client: client.get(key), key)
             if text is not None and text is not _AWAY:
-                return decode(text, key)
+                found: bytes = text
+                return found
         if lock is None:
             return self._fetch(key, origin, keep=keep, fresh=fresh)
         token = secrets.token_hex(16).encode()
-        text = self._lock(key, token, lock)
-        if text is not None:
-            return decode(text, key)
+        cached = self._lock(key, token, lock)
+        if cached is not None:
+            return cached
         try:
             return self._fetch(key, origin, keep=keep, fresh=fresh)
         finally:
             self._tell(lambda client: self._unlock(client, sibling(key, "lock"), token), key)
 
-    def _fetch(self, key: bytes, origin: Callable[[], Awaited[Any]], *, keep: int, fresh: int | None) -> Any:
+    def _fetch(self, key: bytes, origin: Callable[[], Awaited[Any]], *, keep: int, fresh: int | None) -> bytes:
         self._counts["origin_calls"] += 1
         text = encode(origin(), key)
         self._tell(lambda client: self._keep(client, key, text, keep, fresh), key)
-        # As every later caller gets it: a tuple is a list then.
-        return decode(text, key)
+        return text
 
     @staticmethod
     def _keep(client: Client, key: bytes, text: bytes, keep: int | None, fresh: int | None) -> None:
@@ -250,7 +277,8 @@ class Cache:
                 text = "%s: the key %s could not be renewed, its stale value stays: %s"
                 _LOG.warning(text, self._manager.name, shown(key), type(error).__name__)
 
-        self._renewals = {task for task in self._renewals if not task.done()}
+        # In place and over a copy: other threads do the same.
+        self._renewals.difference_update([task for task in tuple(self._renewals) if task.done()])
         self._renewals.add(spawn(renew, name="soa-db refresh"))
 
     def refresh(self, key: bytes, origin: Callable[[], Awaited[object]], *, throttle: float, ttl: float | None) -> bool:

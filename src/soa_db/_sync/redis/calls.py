@@ -43,7 +43,7 @@ def call_server(
         config: its configuration.
         call: one round trip.
         again: whether it may run twice.
-        patience: seconds instead of ``command_timeout``; 0 for a single attempt.
+        patience: seconds instead of ``command_timeout``; 0 for a single attempt, once there is a connection.
         key: the key it is about, for messages.
 
     Raises:
@@ -60,12 +60,13 @@ def call_server(
             unsent = isinstance(error, NotReached) or category in {Category.NOT_READY, Category.POOL}
             delay = probe_delay(time.monotonic() - started, rng=random.random)
             repeatable = unsent or (again and category is Category.UNREACHABLE)
-            if not repeatable or time.monotonic() + delay >= deadline:
+            if category is Category.NOT_READY:
+                # The others in the pool lead to the same server, which has become a replica; also for the next call.
+                drop_idle(client)
+            end = started + config.command_timeout if category is Category.POOL else deadline
+            if not repeatable or time.monotonic() + delay >= end:
                 found = typed(error, config, key=key)
                 if found is error:
                     raise
                 raise found from error
-            if category is Category.NOT_READY:
-                # The others in the pool lead to the same server, which has become a replica.
-                drop_idle(client)
         sleep(delay)

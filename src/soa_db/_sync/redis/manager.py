@@ -25,7 +25,7 @@ from soa_db._redis.failures import DRIVER_ERRORS, typed
 from soa_db._runtime._sync import Awaited, Lock, complete, sleep
 from soa_db._sync.redis.cache import Cache
 from soa_db._sync.redis.calls import call_server
-from soa_db.errors import AccessDenied, ConfigurationError, NotConnectedError, ServerUnavailable, SoaDbError
+from soa_db.errors import AccessDenied, ConfigurationError, NotConnectedError, ServerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -263,6 +263,7 @@ class RedisConnectionManager:
             call_server(client, self.config, client.ping, again=True, patience=0)
         except Exception:  # noqa: BLE001 - the answer is no, whatever the reason
             return False
+        self._cache.answered()
         return True
 
     def stats(self) -> Mapping[str, int]:
@@ -285,7 +286,8 @@ class RedisConnectionManager:
         Args:
             key: text or bytes.
             default: returned for a key that is not there; a JSON null is None.
-            on_error: ``miss`` to return ``default`` also while the server is away.
+            on_error: ``miss`` to return ``default`` also while the server is away: it is tried once, without
+                waiting for its return, and during an outage by one caller at a time.
         """
         name = encode_key(key)
         text = self._reading(lambda client: client.get(name), None, on_error, name)
@@ -482,15 +484,13 @@ class RedisConnectionManager:
 
     def _call(self, call: Callable[[Client], Any], *, again: bool = False, key: bytes = b"") -> Any:
         client = self.present()
-        return call_server(client, self.config, lambda: call(client), again=again, key=shown(key) if key else "")
+        found = call_server(client, self.config, lambda: call(client), again=again, key=shown(key) if key else "")
+        self._cache.answered()
+        return found
 
     def _reading(self, call: Callable[[Client], Any], miss: Any, on_error: OnError, key: bytes) -> Any:
         if on_error not in {"raise", "miss"}:
             raise ConfigurationError(f"unknown on_error {on_error!r}", hint="'raise' or 'miss'")
-        try:
-            return self._call(call, again=True, key=key)
-        except SoaDbError as error:
-            if on_error == "miss" and self._cache.is_outage(error):
-                self._cache.met(error)
-                return miss
-            raise
+        if on_error == "miss":
+            return self._cache.read(call, miss, key)
+        return self._call(call, again=True, key=key)
