@@ -8,14 +8,16 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from soa_db.cli import main
 from soa_db.cli.demo import examples
-from soa_db.cli.demo.load import Load
+from soa_db.cli.demo.postgres_load import PostgresLoad
+from soa_db.cli.demo.redis_load import CacheLoad, RedisLoad
 from soa_db.cli.demo.story import Story
 from soa_db.cli.terminal import Terminal
 from soa_db.errors import ConfigurationError
@@ -23,6 +25,8 @@ from soa_db.local import processes
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+
+    from soa_db.local.redis import RedisServer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,8 +65,24 @@ def test_every_promise_is_kept_and_nothing_is_left(server_folder: Path) -> None:
     assert "every promise kept" in out
     assert "BROKEN" not in out
     assert "\x1b" not in out + err
-    for text in ("0 changes in dev, 0 in mirror, 0 in prod", "0 calls failed", "75 of 75", "in flight failed, typed"):
+    for text in (
+        "0 changes in dev, 0 in mirror, 0 in prod",
+        "PostgreSQL: 0 calls failed",
+        "Redis: 0 calls failed",
+        "PostgreSQL: 75 of 75",
+        "Redis: 18 of 18",
+        "1500 callers of 15 keys at once, 15 calls of the origin",
+        "Redis took the old password beside the new one until `rotate --finish`",
+        "0 values read from Redis other than they were written, 0 were gone",
+    ):
         assert text in out
+    assert re.search(
+        r"^    ✓ cached calls: 0 of \d+ failed; \d+ calls of the origin while Redis was down, 1 line in the log",
+        out,
+        re.MULTILINE,
+    )
+    assert len(re.findall(r"^    ✓ \d+ calls? in flight failed, typed", out, re.MULTILINE)) == 2
+    assert len(re.findall(r"^    ✓ 0 calls begun while it was down failed, 0 after", out, re.MULTILINE)) == 2
     assert len(re.findall(r"^    ✓ \d+ of \d+ acknowledged writes lost", out, re.MULTILINE)) == 2
     assert len(re.findall(r"^ ?\d  ", out, re.MULTILINE)) == 9
     assert left_behind(directory) == []
@@ -131,17 +151,39 @@ def test_two_demos_do_not_play_in_one_folder(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_load_that_cannot_connect_says_so() -> None:
-    """A load whose provider fails raises that in the thread that waits for it."""
+    """A load whose provider or manager fails raises that in the thread that waits for it."""
     from soa_db.aws import AsyncAwsClients
-    from soa_db.config import PostgresConfig
+    from soa_db.config import PostgresConfig, RedisConfig
     from soa_db.errors import ServerUnavailable
     from soa_db.local.ports import free_port
 
-    config = PostgresConfig(
-        instance_name="nobody", host="127.0.0.1", port=free_port(), database="d", user="u", tls=None
-    )
-    with pytest.raises(ServerUnavailable), Load("x", config, AsyncAwsClients(region="us-west-2")):
-        pass
+    at: dict[str, Any] = {"instance_name": "nobody", "host": "127.0.0.1", "port": free_port(), "user": "u", "tls": None}
+    postgres, redis = PostgresConfig(**at, database="d"), RedisConfig(**at)
+    for load in (
+        PostgresLoad("x", postgres, AsyncAwsClients(region="us-west-2")),
+        RedisLoad("x:", redis, AsyncAwsClients(region="us-west-2")),
+        CacheLoad("x:", redis, AsyncAwsClients(region="us-west-2")),
+    ):
+        with pytest.raises(ServerUnavailable), load:
+            pass
+
+
+def test_loads_on_redis_count_calls_and_leave_no_key(redis_server: RedisServer, unique_name: str) -> None:
+    """Values that come back, origin calls fewer than calls; what goes on the server from another hand is seen."""
+    from soa_db.aws import AsyncAwsClients
+    from soa_db.config import RedisConfig
+
+    config = RedisConfig.from_url(redis_server.admin_url, instance_name="load")
+    values = RedisLoad(f"{unique_name}:v:", config, AsyncAwsClients(region="us-west-2"), tasks=4, reconnect=True)
+    cached = CacheLoad(f"{unique_name}:c:", config, AsyncAwsClients(region="us-west-2"), tasks=4)
+    with values, cached:
+        while min(values.calls, cached.calls) < 100:
+            time.sleep(0.01)
+    assert (values.failures, values.wrong, values.gone) == ([], 0, 0)
+    assert (cached.failures, cached.wrong) == ([], 0)
+    assert CacheLoad.KEYS <= cached.origin_calls < cached.calls
+    with redis_server.admin() as admin:
+        assert list(admin.scan_iter(f"{unique_name}:*")) == []
 
 
 def test_story_tells_titles_with_seconds(capsys: pytest.CaptureFixture[str], no_terminal: None) -> None:

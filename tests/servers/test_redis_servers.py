@@ -29,6 +29,7 @@ from soa_db import (
 from soa_db.aws import AwsClients
 from soa_db.local.redis import RedisCluster, RedisServer
 from soa_db.local.redis_binaries import find_redis
+from soa_db.redis import AsyncRedisConnectionManager
 
 if TYPE_CHECKING:
     from soa_db.local.environment import LocalEnvironment
@@ -194,6 +195,26 @@ async def test_bad_credentials_and_certificates_are_told_apart_in_a_cluster(
             await settle(cache.connect())
         assert "canary" not in str(caught.value)
         await settle(cache.disconnect())
+
+
+@pytest.mark.parametrize("mode", ["plain", "cluster"])
+async def test_drain_costs_no_call(redis_server: RedisServer, cluster_user: RedisConfig, mode: str) -> None:
+    """Connections are replaced under calls that may not run twice: none is handed one that is being closed."""
+    async with AsyncRedisConnectionManager(cluster_user if mode == "cluster" else config_of(redis_server)) as cache:
+        key = f"{cluster_user.user}:drained"
+
+        async def add(task: int) -> None:
+            for number in range(50):
+                await cache.sadd(key, [task, number])
+                await asyncio.sleep(0.001)
+
+        adding = asyncio.gather(*(add(task) for task in range(20)))
+        while not adding.done():
+            await cache.drain()
+            await asyncio.sleep(0.01)
+        await adding
+        assert len(await cache.smembers(key)) == 1000
+        await cache.delete(key)
 
 
 # --- AWS

@@ -78,8 +78,9 @@ class ServerConnection(Connection):
     _renew_at: float | None = None
 
     async def connect(self) -> None:
-        """Connect, or replace a connection whose token ends its life; called whenever the pool hands it out."""
-        if self._renew_at is not None and self.is_connected and time.monotonic() >= self._renew_at:
+        """Connect, or replace a connection that is to go or whose token ends; called whenever the pool hands it out."""
+        ends = self._renew_at is not None and time.monotonic() >= self._renew_at
+        if self.is_connected and (ends or self.should_reconnect()):  # type: ignore[no-untyped-call]  # as below
             # Before connecting: subscriptions connect again within it.
             self._renew_at = None
             await self.disconnect()
@@ -203,13 +204,18 @@ def idle_and_used(client: Client) -> tuple[int, int]:
 
 
 async def drop_idle(client: Client) -> None:
-    """Close the idle connections, those to a server that is no primary any more among them."""
+    """Have the idle connections replaced, those to a server that is no primary any more among them.
+
+    They are marked, and closed by who takes them next: closing takes a while, in which a call would take one that is
+    half closed, and fail.
+    """
+    idle: list[Any]
     if isinstance(client, RedisCluster):
-        for node in client.get_nodes():
-            for connection in tuple(node._free):  # noqa: SLF001 - there is no public way
-                await connection.disconnect()
+        idle = [connection for node in client.get_nodes() for connection in node._free]  # noqa: SLF001 - no public way
     else:
-        await client.connection_pool.disconnect(inuse_connections=False)
+        idle = client.connection_pool._available_connections  # noqa: SLF001 - likewise
+    for connection in tuple(idle):
+        connection.mark_for_reconnect()
 
 
 async def scan_nodes(client: Client) -> list[Any]:

@@ -1,30 +1,26 @@
-"""Writing tasks against one database, on an event loop in a thread of its own: what was acknowledged, what failed."""
+"""Tasks that call a server all the time, on an event loop in a thread of their own: what came back, what failed."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
 import time
+from abc import ABC, abstractmethod
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from soa_db.errors import SoaDbError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
 
-    from soa_db.aws import AsyncAwsClients
-    from soa_db.config import PostgresConfig
-    from soa_db.postgres import AsyncPostgresProvider
+__all__ = ["RECONNECT", "Failure", "Load", "kinds"]
 
-__all__ = ["Failure", "Load"]
-
-# A table of examples/saga-dash; each write is known by its title.
-INSERT = "insert into public.dashboards (title, owner_email) values (%s, 'load@example.com')"
-FOUND = "select count(*) from public.dashboards where title = any(%s)"
 # Each task rests between calls: the demo shows that calls survive, not how many a laptop can make.
 REST = 0.004
+# Seconds between two drains of a pool whose calls are to need new connections.
 RECONNECT = 0.05
 
 
@@ -43,36 +39,21 @@ class Failure:
     typed: bool
 
 
-class Load:
-    """A context manager that keeps writing until it is left.
+class Load(ABC):
+    """A context manager that keeps calling until it is left.
 
     Args:
-        name: what its writes are called; another for each load on one database.
-        config: saga-dash's database, and a user that may insert into it.
-        aws: what the provider reads secrets and mints tokens with; closed at the end.
-        tasks: how many write at the same time; also an attribute.
-        reconnect: drain the pool all the time, so that many calls need a new connection, and with it the password.
+        tasks: how many call at the same time; also an attribute.
 
     Attributes:
-        acknowledged: monotonic seconds of each write the server confirmed, by its title.
+        succeeded: monotonic seconds at which each call that succeeded ended, by what it is known by.
         failures: the calls that failed.
-        connections: how many the pool made.
-        lost: acknowledged writes that were not in the table at the end; None until then.
     """
 
-    def __init__(
-        self, name: str, config: PostgresConfig, aws: AsyncAwsClients, *, tasks: int = 20, reconnect: bool = False
-    ) -> None:
-        self.acknowledged: dict[str, float] = {}
+    def __init__(self, *, tasks: int) -> None:
+        self.succeeded: dict[str, float] = {}
         self.failures: list[Failure] = []
-        self.connections = 0
-        self.lost: int | None = None
-        self._name = name
-        self._config = config
-        self._aws = aws
         self.tasks = tasks
-        self._reconnect = reconnect
-        self._ids = itertools.count(1)
         self._stop = threading.Event()
         self._under_way = threading.Event()
         self._error: BaseException | None = None
@@ -81,7 +62,7 @@ class Load:
     @property
     def calls(self) -> int:
         """How many calls have ended."""
-        return len(self.acknowledged) + len(self.failures)
+        return len(self.succeeded) + len(self.failures)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -110,36 +91,30 @@ class Load:
         finally:
             self._under_way.set()
 
+    @abstractmethod
     async def _main(self) -> None:
-        from soa_db.postgres import AsyncPostgresProvider
+        """Connect, call until told to stop, and look at what is there in the end."""
 
-        async with self._aws, AsyncPostgresProvider(self._config, aws=self._aws) as provider:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self.tasks):
-                    group.create_task(self._write(provider))
-                if self._reconnect:
-                    group.create_task(self._drain(provider))
-            titles = list(self.acknowledged)
-            async with provider.connection() as connection:
-                row = await (await connection.execute(FOUND, (titles,))).fetchone()
-            self.lost = len(titles) - (row[0] if row else 0)
-            self.connections = provider.stats()["connections_num"]
-
-    async def _write(self, provider: AsyncPostgresProvider) -> None:
+    async def _until_stopped(self, call: Callable[[], Awaitable[str]]) -> None:
+        """Call again and again; ``call`` returns what the call is known by."""
         while not self._stop.is_set():
-            title = f"{self._name} {next(self._ids)}"
             began = time.monotonic()
             try:
-                async with provider.connection() as connection:
-                    await connection.execute(INSERT, (title,))
+                name = await call()
             except Exception as error:  # noqa: BLE001  # every way to fail is counted
                 self.failures.append(Failure(began, type(error).__name__, isinstance(error, SoaDbError)))
             else:
-                self.acknowledged[title] = time.monotonic()
+                self.succeeded[name] = time.monotonic()
             self._under_way.set()
             await asyncio.sleep(REST)
 
-    async def _drain(self, provider: AsyncPostgresProvider) -> None:
+    async def _drain(self, drain: Callable[[], Awaitable[None]]) -> None:
         while not self._stop.is_set():
             await asyncio.sleep(RECONNECT)
-            await provider.drain()
+            await drain()
+
+
+def kinds(failures: list[Failure]) -> str:
+    """``9 × ServerUnavailable``, or ``none``."""
+    counts = Counter(failure.error for failure in failures)
+    return ", ".join(f"{number} × {kind}" for kind, number in counts.items()) or "none"

@@ -85,7 +85,7 @@ def prove(env: Env) -> VerifyReport:
 
 
 def connect_as_each(env: Env, accounts: Mapping[Env, str]) -> tuple[int, int]:
-    """Log in as every identity in every database of its own; how many were right, and how many there are."""
+    """Log in as every PostgreSQL identity in every database of its own; how many were right, and how many there are."""
     wanted = [
         (identity, database, db_id)
         for identity in load_examples()[0].postgres_identities()
