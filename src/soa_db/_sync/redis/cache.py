@@ -64,11 +64,13 @@ class Cache:
         if isinstance(error, PoolTimeout):
             return
         now = time.monotonic()
-        if self._away_since is None:
-            self._away_since = now
+        # Read once: another thread may find the server back meanwhile.
+        since = self._away_since
+        if since is None:
+            self._away_since = since = now
             self._counts["away"] += 1
             _LOG.warning("%s: Redis is away, cached calls go to their origins: %s", self._manager.name, error.message)
-        self._look_at = now + probe_delay(now - self._away_since, rng=random.random)
+        self._look_at = now + probe_delay(now - since, rng=random.random)
 
     def _back(self) -> None:
         if self._away_since is not None:
