@@ -1,14 +1,18 @@
-"""`soa_db.testing`: a service's own tests get a provisioned PostgreSQL, clean for each test."""
+"""`soa_db.testing`: a service's own tests get a provisioned PostgreSQL and Redis, clean for each test."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from tests.support.postgres import eventually
+
+from soa_db.local import processes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -103,20 +107,105 @@ def test_wrong_service_is_named(soa_db_config):
 """
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a service's tests in a process of their own, with the plugin once."""
+REDIS_SPEC = """\
+version: 1
+service: chat-api
+redis:
+  read_only_keys: ["flags:*"]
+  scan: true
+"""
+
+REDIS_TESTS = """\
+import asyncio
+import pytest
+from redis import Redis
+from redis.exceptions import NoPermissionError
+from soa_db.errors import AccessDenied, ConfigurationError
+from soa_db.redis import RedisConnectionManager
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_each_begins_empty(soa_db_redis_manager, soa_db_redis, number):
+    cache = soa_db_redis_manager()
+    with Redis.from_url(soa_db_redis.admin_url) as admin:
+        assert admin.dbsize() == 0
+        admin.set("flags:new", "1")
+        admin.set("other-api:1", "1")
+    cache.set("chat-api:1", {"a": number})
+    assert cache.get("chat-api:1") == {"a": number}
+    assert cache.get("flags:new") == 1
+
+def test_the_rights_are_the_services(soa_db_redis_manager, soa_db_redis):
+    cache = soa_db_redis_manager(service="chat-api")
+    for refused in (
+        lambda: cache.set("flags:new", 1),
+        lambda: cache.get("other-api:1"),
+        lambda: cache.client.flushall(),
+        lambda: cache.client.publish("other-api:x", "1"),
+    ):
+        with pytest.raises((AccessDenied, NoPermissionError)):
+            refused()
+    cache.set("chat-api:1", 1)
+    assert cache.clear_by_prefix("chat-api:") == 1
+    with Redis.from_url(soa_db_redis.admin_url, decode_responses=True) as admin:
+        assert {client["user"] for client in admin.client_list()} == {"master", "chat-api-dev"}
+        assert set(admin.acl_users()) == {"default", "master", "chat-api-dev"}
+        user = admin.acl_getuser("chat-api-dev")
+        assert "~chat-api:*" in str(user["keys"]) and "%R~flags:*" in str(user["keys"])
+        assert "off" in admin.acl_getuser("default")["flags"]
+
+LEFT = []
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_a_test_left_running_is_cut_off(soa_db_redis_config, number):
+    manager = RedisConnectionManager(soa_db_redis_config())
+    manager.connect()
+    subscription = manager.client.pubsub()
+    subscription.subscribe("chat-api:news")
+    LEFT.append((manager, subscription))
+    assert manager.client.publish("chat-api:news", "x") == 1
+
+def test_asynchronous(soa_db_async_redis_manager):
+    async def ask():
+        async with soa_db_async_redis_manager() as cache:
+            await cache.set("chat-api:1", 5)
+            return await cache.get("chat-api:1")
+    assert asyncio.run(ask()) == 5
+
+def test_the_services_own_code_connects(soa_db_redis):
+    with RedisConnectionManager.from_aws(env="dev", service="chat-api") as cache:
+        assert cache.ping()
+
+def test_verify_holds_after_resets(soa_db_redis, soa_db_spec):
+    from soa_db.access.verify import verify
+    report = verify(soa_db_spec, env="dev")
+    assert report.checks and not report.violations and not report.inconclusive, report.to_text()
+
+def test_wrong_service_is_named(soa_db_redis_config):
+    with pytest.raises(ConfigurationError, match="no spec is given for 'other'"):
+        soa_db_redis_config(service="other")
+"""
+
+
+def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start a service's tests in a process of their own, with the plugin once."""
     installed = any(entry.value == "soa_db.testing" for entry in entry_points(group="pytest11"))
     plugin = [] if installed else ["-p", "soa_db.testing"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PG", "SOA_DB_"))}
-    return subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", *plugin, *arguments],
         cwd=folder,
         env={**environment, "PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
-        check=False,
     )
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a service's tests to their end."""
+    with started(folder, *arguments) as process:
+        output, errors = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 @pytest.fixture
@@ -151,20 +240,84 @@ def test_specs_come_from_the_option_or_the_settings(folder: Path) -> None:
     assert run(folder, "--soa-db-specs", "other.yaml").returncode == 0
 
 
+def test_a_service_tests_with_its_own_user_on_an_empty_redis(folder: Path) -> None:
+    """With a spec of Redis only: its access string and no more, emptied after each test, whoever is left cut off."""
+    (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    (folder / "db-access.yaml").write_text(REDIS_SPEC)
+    (folder / "test_service.py").write_text(REDIS_TESTS)
+    done = run(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "9 passed" in done.stdout
+
+
+def test_one_environment_serves_both_databases(folder: Path) -> None:
+    """A test may ask for both: the process's environment leads to one AWS."""
+    (folder / "db-access.yaml").write_text(SPEC + "redis: {}\n")
+    (folder / "test_service.py").write_text(
+        "def test_both(soa_db_redis_manager, soa_db_provider):\n"
+        "    soa_db_redis_manager().set('chat-api:1', 1)\n"
+        "    with soa_db_provider().connection() as connection:\n"
+        "        assert connection.execute('select count(*) from rooms').fetchone() == (1,)\n"
+    )
+    done = run(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_spec_without_a_redis_part_is_named(folder: Path) -> None:
+    """All of them, or the one that is asked for; PostgreSQL's fixtures need none."""
+    test = "def test_cache(soa_db_redis_config):\n    soa_db_redis_config(service='chat-api')\n"
+    (folder / "test_service.py").write_text(test)
+    done = run(folder)
+    assert done.returncode == 1
+    assert "no spec has a `redis` part (known are chat-api)" in done.stdout
+    assert "`redis: {}` in its db-access.yaml" in done.stdout
+    (folder / "jobs.yaml").write_text("version: 1\nservice: jobs-api\nredis: {}\n")
+    done = run(folder, "--soa-db-specs", "db-access.yaml", "--soa-db-specs", "jobs.yaml")
+    assert done.returncode == 1
+    assert "the spec of chat-api has no `redis` part" in done.stdout
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_outlives_an_interrupted_run(folder: Path, ending: signal.Signals) -> None:
+    """Ctrl-C, and a kill: the servers end and their folder is gone."""
+    (folder / "db-access.yaml").write_text(REDIS_SPEC)
+    (folder / "test_service.py").write_text(
+        "import time\n"
+        "def test_slow(soa_db_redis_manager, soa_db_environment):\n"
+        "    soa_db_redis_manager().set('chat-api:1', 1)\n"
+        "    server = soa_db_environment.server('dev', 'redis')\n"
+        "    print('running', server.pid, soa_db_environment.directory, flush=True)\n"
+        "    time.sleep(300)\n"
+    )
+    with started(folder, "-s") as process:
+        assert process.stdout is not None
+        line = next(line for line in process.stdout if line.startswith("running"))
+        _, pid, directory = line.split(maxsplit=2)
+        assert processes.find(int(pid)) is not None
+        process.send_signal(ending)
+        process.communicate(timeout=60)
+    eventually(lambda: processes.find(int(pid)) is None)
+    eventually(lambda: not (Path(directory.strip()) / "state.json").exists())
+
+
 def test_several_services_must_be_told_apart(server_folder: Path) -> None:
     """With one spec the service needs no name; with several it does."""
     from soa_db.access.spec import load_specs
     from soa_db.errors import ConfigurationError
+    from soa_db.local.environment import LocalEnvironment
+    from soa_db.testing.redis import TestRedis
     from soa_db.testing.server import TestServer
 
-    server = TestServer(server_folder / "never-started", load_specs([ROOT / "examples"]))
-    with pytest.raises(ConfigurationError, match="say which service is meant"):
-        server.config()
+    specs = load_specs([ROOT / "examples"])
+    never_started = LocalEnvironment(server_folder / "never-started")
+    for server in (TestServer(never_started, specs), TestRedis(never_started, specs)):
+        with pytest.raises(ConfigurationError, match="say which service is meant"):
+            server.config()
 
 
 def test_loading_the_plugin_loads_no_driver_and_no_server() -> None:
     """pytest imports it in every run where soa-db is installed: it must cost nothing there."""
-    heavy = ("psycopg", "psycopg_pool", "botocore", "moto", "trustme", "pydantic", "yaml", "soa_db.local")
+    heavy = ("psycopg", "psycopg_pool", "redis", "botocore", "moto", "trustme", "pydantic", "yaml", "soa_db.local")
     code = (
         f"import sys, soa_db.testing\nloaded = sorted(set(sys.modules) & set({heavy!r}))\nassert not loaded, loaded\n"
     )

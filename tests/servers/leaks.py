@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +14,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import psycopg
+from redis import Redis
 
 if TYPE_CHECKING:
     from soa_db.aws import AwsClients
 
-__all__ = ["Leaks", "every_statement_logged"]
+__all__ = ["Leaks", "every_command_seen", "every_statement_logged"]
 
 # What every presigned token holds; no output has a reason to.
 _TOKEN = "X-Amz-Signature="
@@ -114,3 +117,53 @@ def every_statement_logged(superuser_conninfo: str, log_file: str, leaks: Leaks)
     written = Path(log_file).read_bytes()[start:]
     assert b"statement:" in written, "the server wrote its log"
     leaks.saw_file(log_file, since=start)
+
+
+@contextmanager
+def every_command_seen(admin_url: str, log_file: str, leaks: Leaks) -> Iterator[None]:
+    """Look at what a Redis shows of commands: MONITOR, SLOWLOG of every one of them, ACL LOG, CLIENT LIST, its log.
+
+    The administrator's password in ``admin_url`` is one more secret.
+    """
+    settings = {"slowlog-log-slower-than": "0", "slowlog-max-len": "100000", "loglevel": "debug"}
+    start = Path(log_file).stat().st_size
+    last = f"end-{secrets.token_hex(8)}"
+    watching = threading.Event()
+    monitored: list[str] = []
+
+    def monitor() -> None:
+        with (
+            Redis.from_url(admin_url, decode_responses=True, socket_timeout=None) as client,
+            client.monitor() as monitor,
+        ):
+            watching.set()
+            for command in monitor.listen():
+                monitored.append(str(command))
+                if last in command["command"]:
+                    return
+
+    with Redis.from_url(admin_url, decode_responses=True) as client:
+        leaks.secret(str(client.connection_pool.connection_kwargs["password"]))
+        before = {name: client.config_get(name)[name] for name in settings}
+        client.slowlog_reset()
+        client.acl_log_reset()
+        for name, value in settings.items():
+            client.config_set(name, value)
+        watcher = threading.Thread(target=monitor)
+        watcher.start()
+        assert watching.wait(30)
+        try:
+            yield
+        finally:
+            client.echo(last)
+            watcher.join(30)
+            slow = client.execute_command("SLOWLOG", "GET", -1)
+            leaks.saw("MONITOR", *monitored)
+            leaks.saw("SLOWLOG", slow)
+            leaks.saw("ACL LOG", client.acl_log())
+            leaks.saw("CLIENT LIST", client.client_list())
+            for name, value in before.items():
+                client.config_set(name, value)
+            leaks.saw_file(log_file, since=start)
+    assert last in monitored[-1], "MONITOR showed the last command"
+    assert len(slow) > 3, "SLOWLOG has every command"

@@ -1,4 +1,4 @@
-"""No secret in any message, repr, log, plan, process list or SQL log: every path, driven with canaries.
+"""No secret in any message, repr, log, plan, process list or server's log: every path, driven with canaries.
 
 A new path is one more step of a test below; ``Leaks`` does the looking.
 """
@@ -10,10 +10,12 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.servers.leaks import Leaks, every_statement_logged
+from tests.servers.aws_kit import settle
+from tests.servers.leaks import Leaks, every_command_seen, every_statement_logged
+from tests.servers.redis_kit import KINDS
 
 from soa_db.access import apply, plan, rotate, save_plan
 from soa_db.access.aws.roles import apply_policies, policies
@@ -23,10 +25,18 @@ from soa_db.access.verify import verify
 from soa_db.aws import AwsClients
 from soa_db.cli import main
 from soa_db.errors import SoaDbError
-from soa_db.names import dev_secret_name, iam_host_ssm_path, password_secret_name, postgres_admin_secret_ssm_path
+from soa_db.names import (
+    dev_secret_name,
+    iam_host_ssm_path,
+    password_secret_name,
+    postgres_admin_secret_ssm_path,
+    redis_secret_name,
+)
 from soa_db.postgres import PostgresProvider, connect, load_postgres_config_from_aws
+from soa_db.redis import load_redis_config_from_aws
 
 if TYPE_CHECKING:
+    from soa_db import RedisConfig
     from soa_db.local.environment import LocalEnvironment
     from soa_db.names import Env
 
@@ -50,6 +60,8 @@ def leaks(
         for env in environments:
             server = local_aws.server(env)
             stack.enter_context(every_statement_logged(server.superuser_conninfo, server.log_file, found))
+            cache = local_aws.server(env, "redis")
+            stack.enter_context(every_command_seen(cache.admin_url, cache.log_file, found))
             aws = stack.enter_context(load_settings().aws_for(env))
             name = postgres_admin_secret_ssm_path(env)
             found.secrets_of(aws, aws.parameters([name])[name])
@@ -60,7 +72,7 @@ def leaks(
         found.saw_processes()
         found.saw_file(local_aws.directory / "supervisor.log")
     # The servers' logs are read when the stack has ended.
-    found.check(at_least=4)
+    found.check(at_least=7)
 
 
 @pytest.fixture
@@ -75,6 +87,14 @@ def spec_file(tmp_path: Path, unique_name: str) -> Path:
 def specs(spec_file: Path) -> SpecSet:
     """The same, loaded."""
     return load_specs([spec_file])
+
+
+@pytest.fixture
+def redis_specs(tmp_path: Path, unique_name: str) -> SpecSet:
+    """A service that has Redis only."""
+    path = tmp_path / "redis.yaml"
+    path.write_text(f"version: 1\nservice: {unique_name}\nredis: {{}}\n", "utf-8")
+    return load_specs([path])
 
 
 def caught(call: Callable[[], object]) -> SoaDbError:
@@ -186,6 +206,117 @@ def test_the_commands_print_no_secret(leaks: Leaks, spec_file: Path, unique_name
         )["password"]
         assert password.endswith("-insecure-dev")
         leaks.secrets_of(aws, dev_secret_name(unique_name, "owner"))
+
+
+@pytest.mark.parametrize("env", ["dev", "mirror"])
+def test_redis_from_plan_to_the_end_of_a_rotation_shows_no_password(
+    leaks: Leaks, redis_specs: SpecSet, unique_name: str, tmp_path: Path, env: Env
+) -> None:
+    """On the server itself in dev, by ElastiCache's API in mirror; every event told on the way."""
+    told: list[object] = []
+    secret = redis_secret_name(env, unique_name)
+    with load_settings().aws_for(env) as aws:
+        planned = plan(redis_specs, env=env, aws=aws, progress=told.append)
+        save_plan(planned, tmp_path / "plan.json")
+        leaks.saw_file(tmp_path / "plan.json")
+        leaks.saw("provision", planned, apply(redis_specs, env=env, aws=aws, progress=told.append))
+        leaks.saw("rotate", rotate(redis_specs, env=env, aws=aws, progress=told.append))
+        leaks.secrets_of(aws, secret)
+        leaks.saw("again", caught(lambda: rotate(redis_specs, env=env, aws=aws, progress=told.append)))
+        leaks.saw("plan in between", plan(redis_specs, env=env, aws=aws, progress=told.append))
+        leaks.saw("verify", report := verify(redis_specs, env=env, aws=aws))
+        leaks.saw("verify as text", report.to_text(), *report.checks)
+        leaks.saw("finish", rotate(redis_specs, env=env, aws=aws, finish=True, progress=told.append))
+        rendered = policies(redis_specs, env=env, aws=aws)
+        leaks.saw("policies", *(item.as_json() for item in rendered))
+        leaks.saw("progress", *told)
+        leaks.secrets_of(aws, secret)
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+@pytest.mark.parametrize("env", ["dev", "mirror"])
+async def test_a_redis_manager_shows_no_password_and_no_token(
+    leaks: Leaks, redis_specs: SpecSet, unique_name: str, env: Env, kind: str
+) -> None:
+    """Config, manager, client, pool, connections, subscriptions; logins refused, servers that are not there."""
+    with load_settings().aws_for(env) as aws:
+        apply(redis_specs, env=env, aws=aws)
+        leaks.secrets_of(aws, redis_secret_name(env, unique_name))
+        config = load_redis_config_from_aws(env=env, service=unique_name, aws=aws)
+        leaks.saw("config", config, config.model_dump(), config.model_dump_json())
+        manager = KINDS[kind](config)
+        await settle(manager.connect())
+        try:
+            client = manager.client
+            await settle(manager.set(f"{unique_name}:1", 1))
+            leaks.saw("refused", await failing(lambda: manager.get("other:1")))
+            await settle(client.rpush(f"{unique_name}:2", "no JSON"))
+            leaks.saw("malformed", await failing(lambda: manager.get(f"{unique_name}:2")))
+            subscription = client.pubsub()
+            await settle(subscription.subscribe(f"{unique_name}:news"))
+            leaks.saw("manager", manager, manager.stats(), vars(manager), client, subscription)
+            leaks.saw("pool", client.connection_pool, vars(client.connection_pool), subscription.connection)
+            await settle(subscription.aclose() if kind == "async" else subscription.close())
+        finally:
+            await settle(manager.disconnect())
+        wrong: list[dict[str, Any]] = [{"user": "nobody"}, {"port": 1}]
+        if env == "mirror":
+            wrong += [{"tls": None}, {"auth": load_iam(unique_name, aws).auth}]
+        for change in wrong:
+            other = KINDS[kind](config.model_copy(update=change))
+            leaks.saw("not connected", await failing(other.connect), other, vars(other))
+
+
+def load_iam(service: str, aws: AwsClients) -> RedisConfig:
+    """A config whose manager logs in by token."""
+    return load_redis_config_from_aws(env="mirror", service=service, auth="iam", cache_name="cache-mirror", aws=aws)
+
+
+async def failing(call: Callable[[], Any]) -> SoaDbError:
+    """The error a call of either kind must end in."""
+    with pytest.raises(SoaDbError) as info:
+        await settle(call())
+    return info.value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HOSTILE,
+        json.dumps([HOSTILE]),
+        json.dumps({"username": "u", "pass": HOSTILE}),
+        json.dumps({"username": "u", "password": HOSTILE, "endpoint": "h", "port": HOSTILE}),
+        json.dumps({"username": "u", "password": HOSTILE, "endpoint": "h", "tls": HOSTILE}),
+    ],
+)
+def test_a_malformed_secret_of_redis_is_described_without_its_content(
+    leaks: Leaks, unique_name: str, text: str
+) -> None:
+    """By field, never by value."""
+    leaks.secret(HOSTILE)
+    with load_settings().aws_for("dev") as aws:
+        aws.call("secretsmanager", "create_secret", Name=redis_secret_name("dev", unique_name), SecretString=text)
+        leaks.saw("loader", caught(lambda: load_redis_config_from_aws(env="dev", service=unique_name, aws=aws)))
+
+
+def test_the_commands_print_no_secret_of_redis(
+    leaks: Leaks, redis_specs: SpecSet, tmp_path: Path, unique_name: str
+) -> None:
+    """For people and as JSON, chatty and with tracebacks; an administrator's URL that leads nowhere."""
+    assert unique_name in redis_specs.by_service
+    specs = ["--specs", str(tmp_path / "redis.yaml")]
+    assert main(["plan", "--env", "dev", "--json", *specs]) == 0
+    assert main(["provision", "--env", "dev", "-v", *specs]) == 0
+    assert main(["rotate", "--env", "dev", "-v", "--yes", *specs]) == 0
+    assert main(["rotate", "--env", "dev", "-v", "--finish", "--yes", *specs]) == 0
+    main(["verify", "--env", "dev", "--json", *specs])
+    assert main(["policy", "--env", "dev", *specs]) == 0
+    url = f"redis://nobody:{unique_name}-canary@localhost:1/0"
+    leaks.secret(f"{unique_name}-canary")
+    main(["plan", "--env", "dev", "--debug", "--admin-url", url, *specs])
+    main(["plan", "--env", "dev", "--admin-url", f"{url}?%zz", *specs])
+    with load_settings().aws_for("dev") as aws:
+        leaks.secrets_of(aws, redis_secret_name("dev", unique_name))
 
 
 def test_the_search_finds_what_it_looks_for() -> None:

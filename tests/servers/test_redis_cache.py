@@ -13,6 +13,7 @@ from tests.servers.aws_kit import settle
 from tests.servers.redis_kit import config_of, connected, origin_of
 
 from soa_db import ConfigurationError, RedisConfig
+from soa_db.errors import ServerUnavailable
 from soa_db.local.redis import RedisServer
 from soa_db.redis import AsyncRedisConnectionManager, RedisConnectionManager
 
@@ -277,3 +278,22 @@ async def test_on_error_miss_reads_nothing_during_an_outage(
         assert await settle(cache.smembers("k", on_error="miss")) == []
         with pytest.raises(ServerUnavailable):
             await settle(cache.get("k"))
+
+
+def test_an_outage_that_ends_while_it_is_told_of_is_no_error(redis_server: RedisServer) -> None:
+    """Another thread finds the server back between two looks of this one."""
+    manager = RedisConnectionManager(config_of(redis_server))
+    cache = manager._cache
+
+    def other_thread(record: logging.LogRecord) -> bool:
+        if record.levelno == logging.WARNING:
+            cache.answered()
+        return True
+
+    log = logging.getLogger("soa_db.redis")
+    log.addFilter(other_thread)
+    try:
+        cache._met(ServerUnavailable("gone"))
+    finally:
+        log.removeFilter(other_thread)
+    assert not cache.is_away

@@ -1,4 +1,4 @@
-"""A pytest plugin: a throw-away PostgreSQL with your ``db-access.yaml`` provisioned, for a service's own tests.
+"""A pytest plugin: throw-away servers with your ``db-access.yaml`` provisioned, for a service's own tests.
 
 Installed with ``pip install 'soa-db[testing]'``; pytest finds it by itself. Importing it loads no server and no driver:
 that happens when a test asks for one of the fixtures.
@@ -8,9 +8,11 @@ that happens when a test asks for one of the fixtures.
     pytest's root directory.
 ``soa_db_migrate``
     override it: a function that applies your migrations, called once per database with the owner's config.
+``soa_db_environment``
+    the local environment the servers belong to, started when one of them is first asked for. AWS is emulated and the
+    process's environment says where, so that your service's own code connects with ``env="dev"``.
 ``soa_db_postgres``
-    the server, for the whole run: started, provisioned, migrated. AWS is emulated and the process's environment says
-    where, so that your service's own code connects with ``env="dev"``.
+    PostgreSQL, for the whole run: provisioned and migrated.
 ``soa_db_config``
     a function ``(role="app", *, service=None, db_id=None) -> PostgresConfig``. A test that asks for it (or for one of
     the next two) begins with the databases as the migrations left them.
@@ -18,22 +20,33 @@ that happens when a test asks for one of the fixtures.
     a function with the same arguments that gives a connected ``PostgresProvider``, closed after the test.
 ``soa_db_async_provider``
     likewise an ``AsyncPostgresProvider``, to be entered with ``async with``.
+``soa_db_redis``
+    Redis, for the whole run: provisioned, so that each service has its user with its rights and no more.
+``soa_db_redis_config``
+    a function ``(*, service=None) -> RedisConfig``. A test that asks for it (or for one of the next two) begins with
+    an empty Redis.
+``soa_db_redis_manager``
+    a function with the same arguments that gives a connected ``RedisConnectionManager``, disconnected after the test.
+``soa_db_async_redis_manager``
+    likewise an ``AsyncRedisConnectionManager``, to be entered with ``async with``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 if TYPE_CHECKING:
     from soa_db.access.spec import SpecSet
-    from soa_db.config import PostgresConfig
+    from soa_db.config import PostgresConfig, RedisConfig
+    from soa_db.local.environment import LocalEnvironment
     from soa_db.names import Role
     from soa_db.postgres import AsyncPostgresProvider, PostgresProvider
+    from soa_db.redis import AsyncRedisConnectionManager, RedisConnectionManager
+    from soa_db.testing.redis import TestRedis
     from soa_db.testing.server import TestServer
 
 __all__ = ["Migrate"]
@@ -57,6 +70,18 @@ class _AsyncProviderFactory(Protocol):
     def __call__(
         self, role: Role = "app", *, service: str | None = None, db_id: str | None = None
     ) -> AsyncPostgresProvider: ...
+
+
+class _RedisConfigFactory(Protocol):
+    def __call__(self, *, service: str | None = None) -> RedisConfig: ...
+
+
+class _RedisManagerFactory(Protocol):
+    def __call__(self, *, service: str | None = None) -> RedisConnectionManager: ...
+
+
+class _AsyncRedisManagerFactory(Protocol):
+    def __call__(self, *, service: str | None = None) -> AsyncRedisConnectionManager: ...
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -96,18 +121,27 @@ def soa_db_migrate() -> Migrate:
 
 
 @pytest.fixture(scope="session")
-def soa_db_postgres(
-    soa_db_spec: SpecSet, soa_db_migrate: Migrate, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[TestServer]:
-    """The server with the specs provisioned and the migrations applied."""
+def soa_db_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEnvironment]:
+    """The local environment, as this process's AWS."""
+    from soa_db.local.environment import LocalEnvironment
+
+    with (
+        pytest.MonkeyPatch.context() as variables,
+        LocalEnvironment(tmp_path_factory.mktemp("soa-db")) as environment,
+    ):
+        for name, value in environment.exports().items():
+            variables.setenv(name, value)
+        yield environment
+
+
+@pytest.fixture(scope="session")
+def soa_db_postgres(soa_db_spec: SpecSet, soa_db_migrate: Migrate, soa_db_environment: LocalEnvironment) -> TestServer:
+    """PostgreSQL with the specs provisioned and the migrations applied."""
     from soa_db.testing.server import TestServer
 
-    directory: Path = tmp_path_factory.mktemp("soa-db")
-    with pytest.MonkeyPatch.context() as environment, TestServer(directory, soa_db_spec) as server:
-        for name, value in server.exports.items():
-            environment.setenv(name, value)
-        server.prepare(soa_db_migrate)
-        yield server
+    server = TestServer(soa_db_environment, soa_db_spec)
+    server.prepare(soa_db_migrate)
+    return server
 
 
 @pytest.fixture
@@ -139,3 +173,44 @@ def soa_db_async_provider(soa_db_config: _ConfigFactory) -> _AsyncProviderFactor
         return AsyncPostgresProvider(soa_db_config(role, service=service, db_id=db_id))
 
     return provider
+
+
+@pytest.fixture(scope="session")
+def soa_db_redis(soa_db_spec: SpecSet, soa_db_environment: LocalEnvironment) -> TestRedis:
+    """Redis with the specs provisioned."""
+    from soa_db.testing.redis import TestRedis
+
+    server = TestRedis(soa_db_environment, soa_db_spec)
+    server.prepare()
+    return server
+
+
+@pytest.fixture
+def soa_db_redis_config(soa_db_redis: TestRedis) -> Iterator[_RedisConfigFactory]:
+    """Give configs of an empty Redis."""
+    yield soa_db_redis.config
+    soa_db_redis.reset()
+
+
+@pytest.fixture
+def soa_db_redis_manager(soa_db_redis_config: _RedisConfigFactory) -> Iterator[_RedisManagerFactory]:
+    """Give connected managers, disconnected after the test."""
+    from soa_db.redis import RedisConnectionManager
+
+    with ExitStack() as stack:
+
+        def manager(*, service: str | None = None) -> RedisConnectionManager:
+            return stack.enter_context(RedisConnectionManager(soa_db_redis_config(service=service)))
+
+        yield manager
+
+
+@pytest.fixture
+def soa_db_async_redis_manager(soa_db_redis_config: _RedisConfigFactory) -> _AsyncRedisManagerFactory:
+    """Give asynchronous managers, to be entered with ``async with``."""
+    from soa_db.redis import AsyncRedisConnectionManager
+
+    def manager(*, service: str | None = None) -> AsyncRedisConnectionManager:
+        return AsyncRedisConnectionManager(soa_db_redis_config(service=service))
+
+    return manager

@@ -1,24 +1,23 @@
-"""The throw-away server behind the fixtures: provisioned, migrated, and put back after each test."""
+"""The throw-away PostgreSQL behind the fixtures: provisioned, migrated, and put back after each test."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from soa_db.errors import ConfigurationError
-from soa_db.local.environment import LocalEnvironment
 
 if TYPE_CHECKING:
     import psycopg
 
     from soa_db.access.spec import Spec, SpecSet
     from soa_db.config import PostgresConfig
+    from soa_db.local.environment import LocalEnvironment
     from soa_db.names import Role
 
-__all__ = ["TestServer"]
+__all__ = ["TestServer", "the_spec"]
 
 _STATEMENTS = Path(__file__).with_name("database_properties.sql")
 
@@ -41,28 +40,19 @@ class _Pristine:
 
 
 class TestServer:
-    """A local environment whose dev server holds the databases of some specs.
+    """A local environment's dev server with the databases of some specs.
 
     Args:
-        directory: where it lives.
+        environment: the environment, which runs.
         specs: what is provisioned.
     """
 
     __test__ = False  # the name begins with what pytest collects
 
-    def __init__(self, directory: Path, specs: SpecSet) -> None:
+    def __init__(self, environment: LocalEnvironment, specs: SpecSet) -> None:
         self.specs = specs
-        self._environment = LocalEnvironment(directory)
+        self._environment = environment
         self._pristine: tuple[_Pristine, ...] = ()
-
-    def __enter__(self) -> Self:
-        self._environment.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._environment.__exit__(kind, error, trace)
 
     @property
     def exports(self) -> dict[str, str]:
@@ -109,19 +99,8 @@ class TestServer:
         """
         from soa_db.postgres import load_postgres_config_from_aws
 
-        spec = self._spec(service)
+        spec = the_spec(self.specs, service)
         return load_postgres_config_from_aws(env="dev", service=spec.service, role=role, db_id=db_id, spec=spec)
-
-    def _spec(self, service: str | None) -> Spec:
-        specs = self.specs.by_service
-        if service is None and len(specs) == 1:
-            return next(iter(specs.values()))
-        if service is None or service not in specs:
-            raise ConfigurationError(
-                "say which service is meant" if service is None else f"no spec is given for {service!r}",
-                hint=f"known are {', '.join(specs)}",
-            )
-        return specs[service]
 
     def reset(self) -> None:
         """Put every database back to what the migrations left; whoever is still connected is cut off."""
@@ -133,6 +112,23 @@ class TestServer:
         import psycopg
 
         return psycopg.connect(self.superuser_conninfo, autocommit=True)
+
+
+def the_spec(specs: SpecSet, service: str | None) -> Spec:
+    """Return a service's spec; the only one there is when none is named.
+
+    Raises:
+        ConfigurationError: the service is left out and there are several, or there is no such service.
+    """
+    found = specs.by_service
+    if service is None and len(found) == 1:
+        return next(iter(found.values()))
+    if service is None or service not in found:
+        raise ConfigurationError(
+            "say which service is meant" if service is None else f"no spec is given for {service!r}",
+            hint=f"known are {', '.join(found)}",
+        )
+    return found[service]
 
 
 def _keep(connection: psycopg.Connection[Any], database: str, number: int) -> _Pristine:
