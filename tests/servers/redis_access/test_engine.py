@@ -10,7 +10,7 @@ from tests.servers.redis_access.world import spec
 
 from soa_db.access import apply, plan, rotate, verify
 from soa_db.access.redis.engine import REDIS
-from soa_db.access.spec import SpecSet
+from soa_db.access.spec import Spec, SpecSet
 from soa_db.local.environment import LocalEnvironment
 
 if TYPE_CHECKING:
@@ -52,4 +52,5 @@ def test_provisioned_verified_rotated_and_finished(
     assert [one.user for one in finished.rotated] == [f"{unique_name}-{env}"]
     assert len(finished.skipped) == 1
     assert verify(specs, env=env).exit_code == 0
-    assert apply(SpecSet((spec(unique_name),)), env=env, prune=True).applied
+    gone = Spec(version=1, service=f"{unique_name}-jobs")
+    assert apply(SpecSet((spec(unique_name), gone)), env=env, prune=True).applied

@@ -10,6 +10,7 @@ import pytest
 from tests.servers.redis_access.conftest import GROUP, attach
 from tests.servers.redis_access.world import Killed, Knife, World, knife_at_work, spec
 
+from soa_db.access.spec import Spec
 from soa_db.aws import AwsClients
 from soa_db.errors import AccessDenied, ProvisionError
 
@@ -154,8 +155,9 @@ def test_undeclared_users_go_on_request_when_they_are_marked(attached: World) ->
     hand = {"UserId": "hand-mirror", "UserName": "hand-mirror", "Engine": "redis", "AccessString": "on ~x:* +get"}
     elasticache(attached, "create_user", **hand, Passwords=["made-by-hand-password"])
     elasticache(attached, "modify_user_group", UserGroupId=GROUP, UserIdsToAdd=["hand-mirror"])
-    attached.plan(spec("chat-api"))
-    plan, after = attached.apply(spec("chat-api"), prune=True)
+    assert attached.plan(spec("chat-api"), prune=True).is_empty
+    hand_made = Spec(version=1, service="hand")
+    plan, after = attached.apply(spec("chat-api"), Spec(version=1, service="old-api"), hand_made, prune=True)
     assert [change.sentence for change in plan.destructive] == ["delete user old-api-mirror"]
     assert after.is_empty
     assert user_ids(attached) == ["cache-mirror-default", "chat-api-mirror", "hand-mirror"]

@@ -14,6 +14,7 @@ from tests.servers.redis_access.world import Killed, Knife, World, acl_file, kni
 from soa_db.access.redis.acl import password_hash
 from soa_db.access.redis.admin import AdminServer
 from soa_db.access.redis.session import connect
+from soa_db.access.spec import Spec
 from soa_db.errors import AuthenticationFailed, ProvisionError, ServerUnavailable
 from soa_db.redis import load_redis_config_from_aws
 
@@ -214,12 +215,16 @@ def test_undeclared_users_are_reported_and_removed_on_request_only_if_they_are_s
     with world.admin() as client:
         client.execute_command("ACL SETUSER", "monitoring", "on", ">some-password", "+info")
         client.execute_command("ACL SETUSER", "old-api-prod", "on", ">some-password", "+info")
-    plan, _ = world.apply(spec("chat-api"))
-    assert plan.is_empty
+    plan, _ = world.apply(spec("chat-api"), prune=True)
+    assert plan.is_empty, "the spec of old-api is not given: it may be another repository's"
     said = [notice.sentence for notice in plan.notices]
-    assert "the user old-api-mirror is declared by no spec given here" in said
+    assert "the user old-api-mirror is of the service old-api, whose spec is not given" in said
     assert "the user monitoring is not managed here: it is no service's by its name and marks" in said
-    plan, after = world.apply(spec("chat-api"), prune=True)
+    gone = Spec(version=1, service="old-api")
+    plan, _ = world.apply(spec("chat-api"), gone)
+    assert plan.is_empty
+    assert "the user old-api-mirror is not declared by its spec" in [notice.sentence for notice in plan.notices]
+    plan, after = world.apply(spec("chat-api"), gone, prune=True)
     assert [change.sentence for change in plan.destructive] == ["delete user old-api-mirror"]
     assert after.is_empty
     users = world.users()

@@ -346,9 +346,9 @@ FAULTS = (
         (r"it has selectors beside its own rights", rf"{_ALPHA}cannot GET keys of others: it is permitted \(gamma:"),
     ),
     Fault(
-        "an_undeclared_user_of_a_service",
-        "ACL SETUSER zeta-{env} on >some-password ~* +@all",
-        (r"^the server in redis: every user of a service is declared: zeta-{env} is declared by no spec",),
+        "a_user_of_another_service_may_write_keys_of_this_one",
+        "ACL SETUSER zeta-{env} on >some-password ~zeta:* ~alpha:cache:* +@all",
+        (r"^the server in redis: no user of another service may change .*: zeta-{env} may write keys of alpha$",),
     ),
     Fault(
         "default_is_on_with_a_password",

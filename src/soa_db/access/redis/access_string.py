@@ -110,11 +110,21 @@ class Desired:
         env: the environment.
         users: name → user, in the order of the specs.
         default_off: whether the user ``default`` must be off; in dev it is left alone, containers come with it.
+        services: those whose specs are given, also without a ``redis`` part.
     """
 
     env: Env
     users: Mapping[str, DesiredUser]
     default_off: bool = True
+    services: frozenset[str] = frozenset()
+
+    def service_of(self, name: str) -> str:
+        """The service a user is of, by its name."""
+        return name.removesuffix(f"-{self.env}")
+
+    def is_given(self, name: str) -> bool:
+        """Whether the spec of the user's service is given: only then does it say that there is to be no such user."""
+        return self.service_of(name) in self.services
 
 
 def desired_users(specs: SpecSet, env: Env) -> Desired:
@@ -133,7 +143,7 @@ def desired_users(specs: SpecSet, env: Env) -> Desired:
         for spec in specs.specs
         if spec.redis is not None
     }
-    return Desired(env, users, default_off=env != "dev")
+    return Desired(env, users, env != "dev", frozenset(spec.service for spec in specs.specs))
 
 
 def setuser_rules(access_string: str, *, version: int) -> list[str]:

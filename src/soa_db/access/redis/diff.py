@@ -166,12 +166,20 @@ def _undeclared(desired: Desired, state: ServerState, options: PlanOptions, foun
             continue
         user = next(user for user in state.users(name) if user is not None)
         member = state.group is None or name in state.group.members
-        if user.managed and options.prune:
+        if user.managed and not desired.is_given(name):
+            # Another repository's, for all we know: its absence here says nothing.
+            service = desired.service_of(name)
+            found.notices.append(
+                Notice(
+                    "note",
+                    f"the user {name} is of the service {service}, whose spec is not given",
+                    f"if there is no such service any more: a spec of {service} without a redis part, and `--prune`",
+                )
+            )
+        elif user.managed and options.prune:
             found.change("users", DropUser(name), destructive=True)
         elif user.managed:
-            found.notices.append(
-                Notice("note", f"the user {name} is declared by no spec given here", "`--prune` deletes it")
-            )
+            found.notices.append(Notice("note", f"the user {name} is not declared by its spec", "`--prune` deletes it"))
         elif member and user.acl.enabled:
             found.notices.append(
                 Notice("note", f"the user {name} is not managed here: it is no service's by its name and marks")

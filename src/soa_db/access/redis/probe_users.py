@@ -12,6 +12,7 @@ from soa_db.access.redis.acl import parse, same_access
 from soa_db.access.redis.probe_session import DATABASE
 from soa_db.access.redis.state import DEFAULT
 from soa_db.access.report import Check, Outcome, Probe
+from soa_db.access.spec.redis import patterns_overlap
 
 if TYPE_CHECKING:
     from soa_db.access.redis.access_string import Desired
@@ -50,11 +51,15 @@ def judge_users(desired: Desired, state: ServerState, *, mend: str) -> Iterator[
                 faults.append(f"its access string is another one{where}")
         probe = Probe(user.name, DATABASE, "roles", "its access is what the spec says", "is", "catalog")
         yield _found(probe, faults, mend)
+    services = _strangers(desired, state, managed=True)
     yield _found(
         Probe("", DATABASE, "roles", "every user of a service is declared", "is", "catalog"),
-        [f"{name} is declared by no spec given here" for name in _strangers(desired, state, managed=True)],
+        [f"{name} is not declared by its spec" for name in services if desired.is_given(name)],
         f"{mend} --prune deletes them",
     )
+    foreign = [name for name in services if not desired.is_given(name)]
+    if foreign:
+        yield from _foreign(desired, state, foreign)
     others = _strangers(desired, state, managed=False)
     if others:
         probe = Probe("", DATABASE, "roles", "there are users that are no service's", "is", "catalog")
@@ -64,6 +69,28 @@ def judge_users(desired: Desired, state: ServerState, *, mend: str) -> Iterator[
     elif not state.group.attached:
         probe = Probe("", DATABASE, "roles", f"the user group {state.group.name} opens a cache", "is", "catalog")
         yield Check(probe, Outcome.VIOLATED, "it is attached to none", "attach it to the replication group")
+
+
+def _foreign(desired: Desired, state: ServerState, names: list[str]) -> Iterator[Check]:
+    """Users of services whose specs are not given: what they may do to the services that are."""
+    probe = Probe("", DATABASE, "roles", "no user of another service may change what is declared here", "is", "catalog")
+    mine = {(pattern, user.service) for user in desired.users.values() for pattern in user.keys}
+    faults = []
+    for name in names:
+        acls = [user.acl for user in state.users(name) if user is not None]
+        patterns = {
+            pattern
+            for acl in acls
+            for selector in (acl.root, *acl.selectors)
+            for pattern, access in selector.keys.items()
+            if "W" in access
+        }
+        reached = sorted({service for key, service in mine if any(patterns_overlap(key, other) for other in patterns)})
+        if reached:
+            faults.append(f"{name} may write keys of {', '.join(reached)}")
+    yield _found(probe, faults, "give the other service's spec too, and let the two not overlap")
+    probe = Probe("", DATABASE, "roles", "there are users of services whose specs are not given", "is", "catalog")
+    yield Check(probe, Outcome.NOTED, ", ".join(names), "verify with their specs too")
 
 
 def _default(desired: Desired, state: ServerState, mend: str) -> Iterator[Check]:
