@@ -68,7 +68,7 @@ def aws_black_hole(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> Itera
     yield f"http://127.0.0.1:{proxy.port}"
     proxy.mode = "hang_up"
     proxy.cut()
-    eventually(lambda: not any(thread.name.startswith("soa-db") for thread in threading.enumerate()), within=60)
+    eventually(lambda: not any(thread.name.startswith("soa-db ") for thread in threading.enumerate()), within=60)
 
 
 async def until(true: Callable[[], bool]) -> None:

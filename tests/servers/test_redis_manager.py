@@ -393,6 +393,20 @@ async def test_nothing_is_left_behind(redis_server: RedisServer, kind: str) -> N
         assert [one for one in admin.client_list() if one["name"] == name] == []
 
 
+async def test_a_child_forked_in_a_running_loop_leaves_the_parents_connections_alone(
+    redis_server: RedisServer, unique_name: str
+) -> None:
+    """Collecting the child's copy as garbage would take the parent's sockets out of the epoll instance both share."""
+    async with AsyncRedisConnectionManager(config_of(redis_server, command_timeout=5.0)) as cache:
+        await asyncio.gather(*(cache.set(f"{unique_name}-{number}", number) for number in range(5)))
+        child = os.fork()
+        if child == 0:
+            gc.collect()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert await asyncio.gather(*(cache.get(f"{unique_name}-{number}") for number in range(5))) == [0, 1, 2, 3, 4]
+
+
 def test_a_forked_child_connects_anew_and_leaves_the_parents_connections_alone(
     redis_server: RedisServer, unique_name: str
 ) -> None:

@@ -189,8 +189,14 @@ async def close_client(client: Client) -> None:
             await node.disconnect()
 
 
+# Kept for good in a forked child: collecting them as garbage would take the parent's sockets out of the epoll instance
+# that parent and child share.
+_INHERITED: list[Client] = []
+
+
 def forget_client(client: Client) -> None:
-    """Do nothing: an event loop does not outlive a fork. In the twin, a forked child leaves the parent's sockets."""
+    """Keep a forked child's copy of the parent's client and never touch it. In the twin, its sockets are closed."""
+    _INHERITED.append(client)
 
 
 def idle_and_used(client: Client) -> tuple[int, int]:

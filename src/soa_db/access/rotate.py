@@ -15,11 +15,11 @@ from soa_db.access.engine import Request, Selection, admin_urls
 from soa_db.access.engines import ENGINES, chosen_engines
 from soa_db.access.plan import PlanOptions, Progress
 from soa_db.access.settings import Settings, load_settings
+from soa_db.access.spec import SpecSet
 from soa_db.errors import ConfigurationError, ProvisionError, SoaDbError
 from soa_db.names import check_env, check_role
 
 if TYPE_CHECKING:
-    from soa_db.access.spec import SpecSet
     from soa_db.aws import AwsClients
     from soa_db.names import Env
 
@@ -97,7 +97,8 @@ def rotate(
     """
     environment = check_env(env)
     _check_selection(specs, environment, services, roles)
-    chosen = chosen_engines(specs, engines)
+    mine = SpecSet(tuple(spec for spec in specs.specs if services is None or spec.service in services))
+    chosen = chosen_engines(mine, engines)
     urls = admin_urls(ENGINES, admin_url)
     settings = load_settings() if settings is None else settings
     selection = Selection(services, roles, all_consumers_reread, finish, lock_timeout)

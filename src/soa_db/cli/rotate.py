@@ -61,7 +61,8 @@ def command(
     require_somebody_to_ask(target.env, yes=yes)
     terminal = Terminal()
     with open_session(target, services=services) as session:
-        if not confirm_prod(target.env, "give users in prod new passwords?", yes=yes):
+        question = "take users' old passwords away in prod?" if finish else "give users in prod new passwords?"
+        if not confirm_prod(target.env, question, yes=yes):
             context.exit(ExitCode.FAILED)
         with terminal.busy(f"rotating passwords in {target.env}") as now:
             result = rotate(
@@ -81,8 +82,11 @@ def command(
         terminal.json(asdict(result))
         return
     for done in result.rotated:
-        note = " (finished an interrupted rotation)" if done.finished else ""
+        note = " (finished an interrupted rotation)" if done.finished and not finish else ""
         terminal.line(f"  + {done.user}: {', '.join(done.secrets)}{note}")
     for sentence in result.skipped:
         terminal.line(f"  - {sentence}", style="dim")
-    terminal.line(f"{target.env}: {counted(len(result.rotated), 'password')} rotated", style="green")
+    terminal.line(
+        f"{target.env}: {counted(len(result.rotated), 'password')} {'taken away' if finish else 'rotated'}",
+        style="green",
+    )

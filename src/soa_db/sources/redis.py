@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from urllib.parse import unquote, urlsplit
 
 from soa_db.errors import ConfigurationError
@@ -114,9 +115,20 @@ def read_endpoint(text: str) -> tuple[str, int | None] | None:
         if not port:
             return None
     number = read_port(port) if port else None
-    if not is_host(host) or (port and number is None):
+    if not is_host(host) or (port and number is None) or not _is_name_or_address(host):
         return None
     return host, number
+
+
+def _is_name_or_address(host: str) -> bool:
+    """Whether it is a name or an IP address, and not a URL, whose password would be shown as a host's name."""
+    if ":" not in host:
+        return not any(char in "/@?#" for char in host)
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def read_redis_url(url: str) -> dict[str, object]:

@@ -143,6 +143,9 @@ def test_passwords() -> None:
     wrong = PasswordState("chat-api-prod", "prod/redis/chat-api", "the server refuses the secret's password")
     found = compared(state(node(user()), passwords={"chat-api-prod": wrong}))
     assert [(change.group, change.destructive) for change in found.changes] == [("passwords", True)]
+    missing = replace(wrong, fault="new secret prod/redis/chat-api")
+    found = compared(state(node(user(passwords=1)), passwords={"chat-api-prod": missing}))
+    assert found.changes[0].destructive, "the password it has is in no secret, and taken away"
     more = PasswordState("chat-api-prod", "prod/redis/chat-api", others=1)
     assert "1 live password beside" in said(compared(state(node(user()), passwords={"chat-api-prod": more})))[0]
     assert wanted("dev").default_off is False

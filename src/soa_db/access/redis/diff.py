@@ -143,8 +143,8 @@ def _password(user: DesiredUser, state: ServerState, found: Findings) -> None:
         found.change(
             "passwords",
             SetPassword(user.name, password.secret, password.fault),
-            # Whoever logs in with a password that no secret holds is cut off.
-            destructive=any(today.passwords for today in existing) and "refuses" in password.fault,
+            # Whoever logs in with a password that is not the secret's is cut off, and what is live is not shown.
+            destructive=any(today.passwords for today in existing),
         )
     elif password.others:
         found.notices.append(
@@ -173,13 +173,16 @@ def _undeclared(desired: Desired, state: ServerState, options: PlanOptions, foun
                 Notice(
                     "note",
                     f"the user {name} is of the service {service}, whose spec is not given",
-                    f"if there is no such service any more: a spec of {service} without a redis part, and `--prune`",
+                    f"if there is no such service any more: a spec of {service} without a redis part, and "
+                    "`--engine redis --prune`",
                 )
             )
         elif user.managed and options.prune:
             found.change("users", DropUser(name), destructive=True)
         elif user.managed:
-            found.notices.append(Notice("note", f"the user {name} is not declared by its spec", "`--prune` deletes it"))
+            found.notices.append(
+                Notice("note", f"the user {name} is not declared by its spec", "`--engine redis --prune` deletes it")
+            )
         elif member and user.acl.enabled:
             found.notices.append(
                 Notice("note", f"the user {name} is not managed here: it is no service's by its name and marks")

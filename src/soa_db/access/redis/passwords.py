@@ -90,6 +90,8 @@ class Passwords:
     ) -> str:
         if not any(there):
             return "the user is new"
+        if any(today is not None and today.auth == "none" for today in there):
+            return "anybody gets in without a password"
         shown = state.group is None  # ElastiCache shows no hashes
         missing = [
             node.address

@@ -55,7 +55,7 @@ def judge_users(desired: Desired, state: ServerState, *, mend: str) -> Iterator[
     yield _found(
         Probe("", DATABASE, "roles", "every user of a service is declared", "is", "catalog"),
         [f"{name} is not declared by its spec" for name in services if desired.is_given(name)],
-        f"{mend} --prune deletes them",
+        f"{mend} --engine redis --prune deletes them",
     )
     foreign = [name for name in services if not desired.is_given(name)]
     if foreign:
