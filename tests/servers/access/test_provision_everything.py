@@ -212,7 +212,7 @@ def test_all_of_it_together(everything: Everything, aws: CountingAws) -> None:
     aws.seen.clear()
     assert it.apply(prune=True).applied == ()
     assert run(server, "postgres", written) == before
-    assert set(aws.seen) <= {"BatchGetSecretValue"}
+    assert set(aws.seen) <= {"BatchGetSecretValue", "GetParameters"}, "it reads, and writes nothing"
 
     report = verify(it.wanted, env="dev", aws=it.aws, settings=Settings())
     assert [str(check) for check in (*report.violations, *report.inconclusive)] == []
