@@ -1,26 +1,66 @@
-"""Run every test, with branch coverage over `src`; what `make test` calls."""
+"""Run every test, with branch coverage over `src`; what `make test` calls.
+
+Most tests wait for servers. So the whole runs as two processes side by side, one of them quietly: its output follows
+when the other has ended. With arguments (files, options of pytest) it is one plain run.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+SERVERS = "tests/servers"
+# Of much the same length; a folder added to tests/ falls to the first.
+MOVED = "tests/servers/redis_access"
+
+
+def halves() -> tuple[list[str], list[str]]:
+    """Return what each of the two processes runs: together, every folder of tests/ once."""
+    folders = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").iterdir() if path.is_dir())
+    others = [folder for folder in folders if folder != SERVERS and any((ROOT / folder).rglob("test_*.py"))]
+    return [*others, MOVED], [SERVERS, f"--ignore={MOVED}"]
+
+
+def pytest(arguments: list[str]) -> list[str]:
+    """Return the command of one run under coverage."""
+    return [sys.executable, "-m", "coverage", "run", "-m", "pytest", *arguments]
+
+
+def run(arguments: list[str], environment: dict[str, str]) -> int:
+    """Run pytest once, or without arguments in two processes; the exit code is the worse one."""
+    if arguments:
+        return subprocess.run(pytest(arguments), cwd=ROOT, env=environment, check=False).returncode
+    loud, quiet = halves()
+    with tempfile.TemporaryFile() as output:
+        beside = subprocess.Popen(
+            pytest(quiet), cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+        )
+        try:
+            print(f"beside this run, its output at the end: {' '.join(quiet)}", flush=True)
+            code = subprocess.run(pytest(loud), cwd=ROOT, env=environment, check=False).returncode
+            code = beside.wait() or code
+        finally:
+            beside.terminate()
+            beside.wait()
+        output.seek(0)
+        sys.stdout.write(output.read().decode(errors="replace"))
+        sys.stdout.flush()
+    return code
 
 
 def main(arguments: list[str]) -> int:
     """Run pytest under coverage (child processes included) and demand the bar; the exit code is the run's."""
-    python = sys.executable
     environment = {**os.environ, "COVERAGE_PROCESS_START": str(ROOT / "pyproject.toml")}
-    run = subprocess.run(
-        [python, "-m", "coverage", "run", "-m", "pytest", *arguments], cwd=ROOT, env=environment, check=False
-    )
+    python = sys.executable
+    code = run(arguments, environment)
     subprocess.run([python, "-m", "coverage", "combine", "--quiet"], cwd=ROOT, check=False)
     bar = ["--fail-under=95"] if not arguments else []
     report = subprocess.run([python, "-m", "coverage", "report", *bar], cwd=ROOT, check=False)
-    return run.returncode or report.returncode
+    return code or report.returncode
 
 
 if __name__ == "__main__":
