@@ -57,8 +57,8 @@ docs: $(VENV)/.dev  ## the documentation, built strictly
 	@$(BIN)/python -m mkdocs build --strict --quiet
 
 lock:  ## pin and hash the requirements anew (needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet --extra local requirements/build.in pyproject.toml -o requirements/demo.txt
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet --all-extras --group dev --group docs requirements/build.in -c requirements/demo.txt pyproject.toml -o requirements/dev.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --no-emit-index-url --no-emit-find-links --quiet --extra local requirements/build.in pyproject.toml -o requirements/demo.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --no-emit-index-url --no-emit-find-links --quiet --all-extras --group dev --group docs requirements/build.in -c requirements/demo.txt pyproject.toml -o requirements/dev.txt
 
 clean:  ## remove what make made
 	rm -rf $(VENV) .soa-db site dist .coverage* .pytest_cache .mypy_cache .ruff_cache
