@@ -15,10 +15,12 @@ from soa_db.errors import ConfigurationError
 __all__ = [
     "DEFAULT_REGION",
     "ENVS",
+    "MONGO_PORT",
     "POSTGRES_PORT",
     "REDIS_PORT",
     "ROLES",
     "Env",
+    "MongoEnv",
     "Role",
     "check_env",
     "check_identifier",
@@ -28,7 +30,14 @@ __all__ = [
     "elasticache_arn",
     "iam_host_ssm_path",
     "iam_port_ssm_path",
+    "mongo_admin_secret_ssm_path",
+    "mongo_ca_secret_ssm_path",
     "mongo_database",
+    "mongo_endpoint_ssm_path",
+    "mongo_hosts_ssm_path",
+    "mongo_port_ssm_path",
+    "mongo_replica_set_ssm_path",
+    "mongo_secret_name",
     "mongo_user",
     "normal_db_id",
     "password_secret_name",
@@ -52,10 +61,13 @@ __all__ = [
 ]
 
 Env = Literal["dev", "mirror", "prod"]
+MongoEnv = Literal["dev", "mirror", "prod", "staging"]
+"""``staging`` is a deprecated alias that only the Mongo loader takes."""
 Role = Literal["owner", "app", "ro"]
 ENVS: tuple[Env, ...] = get_args(Env)
 ROLES: tuple[Role, ...] = get_args(Role)
 DEFAULT_REGION = "us-west-2"
+MONGO_PORT = 27017
 POSTGRES_PORT = 5432
 REDIS_PORT = 6379
 
@@ -270,3 +282,61 @@ def redis_admin_secret_ssm_path(env: Env) -> str:
 def redis_default_pattern(service: str) -> str:
     """``chat-api:*``: what the keys and channels of a service look like, as a Redis pattern."""
     return f"{redis_key_prefix(service)}*"
+
+
+_MIRROR_MONGO = "/mirror/current/mongodb-shared"
+
+
+def mongo_secret_name(env: MongoEnv, service: str) -> str:
+    """The secret of a service's MongoDB user: ``prod/mongodb-shared/chat-api-password``."""
+    if env == "mirror":
+        return f"/mirror/current/{check_service(service)}-mongo-password"
+    return f"{env}/mongodb-shared/{check_service(service)}-password"
+
+
+def mongo_endpoint_ssm_path() -> str:
+    """The SSM parameter that holds the host of the mirror's MongoDB."""
+    return f"{_MIRROR_MONGO}/endpoint"
+
+
+def mongo_port_ssm_path() -> str:
+    """The SSM parameter that holds the port of the mirror's MongoDB."""
+    return f"{_MIRROR_MONGO}/port"
+
+
+def mongo_hosts_ssm_path(env: MongoEnv) -> str:
+    """The SSM parameter that holds the comma-separated ``host:port`` of the members; in dev for provisioning only."""
+    match env:
+        case "mirror":
+            raise ConfigurationError("the mirror's MongoDB has one endpoint and a port", env=env)
+        case "dev":
+            return "/dev/mongodb-shared/hosts"
+        case _:
+            return f"{_shared_mongo(env)}-hosts"
+
+
+def mongo_replica_set_ssm_path(env: MongoEnv) -> str:
+    """The SSM parameter that holds the name of the replica set, in mirror and prod."""
+    return f"{_MIRROR_MONGO}/replica-set-name" if env == "mirror" else f"{_shared_mongo(env)}-replica-set-name"
+
+
+def mongo_ca_secret_ssm_path(env: MongoEnv) -> str:
+    """The SSM parameter that holds the name or ARN of the secret ``{ca_cert: PEM}``, in mirror and prod."""
+    return f"{_MIRROR_MONGO}/ca-secret-arn" if env == "mirror" else f"{_shared_mongo(env)}-ca-secret-arn"
+
+
+def mongo_admin_secret_ssm_path(env: MongoEnv) -> str:
+    """The SSM parameter that holds the name or ARN of the administrator's secret."""
+    match env:
+        case "mirror":
+            return f"{_MIRROR_MONGO}/master-secret-arn"
+        case "dev":
+            return "/dev/mongodb-shared/master-secret-arn"
+        case _:
+            return f"{_shared_mongo(env)}-master-secret-arn"
+
+
+def _shared_mongo(env: MongoEnv) -> str:
+    if env == "dev":
+        raise ConfigurationError("the coordinates of dev's MongoDB stand in each service's secret", env=env)
+    return f"/shared/infra/{env}/mongodb"

@@ -12,10 +12,14 @@ from soa_db.config.auth import Auth, AwsTarget, IamAuth, NoAuth, PasswordAuth, S
 from soa_db.config.tls import Dial, TlsConfig
 
 if TYPE_CHECKING:
+    from soa_db.config.mongo import MongoConfig, MongoHost, MongoOptions
     from soa_db.config.postgres import PoolConfig, PostgresConfig, SessionConfig
     from soa_db.config.redis import RedisConfig
 
 _LAZY = {
+    "MongoConfig": "soa_db.config.mongo",
+    "MongoHost": "soa_db.config.mongo",
+    "MongoOptions": "soa_db.config.mongo",
     "PoolConfig": "soa_db.config.postgres",
     "PostgresConfig": "soa_db.config.postgres",
     "RedisConfig": "soa_db.config.redis",
@@ -27,6 +31,9 @@ __all__ = [
     "AwsTarget",
     "Dial",
     "IamAuth",
+    "MongoConfig",
+    "MongoHost",
+    "MongoOptions",
     "NoAuth",
     "PasswordAuth",
     "PoolConfig",
