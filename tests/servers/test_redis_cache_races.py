@@ -224,10 +224,10 @@ async def test_disconnect_ends_the_origin_calls_nobody_waits_for(redis_server: R
     assert await cache.cached_call(unique_name, hangs, stale_while_revalidate=60) == 1
     await under_way.wait()
     under_way.clear()
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.1):
-            await cache.cached_call(f"{unique_name}:other", hangs)
-    assert under_way.is_set()
+    caller = asyncio.create_task(cache.cached_call(f"{unique_name}:other", hangs))
+    await under_way.wait()
+    caller.cancel()
+    await asyncio.wait((caller,))
     await cache.disconnect()
     assert len(ended) == 2
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -260,8 +260,8 @@ async def test_an_origin_that_does_not_let_itself_be_cancelled_does_not_keep_dis
     await cache.cached_call(unique_name, stubborn, stale_while_revalidate=60)
     await under_way.wait()
     await cache.disconnect()
-    assert "1 origin calls in the background go on" in caplog.text
     go_on.set()
+    assert "1 origin calls in the background go on" in caplog.text
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         await task
 
