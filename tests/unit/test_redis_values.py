@@ -32,6 +32,22 @@ def test_values_are_bare_compact_json() -> None:
     assert encode({"a": [1, None, True, "é"]}, b"k") == '{"a":[1,null,true,"é"]}'.encode()
 
 
+@given(st.dictionaries(st.none() | st.booleans() | st.integers() | st.floats() | st.text(CHARACTERS), JSON, min_size=1))
+def test_an_object_is_written_exactly_if_all_its_keys_are_text(value: dict[Any, Any]) -> None:
+    """Text that looks like a number is text."""
+    if all(isinstance(name, str) for name in value):
+        assert decode(encode([value], b"k"), b"k") == [value]
+    else:
+        with pytest.raises(ConfigurationError):
+            encode([value], b"k")
+
+
+@pytest.mark.parametrize("name", ["1", "-1.5", "true", "null", '"', '"1":', "\\"])
+def test_text_that_looks_like_a_number_may_be_a_key(name: str) -> None:
+    """It is what it is."""
+    assert decode(encode({name: {name: name}}, b"k"), b"k") == {name: {name: name}}
+
+
 class Opaque:
     """What JSON cannot hold."""
 

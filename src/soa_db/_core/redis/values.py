@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, NoReturn
 
 from soa_db.errors import ConfigurationError, ValueMalformed
@@ -19,6 +20,9 @@ _LONGEST = 10**12
 # The most a key or a value may have, https://redis.io/docs/latest/develop/data-types/strings/#limits: for more than
 # that the server ends the connection, which looks like an outage.
 _LARGEST = 512 * 1024 * 1024
+# What the encoder makes of a key that is no text. A key that is text may look so too, and text may hold what does; but
+# mostly nothing does, and to look at the value itself takes as long as to encode it.
+_MAY_BE_REWRITTEN = re.compile(rb'"(?:-?[0-9][^"]*|true|false|null)":')
 _JSON = "JSON has text, finite numbers, true, false, null, lists, and objects with text for keys"
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -35,7 +39,7 @@ def encode(value: object, key: bytes) -> bytes:
         raise ConfigurationError(
             f"the value for the key {shown(key)} ({type(value).__name__}) cannot be written as JSON", hint=_JSON
         )
-    if not _has_text_keys(value):
+    if _MAY_BE_REWRITTEN.search(text) and not _has_text_keys(value):
         # The encoder makes "1" of 1, "null" of None and "true" of True: another value, and maybe one key twice.
         raise ConfigurationError(
             f"the value for the key {shown(key)} ({type(value).__name__}) has an object with a key that is no text",
