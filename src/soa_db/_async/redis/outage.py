@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ReadOnlyError, ResponseError
@@ -86,16 +87,18 @@ class AsyncOutage:
                 return AWAY
             config = self._manager.config
             self._look_at = now + config.connect_timeout + config.command_timeout
+        manager = self._manager
         try:
-            client = await self._manager.present()
+            client = await manager.present()
+            once = partial(call, client)
             try:
-                found = await self._once(client, call, key)
+                found = await call_server(client, manager.config, once, again=False, patience=0, key=key)
             except ServerUnavailable as error:
                 if not _was_cut(error):
                     raise
                 # The idle ones may have been cut as well.
                 await drop_idle(client)
-                found = await self._once(client, call, key)
+                found = await call_server(client, manager.config, once, again=False, patience=0, key=key)
         except SoaDbError as error:
             if _takes_no_writes(error.__cause__):
                 self.answered()
@@ -113,11 +116,9 @@ class AsyncOutage:
             # Likewise of who is cancelled.
             self._look_at = 0.0
             raise
-        self.answered()
+        if self._away_since is not None:
+            self.answered()
         return found
-
-    async def _once(self, client: Client, call: Callable[[Client], Any], key: bytes) -> Any:
-        return await call_server(client, self._manager.config, lambda: call(client), again=False, patience=0, key=key)
 
     # --- away
 

@@ -9,6 +9,7 @@ import random
 import secrets
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.exceptions import WatchError
@@ -32,7 +33,6 @@ __all__ = ["Cache"]
 
 T = TypeVar("T")
 _LOG = logging.getLogger("soa_db.redis")
-_MISS = object()
 # Seconds one process may take to renew a stale value before another one tries.
 _RENEWAL_SECONDS = 30.0
 
@@ -111,22 +111,18 @@ class Cache:
         px = milliseconds(ttl)
         keep = px if stale is None else px + milliseconds(stale, "stale_while_revalidate")
         lock_px = None if lock is None else milliseconds(lock, "lock")
-        fresh = None if stale is None else px
-        before = self._landed
-        found = self._look(key, fresh)
-        if found is _MISS or found is AWAY:
+        before, is_stale = self._landed, False
+        if stale is None:
+            text = self._outage.ask(lambda client: client.get(key), key)
+        else:
+            text, is_stale = self._look(key, px)
+        if text is None or text is AWAY:
             self._counts["misses"] += 1
-
-            def fly() -> bytes:
-                try:
-                    return self._fly(key, origin, keep=keep, fresh=fresh, lock=lock_px, again=self._landed != before)
-                finally:
-                    self._landed += 1
-
+            fresh = None if stale is None else px
+            fly = partial(self._fly, key, origin, keep=keep, fresh=fresh, lock=lock_px, before=before)
             # As every later caller gets it: a tuple is a list then.
             result: T = decode(self._shared.run(key, fly), key)
             return result
-        text, is_stale = found
         value: T = decode(text, key)
         self._counts["hits"] += 1
         if is_stale:
@@ -134,17 +130,14 @@ class Cache:
             self._renew(key, origin, keep=keep, fresh=px)
         return value
 
-    def _look(self, key: bytes, fresh: int | None) -> Any:
-        """Return ``_MISS``, ``AWAY``, or the text and whether this caller is to renew it."""
-        if fresh is None:
-            text = self._outage.ask(lambda client: client.get(key), key)
-            return _MISS if text is None else text if text is AWAY else (text, False)
+    def _look(self, key: bytes, fresh: int) -> tuple[Any, bool]:
+        """Return the text, None or ``AWAY``, and whether this caller is to renew it."""
         claim = min(fresh, milliseconds(_RENEWAL_SECONDS))
         found = self._outage.ask(lambda client: self._get_and_claim(client, key, claim), key)
         if found is AWAY:
-            return AWAY
+            return AWAY, False
         text, claimed = found
-        return _MISS if text is None else (text, bool(claimed))
+        return text, bool(claimed)
 
     def _get_and_claim(self, client: Client, key: bytes, claim: int) -> Any:
         # In one round trip; the two keys may stand in different slots.
@@ -171,16 +164,24 @@ class Cache:
         keep: int,
         fresh: int | None,
         lock: int | None,
-        again: bool,
+        before: int,
     ) -> bytes:
-        if again:
-            # Another call for this key may have ended between our look and now.
-            text = self._outage.ask(lambda client: client.get(key), key)
-            if text is not None and text is not AWAY:
-                found: bytes = text
-                return found
-        if lock is None:
-            return self._fetch(key, origin, keep=keep, fresh=fresh)
+        try:
+            if self._landed != before:
+                # Another call for this key may have ended between our look and now.
+                text = self._outage.ask(lambda client: client.get(key), key)
+                if text is not None and text is not AWAY:
+                    found: bytes = text
+                    return found
+            if lock is None:
+                return self._fetch(key, origin, keep=keep, fresh=fresh)
+            return self._fetch_locked(key, origin, keep=keep, fresh=fresh, lock=lock)
+        finally:
+            self._landed += 1
+
+    def _fetch_locked(
+        self, key: bytes, origin: Callable[[], Awaited[Any]], *, keep: int, fresh: int | None, lock: int
+    ) -> bytes:
         name, token = sibling(key, "lock"), _token()
         cached = self._lock(key, name, token, lock)
         if cached is not None:
