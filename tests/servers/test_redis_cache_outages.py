@@ -18,7 +18,7 @@ from tests.support.tcp import FaultyProxy
 from soa_db import AuthenticationFailed, CredentialError, ServerUnavailable, TlsConfig, TlsVerificationFailed
 from soa_db.local.redis import RedisServer
 from soa_db.local.tls import ServerTls
-from soa_db.redis import RedisConnectionManager
+from soa_db.redis import AsyncRedisConnectionManager, RedisConnectionManager
 
 RedisServerFactory = Callable[..., RedisServer]
 
@@ -267,3 +267,35 @@ async def test_a_full_server_is_told_of_once_until_it_has_room(
             admin.config_set("maxmemory", "0")
         assert await settle(cache.cached_call("k", origin_of(kind, lambda: 3))) == 3
         assert lines()[1:] == ["INFO Redis takes writes again"]
+
+
+async def test_a_marker_or_lock_whose_answer_is_lost_is_not_left_behind(
+    redis_server: RedisServer, unique_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled after the marker was set and before that was known: the next one refreshes."""
+
+    async def origin() -> int:
+        return 1
+
+    async with AsyncRedisConnectionManager(config_of(redis_server)) as cache:
+        native, taken = cache._cache._take, asyncio.Event()
+
+        async def take(*arguments: Any) -> bool:
+            await native(*arguments)
+            taken.set()
+            await asyncio.Event().wait()
+            return True
+
+        monkeypatch.setattr(cache._cache, "_take", take)
+        for call in (cache.refresh_cache(unique_name, origin), cache.cached_call(f"{unique_name}:c", origin, lock=50)):
+            task = asyncio.create_task(call)
+            await taken.wait()
+            taken.clear()
+            task.cancel()
+            await asyncio.wait((task,))
+            assert task.cancelled()
+        assert await cache.client.exists(f"{unique_name}_refresh") == 0
+        for flight in cache._cache._shared.take_unawaited():
+            flight.cancel()
+            await flight.join(5)
+        assert await cache.client.exists(f"{unique_name}:c_lock") == 0

@@ -181,12 +181,11 @@ class AsyncCache:
         self, key: bytes, origin: Callable[[], Awaited[Any]], *, keep: int, fresh: int | None, lock: int
     ) -> bytes:
         name, token = sibling(key, "lock"), _token()
-        cached = await self._lock(key, name, token, lock)
-        if cached is not None:
-            return cached
         try:
-            return await self._fetch(key, origin, keep=keep, fresh=fresh)
+            cached = await self._lock(key, name, token, lock)
+            return await self._fetch(key, origin, keep=keep, fresh=fresh) if cached is None else cached
         finally:
+            # Whatever was seen of it: it may have been taken though the answer was lost.
             await self._give_back(name, token)
 
     async def _fetch(self, key: bytes, origin: Callable[[], Awaited[Any]], *, keep: int, fresh: int | None) -> bytes:
@@ -210,8 +209,6 @@ class AsyncCache:
             taken = await self._tell(lambda client: self._take(client, name, token, px), key)
             text = await self._outage.ask(lambda client: client.get(key), key)
             if text is not None and text is not AWAY:
-                if taken is True:
-                    await self._give_back(name, token)
                 found: bytes = text
                 return found
             if taken is AWAY or text is AWAY or taken:
@@ -283,15 +280,14 @@ class AsyncCache:
         keep = None if ttl is None else milliseconds(ttl)
         manager = self._manager
         client = await manager.present()
-        if not await call_server(
-            client, manager.config, lambda: self._take(client, name, token, px), again=True, key=key
-        ):
-            return False
+        take = partial(self._take, client, name, token, px)
         try:
+            if not await call_server(client, manager.config, take, again=True, key=key):
+                return False
             text = encode(await origin(), key)
             await call_server(client, manager.config, lambda: client.set(key, text, px=keep), again=True, key=key)
         except BaseException:
-            # Not what is another's by now: the origin may have taken longer than it lasted.
+            # Also if the answer was lost; not what is another's by now: the origin may have taken longer than it lasts.
             await self._give_back(name, token)
             raise
         self.answered()

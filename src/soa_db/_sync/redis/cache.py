@@ -183,12 +183,11 @@ class Cache:
         self, key: bytes, origin: Callable[[], Awaited[Any]], *, keep: int, fresh: int | None, lock: int
     ) -> bytes:
         name, token = sibling(key, "lock"), _token()
-        cached = self._lock(key, name, token, lock)
-        if cached is not None:
-            return cached
         try:
-            return self._fetch(key, origin, keep=keep, fresh=fresh)
+            cached = self._lock(key, name, token, lock)
+            return self._fetch(key, origin, keep=keep, fresh=fresh) if cached is None else cached
         finally:
+            # Whatever was seen of it: it may have been taken though the answer was lost.
             self._give_back(name, token)
 
     def _fetch(self, key: bytes, origin: Callable[[], Awaited[Any]], *, keep: int, fresh: int | None) -> bytes:
@@ -212,8 +211,6 @@ class Cache:
             taken = self._tell(lambda client: self._take(client, name, token, px), key)
             text = self._outage.ask(lambda client: client.get(key), key)
             if text is not None and text is not AWAY:
-                if taken is True:
-                    self._give_back(name, token)
                 found: bytes = text
                 return found
             if taken is AWAY or text is AWAY or taken:
@@ -283,13 +280,14 @@ class Cache:
         keep = None if ttl is None else milliseconds(ttl)
         manager = self._manager
         client = manager.present()
-        if not call_server(client, manager.config, lambda: self._take(client, name, token, px), again=True, key=key):
-            return False
+        take = partial(self._take, client, name, token, px)
         try:
+            if not call_server(client, manager.config, take, again=True, key=key):
+                return False
             text = encode(origin(), key)
             call_server(client, manager.config, lambda: client.set(key, text, px=keep), again=True, key=key)
         except BaseException:
-            # Not what is another's by now: the origin may have taken longer than it lasted.
+            # Also if the answer was lost; not what is another's by now: the origin may have taken longer than it lasts.
             self._give_back(name, token)
             raise
         self.answered()
