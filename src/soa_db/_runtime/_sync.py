@@ -212,6 +212,10 @@ class SharedCall(Generic[T]):
             if error is None or isinstance(error, Exception):
                 return thread.result_of(flight)
 
+    def take_unawaited(self) -> list[Task]:
+        """Return nothing: each call is made in the thread of somebody who waits for it."""
+        return []
+
 
 class SingleFlight(SharedCall[T]):
     """The same, of calls that block in the twin too; they can be started without waiting."""
