@@ -9,8 +9,7 @@ objects goes nowhere. psycopg itself spares an inherited connection that is only
 from __future__ import annotations
 
 import os
-import weakref
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import AsyncConnection, Connection
@@ -18,30 +17,7 @@ from psycopg import AsyncConnection, Connection
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["detach", "watch"]
-
-
-class _Inheritor(Protocol):
-    def after_fork_in_child(self) -> None:
-        """Forget what belongs to the parent."""
-
-
-_watched: weakref.WeakSet[_Inheritor] = weakref.WeakSet()
-_registered: list[int] = []
-
-
-def watch(inheritor: _Inheritor) -> None:
-    """Have ``inheritor.after_fork_in_child()`` called in every child forked from here on."""
-    if not _registered:
-        _registered.append(os.getpid())
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_in_child)
-    _watched.add(inheritor)
-
-
-def _in_child() -> None:
-    for inheritor in list(_watched):
-        inheritor.after_fork_in_child()
+__all__ = ["detach"]
 
 
 def detach(connections: Iterable[AsyncConnection[Any] | Connection[Any]]) -> None:

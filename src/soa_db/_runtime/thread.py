@@ -12,9 +12,8 @@ import os
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from types import FunctionType
 from typing import TYPE_CHECKING, Generic, TypeVar
-
-from soa_db.errors import SoaDbError
 
 __all__ = ["Flights", "Stopped", "discard_later", "result_of", "start", "watch"]
 
@@ -87,12 +86,30 @@ def watch(
 def result_of(flight: Future[T] | asyncio.Task[T]) -> T:
     """Return the result of a call that has ended and that many share, or raise its error as the caller's own.
 
-    One error object raised by many callers at once gets a line of traceback from each of them.
+    One error object raised by many callers at once would get the traceback of each, and show it to the others.
     """
     error = flight.exception()
-    if isinstance(error, SoaDbError):
-        raise copy.copy(error).with_traceback(error.__traceback__) from error.__cause__
-    return flight.result()
+    own = _copy(error) if isinstance(error, Exception) else None
+    if error is None or own is None:
+        return flight.result()
+    own.__cause__, own.__context__ = error.__cause__, error.__context__
+    own.__suppress_context__ = error.__suppress_context__
+    raise own.with_traceback(error.__traceback__)
+
+
+def _copy(error: Exception) -> Exception | None:
+    """Return a copy of an error of whatever class; None if that class does not allow it."""
+    kind = type(error)
+    try:
+        if isinstance(kind.__init__, FunctionType) and kind.__reduce__ is BaseException.__reduce__:
+            # copy() would call that __init__ with what it handed on to Exception, and not with what it was given.
+            found = kind.__new__(kind, *error.args)
+            found.__dict__.update(error.__dict__)
+        else:
+            found = copy.copy(error)
+        return found if type(found) is kind and found.args == error.args else None
+    except Exception:  # noqa: BLE001 - whatever it raises
+        return None
 
 
 class Flights(Generic[T]):

@@ -14,9 +14,10 @@ from soa_db._async.postgres.connector import AsyncConnector, round_trip
 from soa_db._async.postgres.pool import AsyncConnectionSource, AsyncPooledConnection
 from soa_db._async.postgres.principal import AsyncPrincipal, LoaderKeywords
 from soa_db._core.backoff import full_jitter
-from soa_db._psycopg import fork
 from soa_db._psycopg.failures import may_run_again, refuse_lost_commit
+from soa_db._psycopg.fork import detach
 from soa_db._psycopg.roots import RootFile, root_file
+from soa_db._runtime import fork
 from soa_db._runtime._async import Affinity, Awaited, Lock, StopEvent, Stopped, complete, sleep
 from soa_db.errors import NotConnectedError, ServerUnavailable
 
@@ -210,7 +211,7 @@ class AsyncPostgresProvider:
         opened = self._forget()
         if opened is not None:
             self._inherited = True
-            fork.detach(opened.source.live())
+            detach(opened.source.live())
 
     # --- state
 

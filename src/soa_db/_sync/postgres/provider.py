@@ -12,9 +12,10 @@ import psycopg
 from psycopg import Connection, sql
 
 from soa_db._core.backoff import full_jitter
-from soa_db._psycopg import fork
 from soa_db._psycopg.failures import may_run_again, refuse_lost_commit
+from soa_db._psycopg.fork import detach
 from soa_db._psycopg.roots import RootFile, root_file
+from soa_db._runtime import fork
 from soa_db._runtime._sync import Affinity, Awaited, Lock, StopEvent, Stopped, complete, sleep
 from soa_db._sync.postgres.checkout import Checkout, OpenPool
 from soa_db._sync.postgres.connector import Connector, round_trip
@@ -212,7 +213,7 @@ class PostgresProvider:
         opened = self._forget()
         if opened is not None:
             self._inherited = True
-            fork.detach(opened.source.live())
+            detach(opened.source.live())
 
     # --- state
 

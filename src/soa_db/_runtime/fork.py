@@ -1,4 +1,4 @@
-"""A manager in a forked child: it must not talk on the parent's sockets, nor keep the parent's locks."""
+"""Telling what holds connections that it is in a forked child: it must not use the parent's, nor keep its locks."""
 
 from __future__ import annotations
 
