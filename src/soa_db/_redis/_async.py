@@ -257,7 +257,8 @@ def abandon_client(client: Client) -> None:
 def _connections(client: Client) -> list[ServerConnection]:
     connections: list[Any]
     if isinstance(client, RedisCluster):
-        nodes = {*client.get_nodes(), *client.nodes_manager.startup_nodes.values()}
+        # Two nodes of one name are equal, each with connections of its own.
+        nodes = [*client.get_nodes(), *client.nodes_manager.startup_nodes.values()]
         connections = [one for node in nodes for one in node._connections]  # noqa: SLF001 - no public way
     else:
         pool = client.connection_pool
