@@ -30,7 +30,7 @@ def connections(cluster: RedisCluster, name: str) -> int:
 async def test_cancelled_callers_leave_neither_replies_nor_connections_behind(
     redis_cluster: RedisCluster, ca_file: Path, unique_name: str
 ) -> None:
-    """At every step: sending, reading, connecting, waiting for a connection; single calls, and pipelines of all nodes."""
+    """At every step: sending, reading, connecting, waiting for a connection; single calls, and those of all nodes."""
     seed = random.randrange(2**32)
     rng = random.Random(seed)
     config = config_of(redis_cluster, tls=TlsConfig(ca_file=str(ca_file)), instance_name=unique_name, max_connections=3)

@@ -32,7 +32,7 @@ def proxy(redis_server: RedisServer) -> Iterator[FaultyProxy]:
 async def test_a_reply_that_trickles_is_given_up_at_the_command_timeout(
     redis_server: RedisServer, proxy: FaultyProxy, kind: str, unique_name: str
 ) -> None:
-    """Each byte comes well within it; the whole reply would take ten times as long. The connection is not used again."""
+    """Each byte comes well within it; the whole reply would take ten times as long. The connection is given up."""
     async with connected(kind, config_of(redis_server, port=proxy.port, command_timeout=0.3)) as cache:
         await settle(cache.set(unique_name, "x" * 30))
         proxy.mode, proxy.delay = "trickle", 0.1

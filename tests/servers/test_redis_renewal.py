@@ -16,7 +16,7 @@ import pytest
 from tests.servers.aws_kit import settle
 from tests.servers.redis_kit import config_of, connected
 
-from soa_db import TlsConfig
+from soa_db import RedisConfig, TlsConfig
 from soa_db._redis import _async, _sync
 
 if TYPE_CHECKING:
@@ -49,20 +49,18 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 @pytest.fixture(params=["one server", "cluster"])
-async def cache(
-    request: pytest.FixtureRequest,
-    redis_server: RedisServer,
-    redis_cluster: RedisCluster,
-    ca_file: Path,
-    kind: str,
-    unique_name: str,
-    later: Callable[[float], None],
-) -> AsyncIterator[Any]:
-    """A manager whose connections have the test's name."""
+def config(
+    request: pytest.FixtureRequest, redis_server: RedisServer, redis_cluster: RedisCluster, ca_file: Path
+) -> RedisConfig:
+    """Without TLS, and with it."""
     if request.param == "cluster":
-        config = config_of(redis_cluster, tls=TlsConfig(ca_file=str(ca_file)), instance_name=unique_name)
-    else:
-        config = config_of(redis_server, instance_name=unique_name)
+        return config_of(redis_cluster, tls=TlsConfig(ca_file=str(ca_file)))
+    return config_of(redis_server)
+
+
+@pytest.fixture
+async def cache(config: RedisConfig, kind: str, later: Callable[[float], None]) -> AsyncIterator[Any]:
+    """A manager whose logins count as with a token."""
     async with connected(kind, config) as one:
         yield one
 

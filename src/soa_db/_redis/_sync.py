@@ -14,6 +14,7 @@ from redis.cluster import RedisCluster
 from redis.connection import Connection
 from redis.exceptions import TimeoutError as DriverTimeout
 from redis.retry import Retry
+from redis.utils import SENTINEL
 
 from soa_db._core.backoff import full_jitter
 from soa_db._core.redis.classify import Category
@@ -93,7 +94,7 @@ class ServerConnection(Connection):
     def connect(self) -> None:
         """Connect, or replace a connection that is to go or whose token ends; called whenever a pool hands it out."""
         # redis-py itself looks at the mark of ``drop_idle`` only after the next command.
-        if self._sock is not None and (self.should_reconnect() or self._is_over()):
+        if self._sock is not None and (self._should_reconnect or self._is_over()):
             # Before connecting: subscriptions connect again within it.
             self.disconnect()
         super().connect()  # type: ignore[no-untyped-call]  # redis-py's has no types
@@ -109,17 +110,26 @@ class ServerConnection(Connection):
 
     def can_read(self, timeout: float = 0) -> bool:
         """Whether there is something to read; subscriptions look before they read."""
-        if self._is_over():
+        if self._renew_at is not None and self._is_over():
             self.connect()
         return super().can_read(timeout)
 
-    def read_response(self, *arguments: Any, push_request: bool = False, **keywords: Any) -> Any:
+    # Spelled out, as every call comes through here: to pack arguments and unpack them takes longer.
+    def read_response(
+        self,
+        disable_decoding: bool = False,
+        *,
+        timeout: Any = SENTINEL,
+        disconnect_on_error: bool = True,
+        push_request: bool = False,
+    ) -> Any:
         """Read one reply, or, as subscriptions ask for it (``push_request``), one message."""
         if push_request:
-            return self._read_message(**keywords)
-        return super().read_response(*arguments, **keywords)
+            return self._read_message(timeout, disconnect_on_error)
+        self._parser.ends = None
+        return super().read_response(disable_decoding, timeout=timeout, disconnect_on_error=disconnect_on_error)
 
-    def _read_message(self, *, timeout: float | None, **keywords: Any) -> Any:
+    def _read_message(self, timeout: float | None, disconnect_on_error: bool) -> Any:
         """Read one message of a subscription; with a timeout of None, wait for it as long as it takes.
 
         RESP2 takes no AUTH on a subscribed connection: it is made anew when its token ends, also while nothing comes,
@@ -132,7 +142,7 @@ class ServerConnection(Connection):
             if timeout is None and self._renew_at is not None:
                 rest = remaining(self._renew_at)
             try:
-                return super().read_response(timeout=rest, push_request=True, **keywords)
+                return super().read_response(timeout=rest, disconnect_on_error=disconnect_on_error, push_request=True)
             except DriverTimeout:
                 if timeout is not None:
                     raise

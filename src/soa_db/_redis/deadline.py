@@ -30,30 +30,25 @@ class DeadlineParser(_HiredisParser):
     """redis-py's parser on hiredis, whose timeouts are for a reply and not for each read.
 
     Attributes:
+        ends: monotonic seconds by which a reply has to be there; set at its first read, where it is None.
         login_ends: monotonic seconds by which the login under way has to be done; None when there is none.
     """
 
+    ends: float | None = None
     login_ends: float | None = None
-    # When the reply has to be there; None until its first read.
-    _ends: float | None = None
 
-    def read_response(self, *arguments: Any, **keywords: Any) -> Any:
-        """Return the next reply."""
-        self._ends = None
-        return super().read_response(*arguments, **keywords)
-
-    def read_from_socket(self, timeout: Any = SENTINEL, raise_on_timeout: bool = True) -> bool:
+    def read_from_socket(self, timeout: Any = SENTINEL, raise_on_timeout: bool = True) -> Any:
         """Read what is there, or wait for it; a reply that comes in one piece is read as redis-py does it."""
         # With a timeout of its own it is a subscription, which stays where it was for the next read.
         if timeout is SENTINEL:
             now = time.monotonic()
-            if self._ends is None:
-                self._ends = now + self._socket_timeout
+            if self.ends is None:
+                self.ends = now + self._socket_timeout
                 if self.login_ends is not None:
-                    self._ends = min(self._ends, self.login_ends)
-                    timeout = remaining(self._ends)
-            elif now >= self._ends:
+                    self.ends = min(self.ends, self.login_ends)
+                    timeout = remaining(self.ends)
+            elif now >= self.ends:
                 raise DriverTimeout("Timeout reading from socket")
             else:
-                timeout = remaining(self._ends)
-        return bool(super().read_from_socket(timeout=timeout, raise_on_timeout=raise_on_timeout))  # type: ignore[no-untyped-call]  # likewise
+                timeout = remaining(self.ends)
+        return super().read_from_socket(timeout, raise_on_timeout)  # type: ignore[no-untyped-call]  # redis-py has no types
