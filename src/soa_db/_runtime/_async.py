@@ -128,8 +128,8 @@ class Affinity:
         """Raise NotConnectedError in any other loop."""
         if self._loop is not asyncio.get_running_loop():
             raise NotConnectedError(
-                "connected in another event loop than this one",
-                hint="connect, use and disconnect in one event loop; give each loop a provider or manager of its own",
+                "the provider is connected in another event loop than this one",
+                hint="connect, use and disconnect a provider in one event loop; give each loop a provider of its own",
             )
 
     def enter(self, *, in_use: bool) -> bool:

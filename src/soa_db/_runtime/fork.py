@@ -1,12 +1,19 @@
-"""Telling what holds connections that it is in a forked child: it must not use the parent's, nor keep its locks."""
+"""What a forked child does about the connections it inherits.
+
+The child must neither use them (two processes would talk on one socket) nor close them in a way that tells the server,
+nor keep the parent's locks.
+"""
 
 from __future__ import annotations
 
 import os
 import weakref
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-__all__ = ["watch"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["detach", "watch"]
 
 
 class _Inheritor(Protocol):
@@ -30,3 +37,18 @@ def watch(inheritor: _Inheritor) -> None:
 def _in_child() -> None:
     for inheritor in list(_watched):
         inheritor.after_fork_in_child()
+
+
+def detach(descriptors: Iterable[int]) -> None:
+    """Turn inherited sockets into ``/dev/null``.
+
+    The parent's are untouched, the server sees the parent's end when it comes, and whatever the child still does to
+    the objects goes nowhere.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        for descriptor in descriptors:
+            if descriptor >= 0:
+                os.dup2(null, descriptor, inheritable=False)
+    finally:
+        os.close(null)

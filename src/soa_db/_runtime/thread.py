@@ -12,7 +12,6 @@ import os
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from types import FunctionType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 __all__ = ["Flights", "Stopped", "discard_later", "result_of", "start", "watch"]
@@ -86,30 +85,34 @@ def watch(
 def result_of(flight: Future[T] | asyncio.Task[T]) -> T:
     """Return the result of a call that has ended and that many share, or raise its error as the caller's own.
 
-    One error object raised by many callers at once would get the traceback of each, and show it to the others.
+    One error object raised by many callers at once gets lines of traceback, and a context, from each of them.
     """
     error = flight.exception()
-    own = _copy(error) if isinstance(error, Exception) else None
+    own = _copied(error) if isinstance(error, Exception) else None
     if error is None or own is None:
         return flight.result()
+    try:
+        raise own.with_traceback(error.__traceback__)
+    finally:
+        # Its traceback leads to this frame, and back to it: nothing would go before a garbage collection.
+        del own, error
+
+
+def _copied(error: Exception) -> Exception | None:
+    """Return a copy; None of an error whose class cannot be made from its ``args``: that one is shared."""
+    try:
+        own = copy.copy(error)
+        # A class may have made its message of what it was given.
+        own.args = error.args
+    except Exception:  # noqa: BLE001 - whatever a foreign class raises
+        return None
+    if type(own) is not type(error):
+        return None
     own.__cause__, own.__context__ = error.__cause__, error.__context__
     own.__suppress_context__ = error.__suppress_context__
-    raise own.with_traceback(error.__traceback__)
-
-
-def _copy(error: Exception) -> Exception | None:
-    """Return a copy of an error of whatever class; None if that class does not allow it."""
-    kind = type(error)
-    try:
-        if isinstance(kind.__init__, FunctionType) and kind.__reduce__ is BaseException.__reduce__:
-            # copy() would call that __init__ with what it handed on to Exception, and not with what it was given.
-            found = kind.__new__(kind, *error.args)
-            found.__dict__.update(error.__dict__)
-        else:
-            found = copy.copy(error)
-        return found if type(found) is kind and found.args == error.args else None
-    except Exception:  # noqa: BLE001 - whatever it raises
-        return None
+    if hasattr(error, "__notes__"):
+        own.__notes__ = list(error.__notes__)
+    return own
 
 
 class Flights(Generic[T]):

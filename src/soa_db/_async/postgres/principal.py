@@ -1,10 +1,10 @@
-"""Who a provider connects as: what PostgreSQL adds to it, its loader and its credentials."""
+"""Who a PostgreSQL provider connects as."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Required, TypedDict
+from typing import TYPE_CHECKING, Literal, Required, TypedDict
 
-from soa_db._async import principal
+from soa_db._async.principal import AsyncPrincipal
 
 if TYPE_CHECKING:
     from soa_db._async.aws import AsyncAwsClients
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from soa_db.credentials import AsyncCredentialProvider
     from soa_db.names import Env, Role
 
-__all__ = ["AsyncPrincipal", "LoaderKeywords"]
+__all__ = ["AsyncPostgresPrincipal", "LoaderKeywords"]
 
 
 class LoaderKeywords(TypedDict, total=False):
@@ -38,14 +38,13 @@ class LoaderKeywords(TypedDict, total=False):
     session: SessionConfig | None
 
 
-class AsyncPrincipal(principal.AsyncPrincipal["PostgresConfig"]):
+class AsyncPostgresPrincipal(AsyncPrincipal["PostgresConfig", LoaderKeywords]):
     """One user at one database."""
 
-    async def _load(self, aws: AsyncAwsClients | None, **keywords: Any) -> PostgresConfig:
-        # Here, because the models these modules need take longer to import than psycopg does.
+    async def _load(self, loader: LoaderKeywords, aws: AsyncAwsClients) -> PostgresConfig:
         from soa_db._async.postgres.loader import aload_postgres_config_from_aws
 
-        return await aload_postgres_config_from_aws(aws=aws, **keywords)
+        return await aload_postgres_config_from_aws(**loader, aws=aws)
 
     def _credentials_of(self, config: PostgresConfig, aws: AsyncAwsClients | None) -> AsyncCredentialProvider:
         from soa_db._async.credentials import postgres_credentials

@@ -1,30 +1,25 @@
-"""One call of a native client, repeated where that is safe, with typed errors; and what all calls of a manager are."""
+"""One call of a native client, repeated where that is safe, with typed errors."""
 
 from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from soa_db._core.reconnect import probe_delay
 from soa_db._core.redis.classify import Category
-from soa_db._core.redis.values import shown
 from soa_db._redis._async import Client, drop_idle
 from soa_db._redis.failures import DRIVER_ERRORS, NotReached, category_of, typed
 from soa_db._runtime._async import Awaited, sleep
-from soa_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from soa_db._async.redis.cache import AsyncCache
     from soa_db.config import RedisConfig
 
-__all__ = ["AsyncCalls", "Key", "OnError", "call_server"]
+__all__ = ["call_server"]
 
 T = TypeVar("T")
-Key = str | bytes
-OnError = Literal["raise", "miss"]
 
 
 async def call_server(
@@ -73,31 +68,3 @@ async def call_server(
                     raise
                 raise found from error
         await sleep(delay)
-
-
-class AsyncCalls:
-    """How a manager calls its server: what its parts, a module for each subject, are made of."""
-
-    _cache: AsyncCache
-
-    @property
-    def config(self) -> RedisConfig:
-        """The configuration."""
-        raise NotImplementedError
-
-    async def present(self) -> Client:
-        """Return the native client, fit to be used here and now."""
-        raise NotImplementedError
-
-    async def _call(self, call: Callable[[Client], Any], *, again: bool = False, key: bytes = b"") -> Any:
-        client = await self.present()
-        found = await call_server(client, self.config, lambda: call(client), again=again, key=shown(key) if key else "")
-        self._cache.answered()
-        return found
-
-    async def _reading(self, call: Callable[[Client], Any], miss: Any, on_error: OnError, key: bytes) -> Any:
-        if on_error not in {"raise", "miss"}:
-            raise ConfigurationError(f"unknown on_error {on_error!r}", hint="'raise' or 'miss'")
-        if on_error == "miss":
-            return await self._cache.read(call, miss, key)
-        return await self._call(call, again=True, key=key)

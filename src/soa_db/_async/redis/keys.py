@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from soa_db._async.redis.calls import AsyncCalls, Key, OnError
+from soa_db._async.redis.base import AsyncCalls, Key, OnError
 from soa_db._core.redis.values import decode, encode, encode_key, milliseconds, prefix_pattern
 from soa_db._redis._async import Client, scan_nodes, scan_page
 from soa_db.errors import AccessDenied, ConfigurationError

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
+from soa_db._async.redis.base import Key
 from soa_db._async.redis.cache import AsyncCache
-from soa_db._async.redis.calls import Key, call_server
+from soa_db._async.redis.calls import call_server
 from soa_db._async.redis.keys import DEFAULT_TTL, AsyncKeys
-from soa_db._async.redis.principal import AsyncPrincipal, LoaderKeywords
+from soa_db._async.redis.principal import AsyncRedisPrincipal, LoaderKeywords
 from soa_db._async.redis.sets import AsyncSets
 from soa_db._core.backoff import full_jitter
 from soa_db._core.redis.values import encode_key
@@ -56,9 +57,9 @@ class AsyncRedisConnectionManager(AsyncKeys, AsyncSets):
     """
 
     def __init__(self, config: RedisConfig, *, aws: AsyncAwsClients | None = None) -> None:
-        self._start(AsyncPrincipal(config=config, aws=aws))
+        self._start(AsyncRedisPrincipal(config=config, aws=aws))
 
-    def _start(self, principal: AsyncPrincipal) -> None:
+    def _start(self, principal: AsyncRedisPrincipal) -> None:
         self._principal = principal
         self._client: Client | None = None
         self._affinity = Affinity()
@@ -74,7 +75,7 @@ class AsyncRedisConnectionManager(AsyncKeys, AsyncSets):
         Takes the keywords of ``aload_redis_config_from_aws``: ``env``, ``service``, ``auth`` ….
         """
         manager = cls.__new__(cls)
-        cls._start(manager, AsyncPrincipal(loader=loader, aws=aws))
+        cls._start(manager, AsyncRedisPrincipal(loader=loader, aws=aws))
         return manager
 
     @property

@@ -1,10 +1,10 @@
-"""Who a manager connects as: what Redis adds to it, its loader and its credentials."""
+"""Who a Redis manager connects as."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Required, TypedDict
+from typing import TYPE_CHECKING, Literal, Required, TypedDict
 
-from soa_db._async import principal
+from soa_db._async.principal import AsyncPrincipal
 
 if TYPE_CHECKING:
     from soa_db._async.aws import AsyncAwsClients
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from soa_db.credentials import AsyncCredentialProvider
     from soa_db.names import Env
 
-__all__ = ["AsyncPrincipal", "LoaderKeywords"]
+__all__ = ["AsyncRedisPrincipal", "LoaderKeywords"]
 
 
 class LoaderKeywords(TypedDict, total=False):
@@ -38,14 +38,13 @@ class LoaderKeywords(TypedDict, total=False):
     max_connections: int | None
 
 
-class AsyncPrincipal(principal.AsyncPrincipal["RedisConfig"]):
-    """One user at one Redis."""
+class AsyncRedisPrincipal(AsyncPrincipal["RedisConfig", LoaderKeywords]):
+    """One user of one Redis."""
 
-    async def _load(self, aws: AsyncAwsClients | None, **keywords: Any) -> RedisConfig:
-        # Here, because the models these modules need take longer to import than redis-py does.
+    async def _load(self, loader: LoaderKeywords, aws: AsyncAwsClients) -> RedisConfig:
         from soa_db._async.redis.loader import aload_redis_config_from_aws
 
-        return await aload_redis_config_from_aws(aws=aws, **keywords)
+        return await aload_redis_config_from_aws(**loader, aws=aws)
 
     def _credentials_of(self, config: RedisConfig, aws: AsyncAwsClients | None) -> AsyncCredentialProvider:
         from soa_db._async.credentials import redis_credentials

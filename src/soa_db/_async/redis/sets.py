@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from soa_db._async.redis.calls import AsyncCalls, Key, OnError
+from soa_db._async.redis.base import AsyncCalls, Key, OnError
 from soa_db._core.redis.values import decode, encode, encode_key, milliseconds
 
 __all__ = ["AsyncSets"]

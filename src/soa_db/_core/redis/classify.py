@@ -85,6 +85,7 @@ _BY_WORD = {
     "WRONGPASS": Category.AUTHENTICATION,
 }
 _TLS_SIGNS = ("certificate verify failed", "certificate_verify_failed", "wrong_version_number", "wrong version number")
+_FULL_SIGNS = ("max number of clients",)
 
 
 def classify(classes: Iterable[str], text: str = "") -> Category:

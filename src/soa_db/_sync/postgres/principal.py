@@ -1,12 +1,12 @@
 # Generated from src/soa_db/_async/postgres/principal.py by tools/generate_sync.py: edit that file, then run `make generate`.
 
-"""Who a provider connects as: what PostgreSQL adds to it, its loader and its credentials."""
+"""Who a PostgreSQL provider connects as."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Required, TypedDict
+from typing import TYPE_CHECKING, Literal, Required, TypedDict
 
-from soa_db._sync import principal
+from soa_db._sync.principal import Principal
 
 if TYPE_CHECKING:
     from soa_db._sync.aws import AwsClients
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from soa_db.credentials import CredentialProvider
     from soa_db.names import Env, Role
 
-__all__ = ["Principal", "LoaderKeywords"]
+__all__ = ["PostgresPrincipal", "LoaderKeywords"]
 
 
 class LoaderKeywords(TypedDict, total=False):
@@ -40,14 +40,13 @@ class LoaderKeywords(TypedDict, total=False):
     session: SessionConfig | None
 
 
-class Principal(principal.Principal["PostgresConfig"]):
+class PostgresPrincipal(Principal["PostgresConfig", LoaderKeywords]):
     """One user at one database."""
 
-    def _load(self, aws: AwsClients | None, **keywords: Any) -> PostgresConfig:
-        # Here, because the models these modules need take longer to import than psycopg does.
+    def _load(self, loader: LoaderKeywords, aws: AwsClients) -> PostgresConfig:
         from soa_db._sync.postgres.loader import load_postgres_config_from_aws
 
-        return load_postgres_config_from_aws(aws=aws, **keywords)
+        return load_postgres_config_from_aws(**loader, aws=aws)
 
     def _credentials_of(self, config: PostgresConfig, aws: AwsClients | None) -> CredentialProvider:
         from soa_db._sync.credentials import postgres_credentials

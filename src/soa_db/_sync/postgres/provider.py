@@ -20,7 +20,7 @@ from soa_db._runtime._sync import Affinity, Awaited, Lock, StopEvent, Stopped, c
 from soa_db._sync.postgres.checkout import Checkout, OpenPool
 from soa_db._sync.postgres.connector import Connector, round_trip
 from soa_db._sync.postgres.pool import ConnectionSource, PooledConnection
-from soa_db._sync.postgres.principal import LoaderKeywords, Principal
+from soa_db._sync.postgres.principal import LoaderKeywords, PostgresPrincipal
 from soa_db.errors import NotConnectedError, ServerUnavailable
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ class PostgresProvider:
     """
 
     def __init__(self, config: PostgresConfig, *, aws: AwsClients | None = None) -> None:
-        self._start(Principal(config=config, aws=aws))
+        self._start(PostgresPrincipal(config=config, aws=aws))
 
-    def _start(self, principal: Principal) -> None:
+    def _start(self, principal: PostgresPrincipal) -> None:
         self._principal = principal
         self._opened: OpenPool | None = None
         self._roots: RootFile | None = None
@@ -81,7 +81,7 @@ class PostgresProvider:
         Takes the keywords of ``aload_postgres_config_from_aws``: ``env``, ``service``, ``role``, ``db_id`` ….
         """
         provider = cls.__new__(cls)
-        cls._start(provider, Principal(loader=loader, aws=aws))
+        cls._start(provider, PostgresPrincipal(loader=loader, aws=aws))
         return provider
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from soa_db._core.redis.values import decode, encode, encode_key, milliseconds, prefix_pattern
 from soa_db._redis._sync import Client, scan_nodes, scan_page
-from soa_db._sync.redis.calls import Calls, Key, OnError
+from soa_db._sync.redis.base import Calls, Key, OnError
 from soa_db.errors import AccessDenied, ConfigurationError
 
 if TYPE_CHECKING:

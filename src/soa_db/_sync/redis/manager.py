@@ -22,10 +22,11 @@ from soa_db._redis._sync import (
 from soa_db._redis.failures import DRIVER_ERRORS, typed
 from soa_db._runtime import fork
 from soa_db._runtime._sync import Affinity, Awaited, Lock, complete, sleep
+from soa_db._sync.redis.base import Key
 from soa_db._sync.redis.cache import Cache
-from soa_db._sync.redis.calls import Key, call_server
+from soa_db._sync.redis.calls import call_server
 from soa_db._sync.redis.keys import DEFAULT_TTL, Keys
-from soa_db._sync.redis.principal import LoaderKeywords, Principal
+from soa_db._sync.redis.principal import LoaderKeywords, RedisPrincipal
 from soa_db._sync.redis.sets import Sets
 from soa_db.errors import NotConnectedError, ServerUnavailable
 
@@ -58,9 +59,9 @@ class RedisConnectionManager(Keys, Sets):
     """
 
     def __init__(self, config: RedisConfig, *, aws: AwsClients | None = None) -> None:
-        self._start(Principal(config=config, aws=aws))
+        self._start(RedisPrincipal(config=config, aws=aws))
 
-    def _start(self, principal: Principal) -> None:
+    def _start(self, principal: RedisPrincipal) -> None:
         self._principal = principal
         self._client: Client | None = None
         self._affinity = Affinity()
@@ -76,7 +77,7 @@ class RedisConnectionManager(Keys, Sets):
         Takes the keywords of ``aload_redis_config_from_aws``: ``env``, ``service``, ``auth`` ….
         """
         manager = cls.__new__(cls)
-        cls._start(manager, Principal(loader=loader, aws=aws))
+        cls._start(manager, RedisPrincipal(loader=loader, aws=aws))
         return manager
 
     @property

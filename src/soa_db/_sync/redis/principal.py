@@ -1,12 +1,12 @@
 # Generated from src/soa_db/_async/redis/principal.py by tools/generate_sync.py: edit that file, then run `make generate`.
 
-"""Who a manager connects as: what Redis adds to it, its loader and its credentials."""
+"""Who a Redis manager connects as."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Required, TypedDict
+from typing import TYPE_CHECKING, Literal, Required, TypedDict
 
-from soa_db._sync import principal
+from soa_db._sync.principal import Principal
 
 if TYPE_CHECKING:
     from soa_db._sync.aws import AwsClients
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from soa_db.credentials import CredentialProvider
     from soa_db.names import Env
 
-__all__ = ["Principal", "LoaderKeywords"]
+__all__ = ["RedisPrincipal", "LoaderKeywords"]
 
 
 class LoaderKeywords(TypedDict, total=False):
@@ -40,14 +40,13 @@ class LoaderKeywords(TypedDict, total=False):
     max_connections: int | None
 
 
-class Principal(principal.Principal["RedisConfig"]):
-    """One user at one Redis."""
+class RedisPrincipal(Principal["RedisConfig", LoaderKeywords]):
+    """One user of one Redis."""
 
-    def _load(self, aws: AwsClients | None, **keywords: Any) -> RedisConfig:
-        # Here, because the models these modules need take longer to import than redis-py does.
+    def _load(self, loader: LoaderKeywords, aws: AwsClients) -> RedisConfig:
         from soa_db._sync.redis.loader import load_redis_config_from_aws
 
-        return load_redis_config_from_aws(aws=aws, **keywords)
+        return load_redis_config_from_aws(**loader, aws=aws)
 
     def _credentials_of(self, config: RedisConfig, aws: AwsClients | None) -> CredentialProvider:
         from soa_db._sync.credentials import redis_credentials

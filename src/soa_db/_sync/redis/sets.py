@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from soa_db._core.redis.values import decode, encode, encode_key, milliseconds
-from soa_db._sync.redis.calls import Calls, Key, OnError
+from soa_db._sync.redis.base import Calls, Key, OnError
 
 __all__ = ["Sets"]
 
