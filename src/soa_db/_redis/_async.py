@@ -116,6 +116,8 @@ class ServerConnection(Connection):
 
         RESP2 takes no AUTH on a subscribed connection: it is made anew when its token ends, also while nothing comes,
         and subscribes again as it connects.
+
+        Who waits for as long as it takes asks for infinity: redis-py 8.0 did not, and the timeout of calls ended that.
         """
         while True:
             if self.should_reconnect():
@@ -179,7 +181,8 @@ class ServerConnection(Connection):
         # A transport closes in its loop's next step, and there is none: its last step is made here and now.
         loop.call_soon = lambda call, *arguments, **_: call(*arguments)  # type: ignore[method-assign]
         try:
-            writer.transport.abort()
+            with suppress(RuntimeError):  # other loops than asyncio's own
+                writer.transport.abort()
         finally:
             del loop.call_soon
 
