@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from soa_db.access.plan import Progress, ProgressEvent
 from soa_db.access.redis.session import CommandRefused
+from soa_db.access.redis.state import shown
 from soa_db.errors import ProvisionError, SoaDbError
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def _try(session: Session, token: str, ttl: float) -> bool:
 
 def _holder(session: Session) -> str:
     found = _asked(session, "GET", LOCK_KEY)
-    return " (it has just ended)" if found is None else f" ({str(found).partition(' ')[2]})"
+    return " (it has just ended)" if found is None else f" ({shown(str(found).partition(' ')[2])})"
 
 
 def _asked(session: Session, *words: str | int) -> object:
