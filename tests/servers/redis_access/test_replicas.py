@@ -137,6 +137,20 @@ def test_a_replica_that_lets_the_administrator_not_in_is_named_and_stops_nothing
     ]
 
 
+def test_a_replica_whose_users_may_not_be_seen_is_named_too(servers: Servers, clients: AwsClients) -> None:
+    """The administrator gets in there, and has fewer rights."""
+    primary = servers()
+    replica = servers(primary)
+    with replica.admin() as client:
+        client.execute_command("ACL SETUSER", primary.admin_user, "-acl|list")
+    world = World(primary, clients, "mirror")
+    _, after = world.apply(spec("chat-api"))
+    (notice,) = after.notices
+    assert f"the replica {replica.host}:{replica.port} keeps" in notice.sentence
+    assert "NOPERM" in notice.sentence
+    place(world, primary).close()
+
+
 def test_another_server_at_the_address_of_a_replica_is_left_alone(servers: Servers, clients: AwsClients) -> None:
     """Addresses are the primary's to see: from elsewhere, or through a tunnel, they may be somebody else's."""
     primary, stranger = servers(), servers()
