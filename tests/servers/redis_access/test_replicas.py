@@ -95,7 +95,7 @@ def test_every_replica_has_the_users_and_what_differs_there_is_mended(servers: S
 
 
 def test_a_rotation_is_on_every_replica(servers: Servers, clients: AwsClients) -> None:
-    """Two passwords open each of them until it is finished."""
+    """Two passwords open each of them until it is finished; one that joins meanwhile cuts nobody off."""
     primary = servers()
     replica = servers(primary)
     world = World(primary, clients, "mirror")
@@ -107,6 +107,14 @@ def test_a_rotation_is_on_every_replica(servers: Servers, clients: AwsClients) -
         for password in (old, new):
             assert opens(world.config(port=server.port), "chat-api-mirror", password)
             assert password_hash(password) in acl_file(server)
+    with replica.admin() as client:
+        client.acl_deluser("chat-api-mirror")  # as on a replica that is new
+    plan, after = world.apply(spec("chat-api"))
+    assert plan.destructive == ()
+    assert after.is_empty
+    assert opens(world.config(), "chat-api-mirror", old), "whoever has not read the new one yet comes in as before"
+    assert opens(world.config(), "chat-api-mirror", new)
+    place(world, replica).close()
     finish(world, spec("chat-api"))
     for server in (primary, replica):
         assert not opens(world.config(port=server.port), "chat-api-mirror", old)

@@ -175,6 +175,10 @@ class SelfRun:
         """Make exactly these the user's live passwords; only their hashes are sent."""
         self._set_user(user, ["resetpass", *(f"#{password_hash(password)}" for password in passwords)], state)
 
+    def add_password(self, user: str, password: str, state: ServerState) -> None:
+        """Make a password that is live on some nodes live on all, beside what else is live; its hash is sent."""
+        self._set_user(user, [f"#{password_hash(password)}"], state)
+
     def _set_user(self, name: str, rules: list[str], state: ServerState) -> None:
         self._everywhere(f"set the user {name}", state, "ACL", "SETUSER", name, *rules)
 
