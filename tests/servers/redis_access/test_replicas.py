@@ -170,3 +170,27 @@ def test_another_server_at_the_address_of_a_replica_is_left_alone(servers: Serve
     with stranger.admin() as client:
         assert client.acl_users() == ["default", "master"]
     place(world, primary).close()
+
+
+def test_the_administrators_password_leaves_a_tunnel_by_tls_only(
+    redis_server_factory: Servers, clients: AwsClients
+) -> None:
+    """A replica in another network is not even dialled: who answers at its address here is anybody's guess."""
+    primary = redis_server_factory()
+    redis_server_factory(
+        settings={
+            "replicaof": f"{primary.host} {primary.port}",
+            "masteruser": primary.admin_user,
+            "masterauth": primary.admin_password,
+            "replica-announce-ip": "192.0.2.1",  # nobody's (RFC 5737)
+        }
+    )
+    deadline = time.monotonic() + 60
+    with primary.admin() as client:
+        while not client.info("replication")["connected_slaves"]:
+            assert time.monotonic() < deadline, "the replica did not come"
+            time.sleep(0.02)
+    _, after = World(primary, clients, "dev").apply(spec("chat-api"))
+    (notice,) = [notice for notice in after.notices if notice.level == "unreachable"]
+    assert "the replica 192.0.2.1:" in notice.sentence
+    assert "would go out of the tunnel in the clear" in notice.sentence
