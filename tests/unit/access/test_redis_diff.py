@@ -68,6 +68,12 @@ def test_read_only_keys_on_an_old_server_stand_in_the_way() -> None:
     assert not any(line.startswith("error") for line in said(compared(state(old))))
 
 
+def test_an_administrator_that_is_a_services_user_stands_in_the_way() -> None:
+    """Its rights would be cut down to a service's in the middle of the run, and nobody could mend it."""
+    (line,) = said(compared(state(node(user()), admin="chat-api-prod")))
+    assert line.startswith("error: the administrator logs in as chat-api-prod, which is the user of chat-api")
+
+
 def test_users_that_a_restart_loses_are_reported() -> None:
     """Where there is no ACL file."""
     assert said(compared(state(node(user(), keeps="nowhere")))) == [
@@ -81,9 +87,13 @@ def test_what_was_not_saved_is_saved() -> None:
     assert sentences(compared(state(node(user()), unsaved=True))) == ["save the users, so that they survive a restart"]
 
 
-def test_replicas_outside_a_cluster_are_reported() -> None:
-    """Users are not copied."""
-    assert "users are not copied to replicas: r:1" in said(compared(state(node(user()), replicas=("r:1",))))[0]
+def test_a_replica_that_was_not_looked_at_is_reported() -> None:
+    """Users are not copied: there they are what they were."""
+    found = compared(state(node(user()), unreached=(("r:1", "connection refused"),)))
+    assert found.changes == []
+    assert said(found) == [
+        "unreachable: the replica r:1 keeps the users it has, since it was not looked at: connection refused"
+    ]
 
 
 def test_default_is_not_turned_off_under_replicas_that_log_in_as_it() -> None:
@@ -103,6 +113,14 @@ def test_a_node_of_several_is_named() -> None:
     assert "(it differs on h:2)" in found.changes[0].sentence
     found = compared(state(node(user()), node(address="h:2")))
     assert [change.destructive for change in found.changes] == [False]
+
+
+def test_a_stranger_is_reported_wherever_it_gets_in_and_so_that_it_can_be_read() -> None:
+    """On the second node only; its name moves no cursor and is no broken text."""
+    off, on = user("ops\x1b[2J\udcff", "off"), user("ops\x1b[2J\udcff", "on ~* +@all")
+    nodes = node(user(), replace(off, managed=False)), node(user(), replace(on, managed=False), address="h:2")
+    (line,) = said(compared(state(*nodes)))
+    assert line.startswith(r"note: the user 'ops\x1b[2J\udcff' is not managed here")
 
 
 def test_access_that_only_grows_is_not_destructive() -> None:
@@ -134,18 +152,22 @@ def test_a_group_of_elasticache() -> None:
         "the user other is not managed here"
         in said(compared(seen(replace(good, members=good.members | {"other"}), stranger), prune=True))[0]
     )
+    more = replace(good, default="default", members=frozenset({"default"}))
+    found = compared(seen(more, UserState("default", parse("on ~* +@all"))))
+    assert sentences(found) == ["user group cache-prod", "user group cache-prod"]
+    assert [change.destructive for change in found.changes] == [False, True], (
+        "taking default away is a change by itself"
+    )
     unmarked = state(node(user(managed=False), default), group=good, admin=None)
     assert sentences(compared(unmarked)) == ["mark chat-api-prod as a user of chat-api"]
 
 
 def test_passwords() -> None:
     """A wrong one is issued anew, a second one reported; prod's default users are off, dev's are not our business."""
-    wrong = PasswordState("chat-api-prod", "prod/redis/chat-api", "the server refuses the secret's password")
-    found = compared(state(node(user()), passwords={"chat-api-prod": wrong}))
-    assert [(change.group, change.destructive) for change in found.changes] == [("passwords", True)]
-    missing = replace(wrong, fault="new secret prod/redis/chat-api")
-    found = compared(state(node(user(passwords=1)), passwords={"chat-api-prod": missing}))
-    assert found.changes[0].destructive, "the password it has is in no secret, and taken away"
+    wrong = PasswordState("chat-api-prod", "prod/redis/chat-api", "secret prod/redis/chat-api has another port")
+    for lost, destructive in ((0, False), (1, True)):
+        found = compared(state(node(user()), passwords={"chat-api-prod": replace(wrong, lost=lost)}))
+        assert [(change.group, change.destructive) for change in found.changes] == [("passwords", destructive)]
     more = PasswordState("chat-api-prod", "prod/redis/chat-api", others=1)
     assert "1 live password beside" in said(compared(state(node(user()), passwords={"chat-api-prod": more})))[0]
     assert wanted("dev").default_off is False

@@ -20,7 +20,7 @@ from soa_db.access.redis.actions import (
     SetPassword,
     sentence,
 )
-from soa_db.access.redis.state import DEFAULT
+from soa_db.access.redis.state import DEFAULT, shown
 from soa_db.names import redis_default_user_id
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def compare(desired: Desired, state: ServerState, options: PlanOptions) -> Findi
     """What has to be done, in the order it is done, and what is reported."""
     found = Findings()
     _check_version(desired, state, found)
+    _check_administrator(desired, state, found)
     for user in desired.users.values():
         _user(user, state, found)
     if state.group is not None:
@@ -74,6 +75,19 @@ def _check_version(desired: Desired, state: ServerState, found: Findings) -> Non
                     "upgrade the server, or take read_only_keys out of the spec",
                 )
             )
+
+
+def _check_administrator(desired: Desired, state: ServerState, found: Findings) -> None:
+    user = desired.users.get(state.admin or "")
+    if user is not None:
+        found.notices.append(
+            Notice(
+                "error",
+                f"the administrator logs in as {user.name}, which is the user of {user.service}: with a service's "
+                "access it could not go on",
+                "make an administrator of another name, and name it in the administrator's secret or URL",
+            )
+        )
 
 
 def _user(user: DesiredUser, state: ServerState, found: Findings) -> None:
@@ -109,19 +123,15 @@ def _group(desired: Desired, state: ServerState, group: GroupState, found: Findi
     if not group.exists:
         found.change("user group", CreateGroup(group.name, default, members))
     else:
-        add = [name for name in members if name not in group.members]
-        remove: list[str] = []
+        add = tuple(name for name in members if name not in group.members)
+        if add:
+            found.change("user group", ChangeMembers(group.name, add))
         mine = next((user for user in state.users(group.default or "") if user is not None), None)
-        replaces = mine is None or mine.acl.enabled
-        if replaces:
-            add.append(default)
-            remove += [group.default] if group.default is not None else []
-        if add or remove:
-            found.change(
-                "user group",
-                ChangeMembers(group.name, tuple(add), tuple(remove), default if replaces else None),
-                destructive=bool(remove),
-            )
+        if mine is None or mine.acl.enabled:
+            # Apart from the others, since it is done last: as long as it is there, whoever has no password yet gets in.
+            old = () if group.default in {None, default} else (group.default,)
+            change = ChangeMembers(group.name, (default,), old, default)
+            found.change("user group", change, destructive=bool(old) or default in group.members)
     if not group.attached:
         found.notices.append(
             Notice(
@@ -139,12 +149,11 @@ def _password(user: DesiredUser, state: ServerState, found: Findings) -> None:
     if password is None:
         return
     if password.fault:
-        existing = [today for today in state.users(user.name) if today is not None]
         found.change(
             "passwords",
             SetPassword(user.name, password.secret, password.fault),
-            # Whoever logs in with a password that is not the secret's is cut off, and what is live is not shown.
-            destructive=any(today.passwords for today in existing),
+            # Whoever logs in with a password that is taken away is cut off.
+            destructive=password.lost > 0,
         )
     elif password.others:
         found.notices.append(
@@ -164,28 +173,31 @@ def _undeclared(desired: Desired, state: ServerState, options: PlanOptions, foun
     for name in state.names:
         if name in known:
             continue
-        user = next(user for user in state.users(name) if user is not None)
+        there = [user for user in state.users(name) if user is not None]
+        managed = any(user.managed for user in there)
         member = state.group is None or name in state.group.members
-        if user.managed and not desired.is_given(name):
+        if managed and not desired.is_given(name):
             # Another repository's, for all we know: its absence here says nothing.
-            service = desired.service_of(name)
+            service = shown(desired.service_of(name))
             found.notices.append(
                 Notice(
                     "note",
-                    f"the user {name} is of the service {service}, whose spec is not given",
+                    f"the user {shown(name)} is of the service {service}, whose spec is not given",
                     f"if there is no such service any more: a spec of {service} without a redis part, and "
                     "`--engine redis --prune`",
                 )
             )
-        elif user.managed and options.prune:
+        elif managed and options.prune:
             found.change("users", DropUser(name), destructive=True)
-        elif user.managed:
+        elif managed:
             found.notices.append(
-                Notice("note", f"the user {name} is not declared by its spec", "`--engine redis --prune` deletes it")
+                Notice(
+                    "note", f"the user {shown(name)} is not declared by its spec", "`--engine redis --prune` deletes it"
+                )
             )
-        elif member and user.acl.enabled:
+        elif member and any(user.acl.enabled for user in there):
             found.notices.append(
-                Notice("note", f"the user {name} is not managed here: it is no service's by its name and marks")
+                Notice("note", f"the user {shown(name)} is not managed here: it is no service's by its name and marks")
             )
 
 
@@ -242,11 +254,12 @@ def _persistence(state: ServerState, found: Findings) -> None:
                     "start it with `aclfile /path/users.acl` in its configuration",
                 )
             )
-    if state.replicas:
+    for address, reason in state.unreached:
         found.notices.append(
             Notice(
-                "note",
-                f"users are not copied to replicas: {', '.join(state.replicas)} must be provisioned each by itself",
-                "`soa-db provision --admin-url redis://…` for each",
+                "unreachable",
+                f"the replica {address} keeps the users it has, since it was not looked at: {reason}",
+                "users are not copied to replicas: see that the administrator is a user of it too and reaches it from "
+                "here, and provision again",
             )
         )

@@ -164,9 +164,10 @@ class ElastiCache:
         except SoaDbError:
             return {}  # being replaced just now
 
-    def login_places(self, endpoint: RedisConfig) -> tuple[RedisConfig, ...]:
+    def login_places(self, state: ServerState) -> tuple[RedisConfig, ...]:
         """Where a login proves a password: users are the same everywhere."""
-        return (endpoint,)
+        del state
+        return (self.endpoint,)
 
     # --- changing
 
@@ -213,6 +214,11 @@ class ElastiCache:
         """Make exactly these (one or two) the user's live passwords, and wait until they are."""
         del state
         self._modify_user(user, AuthenticationMode=_password_mode(passwords))
+
+    def add_password(self, user: str, password: str, state: ServerState) -> None:
+        """Never needed: a user's passwords are the same on every node."""
+        del user, password, state
+        raise AssertionError("ElastiCache has a password on every node, or on none")
 
     def _create_user(self, user_id: str, name: str, access: str, tags: Mapping[str, str]) -> None:
         self.aws.call(

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from soa_db.access.redis.acl import Acl, CommandTable
 
-__all__ = ["DEFAULT", "GroupState", "NodeState", "PasswordState", "ServerState", "UserState"]
+__all__ = ["DEFAULT", "GroupState", "NodeState", "PasswordState", "ServerState", "UserState", "shown"]
 
 DEFAULT = "default"
 """The user that a client without a name is."""
+
+
+def shown(name: str) -> str:
+    """A name as it can stand in a sentence: a server takes any bytes for one, those that move a cursor too."""
+    return name if name.isprintable() else ascii(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +79,21 @@ class GroupState:
 
 @dataclass(frozen=True, slots=True)
 class PasswordState:
-    """One user's password: what is wrong with it, empty when all is in order; and how many others are live."""
+    """One user's password.
+
+    Attributes:
+        user: the user.
+        secret: the name of its secret.
+        fault: what is wrong; empty when all is in order.
+        others: how many passwords are live beside the secret's.
+        lost: how many live passwords are taken away when the fault is mended: none while one that is stored is live.
+    """
 
     user: str
     secret: str
     fault: str = ""
     others: int = 0
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +102,13 @@ class ServerState:
 
     Attributes:
         address: ``host:port`` of what services connect to.
-        nodes: every server of it; one for ElastiCache, whose users are the same everywhere.
+        nodes: every server of it, the primary first outside a cluster; one for ElastiCache, whose users are the same
+            everywhere.
         cluster: whether it is in cluster mode.
         admin: who looks; None for ElastiCache's API.
         group: the user group; None where there is no such thing.
         unsaved: a run was ended between changing users and making the change survive a restart.
-        replicas: servers that copy from this one outside a cluster; users are not among what is copied.
+        unreached: replicas outside a cluster whose users were not seen, and why; users are not among what is copied.
         as_default: who is connected as ``default`` now: replicas (whose link would be cut), and how many clients.
         passwords: user → its password.
     """
@@ -104,7 +119,7 @@ class ServerState:
     admin: str | None = None
     group: GroupState | None = None
     unsaved: bool = False
-    replicas: tuple[str, ...] = ()
+    unreached: tuple[tuple[str, str], ...] = ()
     as_default: tuple[tuple[str, ...], int] = ((), 0)
     passwords: Mapping[str, PasswordState] = field(default_factory=dict)
 
