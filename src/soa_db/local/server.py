@@ -163,13 +163,14 @@ class Server(ABC):
 
     def pause(self) -> None:
         """Stop all its processes without ending them: connections stay open and nothing answers."""
-        if self._process is not None:
-            processes.pause_tree(self._process.pid)
+        # Of a process that has ended the pid may be anybody's.
+        if (pid := self.pid) is not None:
+            processes.pause_tree(pid)
 
     def resume(self) -> None:
         """Undo ``pause``."""
-        if self._process is not None:
-            processes.resume_tree(self._process.pid)
+        if (pid := self.pid) is not None:
+            processes.resume_tree(pid)
 
     # --- how
 
