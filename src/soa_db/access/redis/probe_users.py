@@ -47,6 +47,8 @@ def judge_users(desired: Desired, state: ServerState, *, mend: str) -> Iterator[
                 faults.append(f"it has selectors beside its own rights{where}")
             if today.auth == "none":
                 faults.append(f"anybody gets in as it without a password{where}")
+            if user.iam and today.auth == "password":
+                faults.append("it takes passwords, though redis_iam lets it log in by IAM tokens only")
             if not same_access(today.acl, wanted, node.table) and not today.acl.selectors:
                 faults.append(f"its access string is another one{where}")
         probe = Probe(user.name, DATABASE, "roles", "its access is what the spec says", "is", "catalog")

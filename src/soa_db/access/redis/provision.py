@@ -27,6 +27,7 @@ from soa_db.access.redis.actions import (
     SaveUsers,
     SetAccess,
     SetPassword,
+    UseTokens,
     sentence,
 )
 from soa_db.access.redis.diff import compare
@@ -45,7 +46,7 @@ __all__ = ["LockedRedis", "RedisProvisioner"]
 # Each kind of change with the step that progress is told.
 _ORDER: tuple[tuple[tuple[type, ...], str], ...] = (
     ((SaveUsers,), "save"),
-    ((CreateUser, SetAccess, MarkUser), "users"),
+    ((CreateUser, SetAccess, UseTokens, MarkUser), "users"),
     ((CreateGroup, ChangeMembers), "users"),
     ((SetPassword,), "passwords"),
     ((DropUser,), "users"),
