@@ -328,6 +328,30 @@ def test_an_acl_file_is_written_whole_or_not_at_all(server_folder: Path, monkeyp
         server.remove()
 
 
+def test_a_start_that_is_interrupted_leaves_no_process(server_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which the next start would take for a server that answers."""
+    server = RedisServer(server_folder / "interrupted")
+    pids = []
+
+    def interrupt(self: RedisServer, log: str) -> bool:
+        pids.append(self.pid)
+        raise KeyboardInterrupt
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(RedisServer, "_ready", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                server.start()
+        assert not server.is_running
+        assert pids[0] is not None
+        assert processes.find(pids[0]) is None
+        server.start()
+        with server.admin() as master:
+            assert master.ping()
+    finally:
+        server.remove()
+
+
 def test_a_server_that_has_ended_signals_nobody(server_folder: Path) -> None:
     """Its pid may be anybody's by now."""
     server = RedisServer(server_folder / "ended")

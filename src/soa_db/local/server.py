@@ -197,13 +197,17 @@ class Server(ABC):
                 # Ctrl-C in a terminal must reach us, who stop it in order, and not the server.
                 start_new_session=True,
             )
-        while self._process.poll() is None:
-            if self._ready(self._log_since(offset)):
-                return True
-            if time.monotonic() > deadline:
-                self.kill()
-                raise ServerUnavailable(f"{self.product} did not become ready: {self._log_since(offset)[-2000:]}")
-            time.sleep(0.005)
+        try:
+            while self._process.poll() is None:
+                if self._ready(self._log_since(offset)):
+                    return True
+                if time.monotonic() > deadline:
+                    raise ServerUnavailable(f"{self.product} did not become ready: {self._log_since(offset)[-2000:]}")
+                time.sleep(0.005)
+        except BaseException:
+            # Interrupted too: the next start would take it for one that answers.
+            self.kill()
+            raise
         self._process = None
         said = self._log_since(offset)
         if self._port_taken(said):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from soa_db.aws import AwsClients
     from soa_db.names import Env
 
-__all__ = ["probe_aws"]
+__all__ = ["probe_aws", "reader", "refused"]
 
 _MEND = "narrow the role's policy to its exact secrets and parameters: `soa-db policy --apply`"
 
@@ -41,22 +41,24 @@ def probe_aws(
             for db in other.db_ids
         }
     if names:
-        yield _refused(
+        yield refused(
             Probe(identity.user, "", "aws", f"read {len(names)} secrets of other identities", "cannot", "aws"),
-            {name: _reader(aws, name) for name in sorted(names)},
+            {name: reader(aws, name) for name in sorted(names)},
         )
     path = postgres_admin_secret_ssm_path(env)
-    yield _refused(
+    yield refused(
         Probe(identity.user, "", "aws", "learn where the administrator's secret is", "cannot", "aws"),
         {path: lambda: aws.parameters([path])},
     )
 
 
-def _reader(aws: AwsClients, name: str) -> Callable[[], object]:
+def reader(aws: AwsClients, name: str) -> Callable[[], object]:
+    """A call that reads a secret."""
     return lambda: aws.secret(name)
 
 
-def _refused(probe: Probe, calls: dict[str, Callable[[], object]]) -> Check:
+def refused(probe: Probe, calls: dict[str, Callable[[], object]]) -> Check:
+    """Whether AWS denies every one of these calls, by what each asks for; what they give is dropped unseen."""
     permitted: list[str] = []
     undecided: list[str] = []
     for name, call in calls.items():
