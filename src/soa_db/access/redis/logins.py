@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from soa_db._core.redis.endpoint import cache_endpoint
 from soa_db._sync.credentials import redis_credentials
 from soa_db.access.redis.session import connect
-from soa_db.errors import AuthenticationFailed, ConfigurationError, SecretNotFound
+from soa_db.errors import AccessDenied, AuthenticationFailed, ConfigurationError, SecretNotFound
 
 if TYPE_CHECKING:
     from soa_db.access.redis.expect import UserAccess
@@ -92,7 +92,10 @@ class LoaderLogins:
         if cache_endpoint(config.host) is not None:
             return config
         # Behind a CNAME a service gives the name itself.
-        found = self._caches()
+        try:
+            found = self._caches()
+        except AccessDenied:
+            return config  # whoever verifies may not ask: that says nothing about this user
         return load(cache_name=found[0].name, serverless=found[0].serverless) if len(found) == 1 else config
 
     def connect(self, user: UserAccess, config: RedisConfig) -> Session:
