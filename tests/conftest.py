@@ -43,7 +43,8 @@ from hypothesis import HealthCheck, settings
 from soa_db.local.binaries import SUPPORTED
 from soa_db.local.environment import LocalEnvironment
 from soa_db.local.postgres import PostgresServer
-from soa_db.local.redis import RedisCluster, RedisServer
+from soa_db.local.redis import RedisServer
+from soa_db.local.redis_cluster import RedisCluster
 from soa_db.local.tls import ServerTls
 
 # A loaded machine is slow at drawing and running examples: that is no fault of what is tested. In CI the examples are

@@ -15,7 +15,7 @@ from soa_db import TlsConfig
 from soa_db.redis import AsyncRedisConnectionManager, RedisConnectionManager
 
 if TYPE_CHECKING:
-    from soa_db.local.redis import RedisCluster
+    from soa_db.local.redis_cluster import RedisCluster
 
 
 def connections(cluster: RedisCluster, name: str) -> int:

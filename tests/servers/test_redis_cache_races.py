@@ -11,15 +11,18 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.servers.aws_kit import settle
 from tests.servers.redis_kit import config_of, connected, origin_of
 
 from soa_db import AccessDenied, TlsConfig
-from soa_db.local.redis import RedisCluster, RedisServer
+from soa_db.local.redis import RedisServer
 from soa_db.redis import AsyncRedisConnectionManager, RedisConnectionManager
+
+if TYPE_CHECKING:
+    from soa_db.local.redis_cluster import RedisCluster
 
 RedisServerFactory = Callable[..., RedisServer]
 

@@ -17,7 +17,8 @@ from soa_db.errors import NotConnectedError
 from soa_db.redis import AsyncRedisConnectionManager
 
 if TYPE_CHECKING:
-    from soa_db.local.redis import RedisCluster, RedisServer
+    from soa_db.local.redis import RedisServer
+    from soa_db.local.redis_cluster import RedisCluster
 
 
 class Scene:

@@ -20,7 +20,8 @@ from soa_db import RedisConfig, TlsConfig
 from soa_db._redis import _async, _sync
 
 if TYPE_CHECKING:
-    from soa_db.local.redis import RedisCluster, RedisServer
+    from soa_db.local.redis import RedisServer
+    from soa_db.local.redis_cluster import RedisCluster
 
 _HOURS = 3600.0
 

@@ -163,13 +163,14 @@ class Server(ABC):
 
     def pause(self) -> None:
         """Stop all its processes without ending them: connections stay open and nothing answers."""
-        if self._process is not None:
-            processes.pause_tree(self._process.pid)
+        # Of a process that has ended the pid may be anybody's.
+        if (pid := self.pid) is not None:
+            processes.pause_tree(pid)
 
     def resume(self) -> None:
         """Undo ``pause``."""
-        if self._process is not None:
-            processes.resume_tree(self._process.pid)
+        if (pid := self.pid) is not None:
+            processes.resume_tree(pid)
 
     # --- how
 
@@ -196,13 +197,17 @@ class Server(ABC):
                 # Ctrl-C in a terminal must reach us, who stop it in order, and not the server.
                 start_new_session=True,
             )
-        while self._process.poll() is None:
-            if self._ready(self._log_since(offset)):
-                return True
-            if time.monotonic() > deadline:
-                self.kill()
-                raise ServerUnavailable(f"{self.product} did not become ready: {self._log_since(offset)[-2000:]}")
-            time.sleep(0.005)
+        try:
+            while self._process.poll() is None:
+                if self._ready(self._log_since(offset)):
+                    return True
+                if time.monotonic() > deadline:
+                    raise ServerUnavailable(f"{self.product} did not become ready: {self._log_since(offset)[-2000:]}")
+                time.sleep(0.005)
+        except BaseException:
+            # Interrupted too: the next start would take it for one that answers.
+            self.kill()
+            raise
         self._process = None
         said = self._log_since(offset)
         if self._port_taken(said):
