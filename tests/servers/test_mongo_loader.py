@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import threading
 import warnings
 from collections.abc import Callable, Iterable
+from io import BytesIO
 from secrets import token_hex
 from typing import Any
 
@@ -206,16 +208,24 @@ async def test_both_secrets_are_read_at_once(
 ) -> None:
     """Each answer waits for the other question."""
     cloud.put_secret(ACCOUNT, f"prod/mongodb-shared/{service}-password", LOGIN)
-    both = threading.Barrier(2, timeout=30)
+    asked: list[object] = []
+    both = threading.Event()
+    met: list[bool] = []
     answer = CountingAws.answer
 
     def meet(self: CountingAws, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if str(environ.get("HTTP_X_AMZ_TARGET", "")).endswith("GetSecretValue"):
-            both.wait()
+            body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+            environ["wsgi.input"] = BytesIO(body)
+            asked.append(json.loads(body)["SecretId"])
+            if len(set(asked)) == 2:
+                both.set()
+            met.append(both.wait(5))
         return answer(self, environ, start_response)
 
     monkeypatch.setattr(CountingAws, "answer", meet)
     assert (await settle(load(env="prod", service=service))).user == "u"
+    assert met == [True, True]
 
 
 async def test_rights_to_the_exact_names_suffice(
