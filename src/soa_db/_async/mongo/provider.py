@@ -1,4 +1,4 @@
-"""The provider of one MongoDB database: pymongo's own client, whose connections ask for credentials as they are made."""
+"""The provider of one MongoDB database: pymongo's client, whose connections ask for credentials as they are made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from soa_db._async.mongo.pool import AsyncLogin
 from soa_db._async.mongo.principal import AsyncMongoPrincipal, LoaderKeywords
 from soa_db._core.backoff import full_jitter
 from soa_db._mongo.credential import ask_for_credentials
-from soa_db._mongo.failures import DRIVER_ERRORS, typed
+from soa_db._mongo.failures import DRIVER_ERRORS, OPTION_ERRORS, typed
 from soa_db._mongo.heartbeat import CertificateWatch
 from soa_db._mongo.options import client_options, seeds
 from soa_db._runtime import fork
@@ -252,7 +252,7 @@ def _make_client(login: AsyncLogin, *listeners: CertificateWatch) -> Client:
             client: Client = AsyncMongoClient(
                 **options, connect=False, event_listeners=listeners, _pool_class=login.pool_class()
             )
-    except (*DRIVER_ERRORS, TypeError, ValueError) as error:
+    except OPTION_ERRORS as error:
         if isinstance(error, ConfigurationError):
             raise
         raise ConfigurationError(
