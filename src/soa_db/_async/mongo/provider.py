@@ -125,7 +125,8 @@ class AsyncMongoProvider:
         try:
             await stop.run(lambda: _prove(client, login))
         except BaseException as error:
-            await complete(_close, client)
+            with pymongo.timeout(_CLOSE_SECONDS):
+                await complete(client.close)
             failure = watch.error if isinstance(error, Stopped) else error
             if isinstance(failure, DRIVER_ERRORS):
                 source = (await login.credentials.get()).source
@@ -146,12 +147,13 @@ class AsyncMongoProvider:
             client, self._client = self._client, None
             self._login, self._inherited = None, False
             # To its end: a caller who is cancelled here would leave connections behind.
-            await complete(self._leave, client)
+            with pymongo.timeout(_CLOSE_SECONDS):
+                await complete(self._leave, client)
 
     async def _leave(self, client: Client | None) -> None:
         try:
             if client is not None:
-                await _close(client)
+                await client.close()
         finally:
             await self._principal.close()
 
@@ -266,8 +268,3 @@ async def _prove(client: Client, login: AsyncLogin) -> None:
     await client.admin.command("ping")
     # Whoever has logged in may ask this, whatever his rights; nobody else.
     await client[login.config.database].command("listCollections", nameOnly=True, authorizedCollections=True)
-
-
-async def _close(client: Client) -> None:
-    with pymongo.timeout(_CLOSE_SECONDS):
-        await client.close()

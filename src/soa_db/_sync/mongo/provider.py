@@ -127,7 +127,8 @@ class MongoProvider:
         try:
             stop.run(lambda: _prove(client, login))
         except BaseException as error:
-            complete(_close, client)
+            with pymongo.timeout(_CLOSE_SECONDS):
+                complete(client.close)
             failure = watch.error if isinstance(error, Stopped) else error
             if isinstance(failure, DRIVER_ERRORS):
                 source = (login.credentials.get()).source
@@ -148,12 +149,13 @@ class MongoProvider:
             client, self._client = self._client, None
             self._login, self._inherited = None, False
             # To its end: a caller who is cancelled here would leave connections behind.
-            complete(self._leave, client)
+            with pymongo.timeout(_CLOSE_SECONDS):
+                complete(self._leave, client)
 
     def _leave(self, client: Client | None) -> None:
         try:
             if client is not None:
-                _close(client)
+                client.close()
         finally:
             self._principal.close()
 
@@ -268,8 +270,3 @@ def _prove(client: Client, login: Login) -> None:
     client.admin.command("ping")
     # Whoever has logged in may ask this, whatever his rights; nobody else.
     client[login.config.database].command("listCollections", nameOnly=True, authorizedCollections=True)
-
-
-def _close(client: Client) -> None:
-    with pymongo.timeout(_CLOSE_SECONDS):
-        client.close()
