@@ -1,8 +1,18 @@
-"""MongoDB: loaders and the connection string."""
+"""MongoDB: providers, loaders and the connection string."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from soa_db.errors import MissingExtra
+
+try:
+    from soa_db._async.mongo.provider import AsyncMongoProvider
+    from soa_db._sync.mongo.provider import MongoProvider
+except ModuleNotFoundError as error:
+    if error.name != "pymongo":
+        raise
+    raise MissingExtra("pymongo is not installed", hint="pip install 'soa-db[mongo]'") from error
 
 if TYPE_CHECKING:
     from soa_db._async.mongo.loader import aload_mongo_config_from_aws
@@ -17,6 +27,8 @@ _LAZY = {
 }
 
 __all__ = [
+    "AsyncMongoProvider",
+    "MongoProvider",
     "aload_mongo_config_from_aws",
     "connection_uri",
     "load_mongo_config_from_aws",
