@@ -19,7 +19,8 @@ from urllib.parse import quote
 
 from soa_db.errors import ConfigurationError
 from soa_db.local import processes
-from soa_db.local.redis_binaries import RedisBinary, find_redis
+from soa_db.local.programs import Program, text
+from soa_db.local.redis_binaries import find_redis
 from soa_db.local.server import Server
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class RedisServer(Server):
         self,
         directory: Path,
         *,
-        binary: RedisBinary | None = None,
+        binary: Program | None = None,
         port: int | None = None,
         tls: ServerTls | None = None,
         admin_password: str | None = None,
@@ -95,7 +96,7 @@ class RedisServer(Server):
                 "a Redis with TLS needs the CA of its certificate too", hint="give ServerTls.ca_pem"
             )
         self.binary = binary or find_redis()
-        self.product = f"{self.binary.product} {'.'.join(map(str, self.binary.version))}"
+        self.product = f"{self.binary.product} {text(self.binary.version)}"
         self.tls = tls
         self.admin_password = admin_password or secrets.token_urlsafe(24)
         self.settings = dict(settings or {})

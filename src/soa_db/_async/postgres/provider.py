@@ -16,7 +16,7 @@ from soa_db._async.postgres.principal import AsyncPostgresPrincipal, LoaderKeywo
 from soa_db._core.backoff import full_jitter
 from soa_db._psycopg.failures import may_run_again, refuse_lost_commit
 from soa_db._psycopg.fork import detach
-from soa_db._psycopg.roots import RootFile, root_file
+from soa_db._psycopg.roots import root_file
 from soa_db._runtime import fork
 from soa_db._runtime._async import Affinity, Awaited, Lock, StopEvent, Stopped, complete, sleep
 from soa_db.errors import NotConnectedError, ServerUnavailable
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool
 
     from soa_db._async.aws import AsyncAwsClients
+    from soa_db._runtime.pem import PemFile
     from soa_db.config import PostgresConfig
 
 __all__ = ["AsyncPostgresProvider", "Isolation"]
@@ -65,7 +66,7 @@ class AsyncPostgresProvider:
     def _start(self, principal: AsyncPostgresPrincipal) -> None:
         self._principal = principal
         self._opened: AsyncOpenPool | None = None
-        self._roots: RootFile | None = None
+        self._roots: PemFile | None = None
         self._affinity = Affinity()
         self._lock = Lock()
         self._stop = StopEvent()
@@ -186,7 +187,7 @@ class AsyncPostgresProvider:
             # To its end: a caller who is cancelled here would leave connections and workers behind.
             await complete(self._close, opened, roots)
 
-    async def _close(self, opened: AsyncOpenPool | None, roots: RootFile | None) -> None:
+    async def _close(self, opened: AsyncOpenPool | None, roots: PemFile | None) -> None:
         try:
             if opened is not None:
                 await opened.source.close()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from soa_db._async.aws import AsyncAwsClients
     from soa_db.config import RedisConfig
 
-__all__ = ["AsyncRedisConnectionManager", "Key", "LoaderKeywords"]
+__all__ = ["AsyncRedisConnectionManager", "Key"]
 
 T = TypeVar("T")
 _CONNECT_ATTEMPTS = 3

@@ -14,7 +14,7 @@ from psycopg import Connection, sql
 from soa_db._core.backoff import full_jitter
 from soa_db._psycopg.failures import may_run_again, refuse_lost_commit
 from soa_db._psycopg.fork import detach
-from soa_db._psycopg.roots import RootFile, root_file
+from soa_db._psycopg.roots import root_file
 from soa_db._runtime import fork
 from soa_db._runtime._sync import Affinity, Awaited, Lock, StopEvent, Stopped, complete, sleep
 from soa_db._sync.postgres.checkout import Checkout, OpenPool
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from psycopg.rows import TupleRow
     from psycopg_pool import ConnectionPool
 
+    from soa_db._runtime.pem import PemFile
     from soa_db._sync.aws import AwsClients
     from soa_db.config import PostgresConfig
 
@@ -67,7 +68,7 @@ class PostgresProvider:
     def _start(self, principal: PostgresPrincipal) -> None:
         self._principal = principal
         self._opened: OpenPool | None = None
-        self._roots: RootFile | None = None
+        self._roots: PemFile | None = None
         self._affinity = Affinity()
         self._lock = Lock()
         self._stop = StopEvent()
@@ -188,7 +189,7 @@ class PostgresProvider:
             # To its end: a caller who is cancelled here would leave connections and workers behind.
             complete(self._close, opened, roots)
 
-    def _close(self, opened: OpenPool | None, roots: RootFile | None) -> None:
+    def _close(self, opened: OpenPool | None, roots: PemFile | None) -> None:
         try:
             if opened is not None:
                 opened.source.close()

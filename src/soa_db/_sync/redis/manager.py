@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from soa_db._sync.aws import AwsClients
     from soa_db.config import RedisConfig
 
-__all__ = ["RedisConnectionManager", "Key", "LoaderKeywords"]
+__all__ = ["RedisConnectionManager", "Key"]
 
 T = TypeVar("T")
 _CONNECT_ATTEMPTS = 3

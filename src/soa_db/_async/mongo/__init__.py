@@ -1,0 +1,1 @@
+"""The MongoDB provider, and the loader of its configuration."""
