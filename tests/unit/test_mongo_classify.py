@@ -145,7 +145,8 @@ def test_the_hint_is_the_next_step(category: Category, text: str, source: str, h
 
 def test_a_message_holds_the_servers_words_and_no_documents() -> None:
     """pymongo appends whole answers and descriptions of all servers."""
-    details = {"ok": 0.0, "errmsg": "not authorized on admin", "code": 13, "keyValue": {"email": "ada@example.org"}}
+    words = 'not authorized on admin to execute command { find: "pupils", filter: { email: "ada@example.org" } }'
+    details = {"ok": 0.0, "errmsg": words, "code": 13}
     found = typed(OperationFailure("not authorized on admin", 13, details), CONFIG)
     assert isinstance(found, errors.AccessDenied)
     assert "not authorized on admin" in str(found)

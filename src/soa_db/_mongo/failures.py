@@ -42,7 +42,8 @@ def _text(error: BaseException) -> str:
     if isinstance(error, driver.OperationFailure | driver.NotPrimaryError) and isinstance(error.details, Mapping):
         found = error.details.get("errmsg")
         if found:
-            return str(found)
+            # Commands and keys follow in braces: a filter, or a value that must be unique, is somebody's data.
+            return str(found).split("{", 1)[0].rstrip(" :")
     text = str(error) or type(error).__name__
     # "…, Timeout: 10.0s, Topology Description: <TopologyDescription …>" and "…, full error: {…}".
     return text.split(", Timeout: ", 1)[0].split(", full error: ", 1)[0]
