@@ -151,9 +151,13 @@ def test_a_message_holds_the_servers_words_and_no_documents() -> None:
     assert isinstance(found, errors.AccessDenied)
     assert "not authorized on admin" in str(found)
     assert "ada@" not in str(found)
-    away = ServerSelectionTimeoutError("h:27017: refused, Timeout: 10s, Topology Description: <TopologyDescription …>")
+    away = ServerSelectionTimeoutError(
+        "h:27017: refused (configured timeouts: connectTimeoutMS: 10.0ms), Timeout: 10s, Topology Description: <…>"
+    )
     text = str(typed(away, CONFIG))
+    assert "the server is not available: h:27017: refused (" in text
     assert "Topology" not in text
+    assert "configured" not in text
     assert "hosts=h:27017,[::1]:1" in text
     assert "user=u" in text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,13 @@ __all__ = ["DRIVER_ERRORS", "OPTION_ERRORS", "LoginRefused", "category_of", "con
 DRIVER_ERRORS: tuple[type[Exception], ...] = (driver.PyMongoError, BSONError)
 # What it raises of arguments of its client.
 OPTION_ERRORS: tuple[type[Exception], ...] = (*DRIVER_ERRORS, TypeError, ValueError)
+
+
+# "…, Timeout: 10.0s, Topology Description: <TopologyDescription …>", "…, full error: {…}", and after each server's words
+# " (configured timeouts: connectTimeoutMS: 10000.0ms)".
+_AFTERTHOUGHTS = re.compile(
+    r", (?:Timeout: [\d.]+s, Topology Description: |full error: ).*| \(configured timeouts: [^)]*\)", re.DOTALL
+)
 
 
 class LoginRefused(AuthenticationFailed, driver.OperationFailure):
@@ -45,8 +53,7 @@ def _text(error: BaseException) -> str:
             # Commands and keys follow in braces: a filter, or a value that must be unique, is somebody's data.
             return str(found).split("{", 1)[0].rstrip(" :")
     text = str(error) or type(error).__name__
-    # "…, Timeout: 10.0s, Topology Description: <TopologyDescription …>" and "…, full error: {…}".
-    return text.split(", Timeout: ", 1)[0].split(", full error: ", 1)[0]
+    return _AFTERTHOUGHTS.sub("", text)
 
 
 def category_of(error: BaseException) -> Category:
