@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
@@ -20,9 +20,11 @@ from tests.support.tcp import FaultyProxy
 from soa_db import MongoConfig, MongoOptions, ServerUnavailable, TlsConfig
 from soa_db.config import Dial
 from soa_db.local.mongo import MongoServer
-from soa_db.local.mongo_set import MongoReplicaSet
 from soa_db.local.tls import ServerTls
 from soa_db.mongo import AsyncMongoProvider
+
+if TYPE_CHECKING:
+    from soa_db.local.mongo_set import MongoReplicaSet
 
 MongoServerFactory = Callable[..., MongoServer]
 SHORT = MongoOptions(connect_timeout=0.5, server_selection_timeout=0.5, operation_timeout=0.5)
@@ -117,9 +119,7 @@ async def test_a_server_that_is_no_mongodb_is_unavailable(
     proxy.mode = mode
     with pytest.raises(ServerUnavailable) as caught:
         await settle(KINDS[kind](through(mongo_server, proxy)).connect())
-    assert caught.value.hint
-    if mode == "garbage":
-        assert "something else than MongoDB" in caught.value.hint
+    assert "MongoDB" in caught.value.hint
 
 
 async def test_a_restart_with_a_certificate_of_another_authority_opens_nothing(

@@ -24,8 +24,8 @@ DRIVER_ERRORS: tuple[type[Exception], ...] = (driver.PyMongoError, BSONError)
 OPTION_ERRORS: tuple[type[Exception], ...] = (*DRIVER_ERRORS, TypeError, ValueError)
 
 
-# "…, Timeout: 10.0s, Topology Description: <TopologyDescription …>", "…, full error: {…}", and after each server's words
-# " (configured timeouts: connectTimeoutMS: 10000.0ms)".
+# "…, Timeout: 10.0s, Topology Description: <TopologyDescription …>", "…, full error: {…}", and after each server's
+# words " (configured timeouts: connectTimeoutMS: 10000.0ms)".
 _AFTERTHOUGHTS = re.compile(
     r", (?:Timeout: [\d.]+s, Topology Description: |full error: ).*| \(configured timeouts: [^)]*\)", re.DOTALL
 )
