@@ -22,6 +22,7 @@ NAMES = (
     "redis_recovery",
     "mongo_calls",
     "mongo_recovery",
+    "mongo_cold_start",
 )
 
 

@@ -1,7 +1,7 @@
 """The primary of a set of three killed with -9 under 50 writing tasks, for our provider and bare pymongo.
 
-Both with ``w: majority`` and ``retryWrites``. Times count from the kill; how long the election takes is part of them and
-the same for both, but for chance. Afterwards the collection is read: a write that was acknowledged must be in it.
+Both with ``w: majority`` and ``retryWrites``. Times count from the kill; how long the election takes is part of them,
+and the same for both but for chance. Afterwards the collection is read: an acknowledged write must be in it.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ async def _lived(client: AsyncMongoClient[dict[str, Any]], members: MongoReplica
     assert victim is not None
     victim.kill()
     killed = time.monotonic()
-    while len(back) < TASKS and time.monotonic() < killed + AFTER:
+    while len(back) < TASKS and time.monotonic() < killed + AFTER:  # noqa: ASYNC110 - an event would wake at each write
         await asyncio.sleep(0.01)
     stopped = True
     await asyncio.gather(*tasks)

@@ -64,9 +64,7 @@ def category_of(error: BaseException) -> Category:
 
 def context_of(config: MongoConfig) -> dict[str, object]:
     """What was tried, for messages."""
-    hosts = ",".join(
-        f"[{one.host}]:{one.port}" if ":" in one.host else f"{one.host}:{one.port}" for one in config.hosts
-    )
+    hosts = ",".join(one.address for one in config.hosts)
     return {
         "instance": config.instance_name,
         "hosts": hosts if len(hosts) <= 200 else f"{hosts[:200]}…",
