@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from soa_db._sync.credentials import redis_credentials
-from soa_db.access.redis.session import Session, connect
+from soa_db.access.redis.session import Session, login
 from soa_db.config import RedisConfig, SecretAuth, TlsConfig
-from soa_db.errors import AuthenticationFailed, ConfigurationError, SecretMalformed
+from soa_db.errors import ConfigurationError, SecretMalformed
 from soa_db.names import REDIS_PORT, Env, redis_admin_secret_ssm_path, redis_endpoint_ssm_path
 from soa_db.sources import read_port
 from soa_db.sources.redis import read_endpoint
@@ -102,16 +102,7 @@ class AdminServer:
             ConnectionFailed: it was not reached or refused.
             CredentialError: AWS did not give the password.
         """
-        provider = redis_credentials(self.config, aws=self.aws)
-        found = provider.get()
-        target = node or self.config
-        try:
-            return connect(target, found.user, found.secret)
-        except AuthenticationFailed:
-            fresh = provider.refresh(found)
-            if fresh is None:
-                raise
-            return connect(target, fresh.user, fresh.secret)
+        return login(node or self.config, redis_credentials(self.config, aws=self.aws))
 
     def nodes(self, session: Session) -> tuple[RedisConfig, ...]:
         """How each node is reached: the server itself, or every node of its cluster that is not gone for good."""

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from soa_db.access.aws.faults import DOCUMENTED, documented_fault, secret_fault
 from soa_db.access.aws.secrets import PasswordSecret, insecure_dev_password, issue_password, read_passwords
-from soa_db.access.aws.stages import fits
 from soa_db.access.redis.acl import password_hash
 from soa_db.access.redis.session import opens
 from soa_db.access.redis.state import PasswordState
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Passwords"]
 
 _PARALLEL = 8
-# Everybody can read it in the documentation: without --insecure-dev it is no password.
-_DOCUMENTED = "it is the fixed development password"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +72,11 @@ class Passwords:
         return PasswordState(user.name, user.secret, fault, _others(version.password, there))
 
     def _secret_fault(self, user: DesiredUser, version: Version | None) -> str:
-        if version is None:
-            return f"new secret {user.secret}"
-        if version.payload is None:
-            return f"secret {user.secret} is malformed"
-        wrong = [name for name, value in self.fields(user).items() if not fits(version.payload, {name: value})]
-        if wrong:
-            return f"secret {user.secret} has another {', '.join(wrong)}"
-        if self.fixed != (version.password == insecure_dev_password("dev", user.name)):
-            return "it is not the fixed development password" if self.fixed else _DOCUMENTED
-        return ""
+        fault = secret_fault(user.secret, version, self.fields(user))
+        if fault or version is None:
+            return fault
+        found = version.password == insecure_dev_password("dev", user.name)
+        return documented_fault(wanted=self.fixed, found=found)
 
     def _login_fault(
         self, user: DesiredUser, password: str, there: Sequence[UserState | None], state: ServerState
@@ -131,7 +124,7 @@ class Passwords:
                 ),
                 opens=self.opener(user),
                 # "keep" would keep it: it is the live password.
-                goal="rotate" if action.reason == _DOCUMENTED else "keep",
+                goal="rotate" if action.reason == DOCUMENTED else "keep",
                 fixed=insecure_dev_password(self.desired.env, user.name) if self.fixed else None,
                 progress=lambda text, name=user.name: progress(f"{name}: {text}"),  # type: ignore[misc]
             )

@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from soa_db.access.plan import PlanOptions, Progress, ProgressEvent, ServerPlan, fingerprint, refuse_errors
+from soa_db.access.converge import action_of, converge, server_plan
+from soa_db.access.plan import PlanOptions, Progress, ProgressEvent, ServerPlan
 from soa_db.access.redis.actions import (
     ChangeMembers,
     CreateGroup,
@@ -30,12 +31,10 @@ from soa_db.access.redis.actions import (
     sentence,
 )
 from soa_db.access.redis.diff import compare
-from soa_db.errors import ProvisionError
 
 if TYPE_CHECKING:
     from soa_db.access.plan import Change
     from soa_db.access.redis.access_string import Desired
-    from soa_db.access.redis.actions import Action
     from soa_db.access.redis.backend import Backend
     from soa_db.access.redis.passwords import Passwords
     from soa_db.access.redis.state import ServerState
@@ -101,19 +100,14 @@ class RedisProvisioner:
         state = self.server.inspect()
         state = replace(state, passwords=self.passwords.inspect(state))
         found = compare(self.desired, state, self.options)
-        plan = ServerPlan(
+        plan = server_plan(
+            "redis",
+            self.server.address,
             env=self.desired.env,
-            engine="redis",
-            server=self.server.address,
-            changes=tuple(found.changes),
-            notices=tuple(found.notices),
-            fingerprint=fingerprint(
-                specs=self.specs,
-                env=self.desired.env,
-                server=self.server.address,
-                options=self.options,
-                changes=found.changes,
-            ),
+            specs=self.specs,
+            options=self.options,
+            changes=found.changes,
+            notices=found.notices,
         )
         return plan, state
 
@@ -139,46 +133,15 @@ class LockedRedis:
         return plan
 
     def carry_out(self, plan: ServerPlan, agree: Callable[[ServerPlan], bool] = lambda _: True) -> ServerPlan:
-        """Make the changes of a plan just made, then look again.
-
-        Args:
-            plan: the plan.
-            agree: asked about a second plan, of what could not be seen when the first was made.
-
-        Returns:
-            What a new look finds; it has no changes.
-
-        Raises:
-            ProvisionError: a change failed, or was not agreed to, or something is left to do.
-        """
+        """Make the changes of a plan just made, as ``engine.LockedServer`` says."""
         assert self._state is not None, "plan() comes first"
-        refuse_errors(plan)
-        after = self._pass(plan)
-        if {change.sentence for change in after.changes} - {change.sentence for change in plan.changes}:
-            # Whether a password is right whose user could not log in before is seen only now. Nobody has agreed to
-            # that yet.
-            if not agree(after):
-                lines = "\n".join(f"  {change.sentence}" for change in after.changes[:20])
-                raise ProvisionError(
-                    f"the plan was carried out; {len(after.changes)} changes more, which could be seen only then, were "
-                    f"not made:\n{lines}",
-                    hint="look at a new plan",
-                    host=self.of.server.address,
-                )
-            after = self._pass(after)
-        if after.changes:
-            lines = "\n".join(f"  {change.sentence}" for change in after.changes[:20])
-            raise ProvisionError(
-                f"{len(after.changes)} changes did not take effect, though the server reported no error:\n{lines}",
-                hint="is another run, or somebody else, changing the same users?",
-                host=self.of.server.address,
-            )
-        return after
+        hint = "is another run, or somebody else, changing the same users?"
+        return converge(plan, self._pass, agree=agree, hint=hint)
 
     def _pass(self, plan: ServerPlan) -> ServerPlan:
         state = self._state
         assert state is not None
-        actions = [(change, _action(change)) for change in plan.changes]
+        actions = [(change, action_of(change)) for change in plan.changes]
         for kinds, step in _ORDER:
             chosen = [action for _, action in actions if isinstance(action, kinds)]
             passwords = [action for action in chosen if isinstance(action, SetPassword)]
@@ -197,10 +160,3 @@ class LockedRedis:
 
     def _tell(self, step: str, message: str) -> None:
         self.of.progress(ProgressEvent(step, message))
-
-
-def _action(change: Change) -> Action:
-    assert change.action is not None, "a plan read from a file is compared, never carried out"
-    action: Any = change.action
-    found: Action = action
-    return found

@@ -17,8 +17,9 @@ from soa_db.errors import AuthenticationFailed, ConfigurationError, ServerUnavai
 
 if TYPE_CHECKING:
     from soa_db.config import RedisConfig, TlsConfig
+    from soa_db.credentials import CredentialProvider
 
-__all__ = ["NAME", "CommandRefused", "Session", "connect", "opens"]
+__all__ = ["NAME", "CommandRefused", "Session", "connect", "login", "opens"]
 
 # What a session calls itself in CLIENT LIST.
 NAME = "soa-db"
@@ -148,6 +149,23 @@ def connect(config: RedisConfig, user: str | None, password: str) -> Session:
         session.close()
         raise
     return session
+
+
+def login(config: RedisConfig, provider: CredentialProvider) -> Session:
+    """Open a session and log in with what a provider gives; a refused secret is read again once.
+
+    Raises:
+        AuthenticationFailed, TlsVerificationFailed, ServerUnavailable: as for ``connect``.
+        CredentialError: AWS did not give the password.
+    """
+    found = provider.get()
+    try:
+        return connect(config, found.user, found.secret)
+    except AuthenticationFailed:
+        fresh = provider.refresh(found)
+        if fresh is None:
+            raise
+        return connect(config, fresh.user, fresh.secret)
 
 
 def opens(config: RedisConfig, user: str, password: str) -> bool:
