@@ -1,0 +1,111 @@
+"""Connections to one MongoDB as one user, for administration and for proving logins: each change acknowledged by a
+majority, reads from the primary, nothing waits for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+from soa_db._mongo.failures import DRIVER_ERRORS, category_of, typed
+from soa_db._core.mongo.classify import Category
+from soa_db.access.mongo.state import MECHANISM
+from soa_db.errors import AuthenticationFailed, ProvisionError, ServerUnavailable
+
+if TYPE_CHECKING:
+    from pymongo import MongoClient
+
+    from soa_db.config import MongoConfig
+
+__all__ = ["Session", "connect", "opens"]
+
+NAME = "soa-db provision"
+_MAJORITY = {"w": "majority", "wtimeout": 20_000}
+_SECONDS = 20_000  # milliseconds a command may take, on the way and on the server
+
+
+class Session:
+    """One user's connections; commands of administration go to the primary.
+
+    Args:
+        client: the driver's client.
+        config: how it reaches the server, for messages.
+    """
+
+    def __init__(self, client: MongoClient[dict[str, Any]], config: MongoConfig) -> None:
+        self.client = client
+        self._config = config
+
+    @property
+    def address(self) -> str:
+        """The server, for people."""
+        return address_of(self._config)
+
+    def command(self, database: str, command: dict[str, Any], *, what: str) -> dict[str, Any]:
+        """Run a command that changes users or roles.
+
+        Args:
+            database: where.
+            command: the command; its names and passwords are values.
+            what: what it does, e.g. ``create user …``.
+
+        Raises:
+            ProvisionError: the server refused it, or the administrator may not.
+            ServerUnavailable: there is no primary, it went away, or no majority acknowledged it.
+        """
+        reply = self.read(database, {**command, "writeConcern": _MAJORITY}, what=what)
+        if unacknowledged := reply.get("writeConcernError"):
+            raise ServerUnavailable(
+                f"could not {what}: no majority of the members acknowledged it: {unacknowledged.get('errmsg', '')}",
+                hint="see whether the secondaries are up, and run the command again",
+                host=self.address,
+            )
+        return reply
+
+    def read(self, database: str, command: dict[str, Any], *, what: str) -> dict[str, Any]:
+        """Run a command that changes nothing."""
+        with self.typed(what):
+            found: dict[str, Any] = self.client[database].command(command)
+        return found
+
+    @contextmanager
+    def typed(self, what: str, *, needs: str = "userAdminAnyDatabase") -> Iterator[None]:
+        """Turn the driver's errors into ours.
+
+        Args:
+            what: what is tried, e.g. ``inspect the users``.
+            needs: the role it takes.
+        """
+        try:
+            yield
+        except DRIVER_ERRORS as error:
+            match category_of(error):
+                case Category.PRIVILEGE:
+                    raise ProvisionError(
+                        f"could not {what}: the administrator may not",
+                        hint=f"it needs the role {needs}; what was done before stands",
+                        host=self.address,
+                        user=self._config.user,
+                    ) from error
+                case Category.REFUSED | Category.CONFLICT | Category.ARGUMENT:
+                    found = typed(error, self._config)
+                    raise ProvisionError(
+                        f"could not {what}: {found.message}",
+                        hint="what was done before it stands; mend the cause and run again",
+                        host=self.address,
+                    ) from error
+                case _:
+                    found = typed(error, self._config)
+                    found.message = f"could not {what}: {found.message}"
+                    raise found from error
+
+    def close(self) -> None:
+        """Close all its connections."""
+        self.client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
