@@ -1,4 +1,4 @@
-"""Fixtures every test folder shares: real PostgreSQL and Redis servers.
+"""Fixtures every test folder shares: real PostgreSQL, Redis and MongoDB servers.
 
 - ``pg``: a running server, the test run once per supported version (15, 16, 17, 18). The server is shared by the whole
   session, so use names of your own (``unique_name``) and leave its settings alone.
@@ -10,6 +10,12 @@
 - ``redis_server_factory``: a function taking the keywords of ``RedisServer``; it gives a server of the test's own.
 - ``redis_cluster`` (session): a running ``RedisCluster``, three primaries with a replica each, with TLS by
   ``server_tls``. Shared: whoever kills a node starts it again and calls ``wait``.
+- ``mongo_server`` (session): a running ``MongoServer``, a standalone without TLS. Shared: users and databases of your
+  own (``server.create_user``).
+- ``mongo_tls_server`` (session): likewise a replica set ``saga-rs`` of one member, with TLS by ``server_tls``.
+- ``mongo_server_factory``: a function taking the keywords of ``MongoServer``; it gives a server of the test's own.
+- ``mongo_set`` (session): a running ``MongoReplicaSet``, three members with TLS by ``server_tls``. Shared: whoever
+  kills a member starts it again and calls ``wait``.
 - ``server_tls`` (session): a certificate for 127.0.0.1 and localhost; ``ca_file`` (session) is its CA as a file.
 - ``server_folder`` (session): a folder the servers' user can reach (pytest's ``tmp_path`` lies under a 0700 folder).
 - ``local_env`` (session): a running ``LocalEnvironment``: dev, mirror, prod and the emulated AWS. Shared: names of your
@@ -22,6 +28,7 @@ On every PostgreSQL: superuser over the socket (``server.superuser_conninfo``; f
 what is tested), ``master`` (``server.master_conninfo``; CREATEROLE CREATEDB, as on RDS) with the password
 MASTER_PASSWORD.
 On every Redis: ``master`` (``server.admin_url``, ``server.admin()``); ``default`` is off.
+On every MongoDB: ``master`` (the same two), and ``__system`` (``server.system()``; for assertions).
 A server that cannot be started fails the test with the reason; only ``--skip-servers`` skips.
 """
 
@@ -42,6 +49,8 @@ from hypothesis import HealthCheck, settings
 
 from soa_db.local.binaries import SUPPORTED
 from soa_db.local.environment import LocalEnvironment
+from soa_db.local.mongo import MongoServer
+from soa_db.local.mongo_set import MongoReplicaSet
 from soa_db.local.postgres import PostgresServer
 from soa_db.local.redis import RedisCluster, RedisServer
 from soa_db.local.tls import ServerTls
@@ -57,6 +66,7 @@ MASTER_PASSWORD = "master-password-of-the-tests"
 
 ServerFactory = Callable[..., PostgresServer]
 RedisServerFactory = Callable[..., RedisServer]
+MongoServerFactory = Callable[..., MongoServer]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -171,6 +181,53 @@ def redis_cluster(server_folder: Path, server_tls: ServerTls) -> Iterator[RedisC
         yield cluster
     finally:
         cluster.remove()
+
+
+@pytest.fixture(scope="session")
+def mongo_server(server_folder: Path) -> Iterator[MongoServer]:
+    """The session's shared MongoDB, as in dev."""
+    server = MongoServer(server_folder / "mongo")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def mongo_tls_server(server_folder: Path, server_tls: ServerTls) -> Iterator[MongoServer]:
+    """The session's shared MongoDB as in mirror and prod."""
+    server = MongoServer(server_folder / "mongo-tls", tls=server_tls, replica_set="saga-rs")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def mongo_server_factory(server_folder: Path) -> Iterator[MongoServerFactory]:
+    """Make and start MongoDB servers of the test's own."""
+    with ExitStack() as stack:
+
+        def make(**keywords: Any) -> MongoServer:
+            server = MongoServer(server_folder / secrets.token_hex(4), **keywords)
+            stack.callback(server.remove)
+            server.start()
+            return server
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def mongo_set(server_folder: Path, server_tls: ServerTls) -> Iterator[MongoReplicaSet]:
+    """The session's shared set of three."""
+    members = MongoReplicaSet(server_folder / "mongo-set", tls=server_tls)
+    try:
+        members.start()
+        yield members
+    finally:
+        members.remove()
 
 
 @pytest.fixture(scope="session")
