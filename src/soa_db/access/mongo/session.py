@@ -109,3 +109,70 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def address_of(config: MongoConfig) -> str:
+    """``host:port`` of every member, for people and fingerprints."""
+    return ",".join(host.address for host in config.hosts)
+
+
+def connect(config: MongoConfig, user: str | None, password: str) -> Session:
+    """Open connections and log in; without a user nobody is logged in.
+
+    Raises:
+        AuthenticationFailed: user or password were refused.
+        TlsVerificationFailed, ServerUnavailable: the server was not reached.
+    """
+    login = {"username": user, "password": password, "authSource": config.auth_source or config.database}
+    session = Session(_client(config, **(login if user else {})), config)
+    try:
+        with session.typed("log in"):
+            session.client.admin.command("ping")
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def opens(config: MongoConfig, user: UserName, password: str) -> bool:
+    """Whether a user can log in with a password by SCRAM-SHA-256; False only when the server refuses the login.
+
+    Raises:
+        ConnectionFailed: nothing was decided.
+    """
+    login = {"username": user.name, "password": password, "authSource": user.database, "authMechanism": MECHANISM}
+    try:
+        with Session(_client(config, **login), config) as session, session.typed(f"log in as {user}"):
+            session.client.admin.command("ping")
+    except AuthenticationFailed:
+        return False
+    return True
+
+
+def _client(config: MongoConfig, **login: Any) -> MongoClient[dict[str, Any]]:
+    from pymongo import MongoClient
+
+    options = config.options
+    dialled = [config.dial] if config.dial is not None else config.hosts
+    hosts = [f"[{one.host}]:{one.port}" if ":" in one.host else f"{one.host}:{one.port}" for one in dialled]
+    return MongoClient(
+        hosts,
+        appname=NAME,
+        directConnection=config.dial is not None,
+        replicaSet=None if config.dial is not None else config.replica_set,
+        maxPoolSize=10,
+        connectTimeoutMS=int(options.connect_timeout * 1000),
+        serverSelectionTimeoutMS=int(options.server_selection_timeout * 1000),
+        socketTimeoutMS=_SECONDS,
+        w="majority",
+        wTimeoutMS=_SECONDS,
+        **_tls(config),
+        **login,
+    )
+
+
+def _tls(config: MongoConfig) -> dict[str, Any]:
+    if config.tls is None:
+        return {}
+    import os
+    return {"tls": True, "tlsCAFile": config.tls.ca_file or os.environ.get("SOA_DB_CA_FILE")}
