@@ -24,13 +24,17 @@ from soa_db.errors import ProvisionError, SoaDbError
 if TYPE_CHECKING:
     from soa_db.access.redis.session import Session
 
-__all__ = ["LOCK_KEY", "LOCK_TTL", "UNSAVED_KEY", "HeldLock", "server_lock"]
+__all__ = ["LOCK_KEY", "LOCK_TTL", "UNSAVED_KEY", "HeldLock", "LockLost", "server_lock"]
 
 # In braces, so that both are in one slot of a cluster; and no pattern of a service's, `soa-db:*` neither, matches them.
 LOCK_KEY = "{soa-db}provision-lock"
 UNSAVED_KEY = "{soa-db}provision-unsaved"
 LOCK_TTL = 30.0  # seconds a killed run is waited for
 _POLL = 0.1  # seconds between two looks at a lock that somebody else holds
+
+
+class LockLost(ProvisionError):
+    """The lock is not held any more: another run may be at work, and nothing more is to be changed."""
 
 
 class HeldLock:
@@ -45,6 +49,7 @@ class HeldLock:
 
     def __init__(self, session: Session, token: str, ttl: float, waited: float) -> None:
         self.waited = waited
+        self._until = time.monotonic() + ttl
         self._session = session
         self._token = token
         self._ttl = ttl
@@ -57,11 +62,15 @@ class HeldLock:
         """Make sure that it is still held.
 
         Raises:
-            ProvisionError: it is not.
+            LockLost: it is not.
         """
-        if self._lost:
-            raise ProvisionError(
-                f"the lock was lost: {self._lost}",
+        lost = self._lost
+        if not lost and time.monotonic() >= self._until:
+            # The process was stopped for longer than that, and whoever renews it has not run yet.
+            lost = f"it was not renewed within {self._ttl:.0f} s"
+        if lost:
+            raise LockLost(
+                f"the lock was lost: {lost}",
                 hint="nothing more was changed; run the command again",
                 host=self._session.address,
             )
@@ -76,6 +85,7 @@ class HeldLock:
 
     def _renew(self) -> None:
         while not self._end.wait(self._ttl / 3):
+            begun = time.monotonic()
             try:
                 if not _if_ours(self._session, self._token, "PEXPIRE", LOCK_KEY, int(self._ttl * 1000)):
                     self._lost = "another run took it, or the key was deleted"
@@ -83,6 +93,7 @@ class HeldLock:
                 self._lost = str(error)
             if self._lost:
                 return
+            self._until = begun + self._ttl
 
 
 def _if_ours(session: Session, token: str, *words: str | int) -> bool:
@@ -142,16 +153,20 @@ def _take(session: Session, token: str, ttl: float, timeout: float | None, progr
 
 
 def _try(session: Session, token: str, ttl: float) -> bool:
-    try:
-        return session.call("SET", LOCK_KEY, token, "NX", "PX", int(ttl * 1000)) is not None
-    except CommandRefused as error:
-        hint = "is it a replica? name its primary" if error.code == "READONLY" else "see the server's log"
-        raise ProvisionError(f"the lock cannot be taken: {error.message}", hint=hint, host=session.address) from error
+    return _asked(session, "SET", LOCK_KEY, token, "NX", "PX", int(ttl * 1000)) is not None
 
 
 def _holder(session: Session) -> str:
-    found = session.call("GET", LOCK_KEY)
+    found = _asked(session, "GET", LOCK_KEY)
     return " (it has just ended)" if found is None else f" ({str(found).partition(' ')[2]})"
+
+
+def _asked(session: Session, *words: str | int) -> object:
+    try:
+        return session.call(*words)
+    except CommandRefused as error:
+        hint = "is it a replica? name its primary" if error.code == "READONLY" else "see the server's log"
+        raise ProvisionError(f"the lock cannot be taken: {error.message}", hint=hint, host=session.address) from error
 
 
 def _who() -> str:
