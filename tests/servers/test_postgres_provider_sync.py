@@ -240,9 +240,9 @@ def test_a_fork_while_another_thread_connects_leaves_the_child_able(server: Post
 
 def test_the_root_file_belongs_to_the_process_that_made_it(server: PostgresServer, user: str, unique_name: str) -> None:
     """A child that ends, or disconnects, does not take it away."""
-    from soa_db._psycopg.roots import RootFile
+    from soa_db._runtime.pem import PemFile
 
-    roots = RootFile(pem="-----BEGIN CERTIFICATE-----")
+    roots = PemFile(pem="-----BEGIN CERTIFICATE-----")
     path = Path(roots.path)
     assert succeeded(in_child(roots.remove))
     assert path.stat().st_mode & 0o777 == 0o600

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from tests.support.postgres import PASSWORD, config, login_role, superuser
 
 from soa_db._psycopg import roots
+from soa_db._runtime.pem import PemFile
 from soa_db.config import Dial, PasswordAuth, PostgresConfig, TlsConfig
 from soa_db.errors import AuthenticationFailed, ConfigurationError, ServerUnavailable, TlsVerificationFailed
 from soa_db.local.postgres import PostgresServer
@@ -232,7 +233,7 @@ async def test_a_dialled_name_that_does_not_resolve_is_said(secured: Secured) ->
 
 def test_a_forgotten_root_file_goes_with_its_owner(own_temporary_folder: Path) -> None:
     """A provider that is deleted without disconnect() leaves nothing."""
-    file = roots.RootFile(pem="-----BEGIN CERTIFICATE-----")
+    file = PemFile(pem="-----BEGIN CERTIFICATE-----")
     assert os.path.dirname(file.path).startswith(str(own_temporary_folder))  # noqa: PTH120 - a string on both sides
     del file
     assert list(own_temporary_folder.iterdir()) == []

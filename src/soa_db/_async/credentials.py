@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
     from soa_db._async.aws import AsyncAwsClients
     from soa_db.config import PostgresConfig, RedisConfig
+    from soa_db.config.mongo import MongoConfig
     from soa_db.credentials import AwsCredentials
 
 __all__ = [
     "AsyncFixedCredentials",
     "AsyncIamCredentials",
     "AsyncSecretCredentials",
+    "mongo_credentials",
     "postgres_credentials",
     "redis_credentials",
 ]
@@ -96,6 +98,18 @@ def redis_credentials(
             return AsyncIamCredentials(sign, user=user, source=source, aws=aws or _clients(auth), clock=clock)
         case other:
             return _credentials(other, config.user, aws)
+
+
+def mongo_credentials(config: MongoConfig, *, aws: AsyncAwsClients | None = None) -> AsyncCredentialProvider:
+    """Return the credential provider that a config's ``auth`` describes. Nothing is asked of AWS yet.
+
+    Args:
+        config: the config.
+        aws: likewise.
+    """
+    # The model knows no IamAuth: MongoDB has no such thing outside Atlas.
+    assert not isinstance(config.auth, IamAuth)
+    return _credentials(config.auth, config.user, aws)
 
 
 def _user(config: PostgresConfig | RedisConfig) -> str:

@@ -1,59 +1,33 @@
-"""What a forked child does about the connections it inherits.
+"""psycopg's connections in a forked child.
 
-The child must neither use them (two processes would talk on one socket) nor close them in libpq's way, which sends a
-Terminate message and so ends the parent's session. Their descriptors are replaced by ``/dev/null`` in the child: the
-parent's socket is untouched, the server sees the parent's end when it comes, and whatever the child still does to the
-objects goes nowhere. psycopg itself spares an inherited connection that is only garbage-collected.
+To close them in libpq's way would send a Terminate message, and so end the parent's session; psycopg itself spares an
+inherited connection that is only garbage-collected.
 """
 
 from __future__ import annotations
 
-import os
-import weakref
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg import AsyncConnection, Connection
+
+from soa_db._runtime import fork
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["detach", "watch"]
+    from psycopg import AsyncConnection, Connection
 
-
-class _Inheritor(Protocol):
-    def after_fork_in_child(self) -> None:
-        """Forget what belongs to the parent."""
-
-
-_watched: weakref.WeakSet[_Inheritor] = weakref.WeakSet()
-_registered: list[int] = []
-
-
-def watch(inheritor: _Inheritor) -> None:
-    """Have ``inheritor.after_fork_in_child()`` called in every child forked from here on."""
-    if not _registered:
-        _registered.append(os.getpid())
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_in_child)
-    _watched.add(inheritor)
-
-
-def _in_child() -> None:
-    for inheritor in list(_watched):
-        inheritor.after_fork_in_child()
+__all__ = ["detach"]
 
 
 def detach(connections: Iterable[AsyncConnection[Any] | Connection[Any]]) -> None:
     """Turn the sockets of inherited connections into ``/dev/null``."""
-    null = os.open(os.devnull, os.O_RDWR)
-    try:
-        for conn in connections:
-            try:
-                descriptor = conn.pgconn.socket
-            except psycopg.Error:
-                continue
-            if descriptor >= 0:
-                os.dup2(null, descriptor, inheritable=False)
-    finally:
-        os.close(null)
+    fork.detach(_descriptors(connections))
+
+
+def _descriptors(connections: Iterable[AsyncConnection[Any] | Connection[Any]]) -> Iterator[int]:
+    for conn in connections:
+        try:
+            yield conn.pgconn.socket
+        except psycopg.Error:
+            continue

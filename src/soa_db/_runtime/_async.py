@@ -21,6 +21,7 @@ __all__ = [
     "StopEvent",
     "Stopped",
     "Task",
+    "bounded",
     "complete",
     "gather",
     "insist_on_cancellation",
@@ -125,8 +126,8 @@ class Affinity:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def check(self) -> None:
-        """Raise NotConnectedError in any other loop."""
-        if self._loop is not asyncio.get_running_loop():
+        """Raise NotConnectedError in any other loop, or in none."""
+        if self._loop is None or self._loop is not _running_loop():
             raise NotConnectedError(
                 "the provider is connected in another event loop than this one",
                 hint="connect, use and disconnect a provider in one event loop; give each loop a provider of its own",
@@ -146,6 +147,13 @@ class Affinity:
             self.check()
         self._loop = loop
         return before is not None
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 class Task:
@@ -171,6 +179,12 @@ class Task:
 async def sleep(seconds: float) -> None:
     """Wait ``seconds``."""
     await asyncio.sleep(seconds)
+
+
+async def bounded(call: Callable[[], Coroutine[object, object, T]], timeout: float) -> T:
+    """Call; TimeoutError after ``timeout`` seconds. In the twin a plain call, which must bound itself."""
+    async with asyncio.timeout(timeout):
+        return await call()
 
 
 async def to_thread(call: Callable[[], T]) -> T:

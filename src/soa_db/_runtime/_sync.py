@@ -22,6 +22,7 @@ __all__ = [
     "StopEvent",
     "Stopped",
     "Task",
+    "bounded",
     "complete",
     "gather",
     "insist_on_cancellation",
@@ -144,6 +145,11 @@ class Task:
 def sleep(seconds: float) -> None:
     """Wait ``seconds``."""
     time.sleep(seconds)
+
+
+def bounded(call: Callable[[], T], timeout: float) -> T:  # noqa: ARG001 - the twin's
+    """Call. A blocking call bounds itself, by its socket's timeout; in the twin, TimeoutError after ``timeout``."""
+    return call()
 
 
 def to_thread(call: Callable[[], T]) -> T:

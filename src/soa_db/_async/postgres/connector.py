@@ -17,7 +17,7 @@ from soa_db._runtime._async import to_thread
 from soa_db.errors import ServerUnavailable, SoaDbError
 
 if TYPE_CHECKING:
-    from soa_db._psycopg.roots import RootFile
+    from soa_db._runtime.pem import PemFile
     from soa_db.config import PostgresConfig
     from soa_db.credentials import AsyncCredentialProvider, Credentials
 
@@ -55,7 +55,7 @@ class AsyncConnector:
     """
 
     def __init__(
-        self, config: PostgresConfig, credentials: AsyncCredentialProvider, roots: RootFile | None = None
+        self, config: PostgresConfig, credentials: AsyncCredentialProvider, roots: PemFile | None = None
     ) -> None:
         self.config = config
         self._credentials = credentials

@@ -1,10 +1,10 @@
-"""Who a provider connects as: its configuration, loaded when it is first needed, and the credentials for it."""
+"""Who a PostgreSQL provider connects as."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Required, TypedDict
 
-from soa_db.errors import NotConnectedError
+from soa_db._async.principal import AsyncPrincipal
 
 if TYPE_CHECKING:
     from soa_db._async.aws import AsyncAwsClients
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from soa_db.credentials import AsyncCredentialProvider
     from soa_db.names import Env, Role
 
-__all__ = ["AsyncPrincipal", "LoaderKeywords"]
+__all__ = ["AsyncPostgresPrincipal", "LoaderKeywords"]
 
 
 class LoaderKeywords(TypedDict, total=False):
@@ -38,76 +38,15 @@ class LoaderKeywords(TypedDict, total=False):
     session: SessionConfig | None
 
 
-class AsyncPrincipal:
-    """One user at one database. Give ``config``, or ``loader`` with which to load it.
+class AsyncPostgresPrincipal(AsyncPrincipal["PostgresConfig", LoaderKeywords]):
+    """One user at one database."""
 
-    Args:
-        config: the configuration.
-        loader: the keywords of the loader.
-        aws: shared AWS clients; made when needed, and then closed with the principal.
-    """
-
-    def __init__(
-        self,
-        *,
-        config: PostgresConfig | None = None,
-        loader: LoaderKeywords | None = None,
-        aws: AsyncAwsClients | None = None,
-    ) -> None:
-        self._config = config
-        self._loader = loader
-        self._aws = aws
-        self._own_aws: AsyncAwsClients | None = None
-        # Kept from one connect() to the next: it knows which password the server took last.
-        self._credentials: AsyncCredentialProvider | None = None
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        if self._config is not None:
-            return self._config.instance_name
-        assert self._loader is not None
-        return self._loader.get("instance_name") or self._loader["service"]
-
-    @property
-    def config(self) -> PostgresConfig:
-        """The configuration; raises NotConnectedError as long as it has not been loaded."""
-        if self._config is None:
-            raise NotConnectedError(
-                "the configuration is loaded from AWS by connect()", hint="call connect() first", instance=self.name
-            )
-        return self._config
-
-    async def resolve(self) -> tuple[PostgresConfig, AsyncCredentialProvider]:
-        """Return the configuration, loaded if it has to be, and who gives the credentials."""
-        config = self._config
-        if config is None:
-            config = self._config = await self._load()
-        if self._credentials is None:
-            # Here, because the models these modules need take longer to import than psycopg does.
-            from soa_db._async.credentials import postgres_credentials
-
-            self._credentials = postgres_credentials(config, aws=self._clients_for(config))
-        return config, self._credentials
-
-    async def _load(self) -> PostgresConfig:
-        from soa_db._async.aws import AsyncAwsClients
+    async def _load(self, loader: LoaderKeywords, aws: AsyncAwsClients) -> PostgresConfig:
         from soa_db._async.postgres.loader import aload_postgres_config_from_aws
 
-        assert self._loader is not None
-        if self._aws is None and self._own_aws is None:
-            # The same for loading and for connecting: the secret is then read once.
-            self._own_aws = AsyncAwsClients(region=self._loader.get("region"))
-        return await aload_postgres_config_from_aws(**self._loader, aws=self._aws or self._own_aws)
+        return await aload_postgres_config_from_aws(**loader, aws=aws)
 
-    def _clients_for(self, config: PostgresConfig) -> AsyncAwsClients | None:
-        if self._aws is None and self._own_aws is None and config.auth.kind in {"secret", "iam"}:
-            from soa_db._async.aws import AsyncAwsClients
+    def _credentials_of(self, config: PostgresConfig, aws: AsyncAwsClients | None) -> AsyncCredentialProvider:
+        from soa_db._async.credentials import postgres_credentials
 
-            self._own_aws = AsyncAwsClients.from_target(config.auth.aws)
-        return self._aws or self._own_aws
-
-    async def close(self) -> None:
-        """Close the AWS clients, if they are its own."""
-        if self._own_aws is not None:
-            await self._own_aws.close()
+        return postgres_credentials(config, aws=aws)

@@ -12,11 +12,12 @@ from psycopg import AsyncConnection, sql
 from soa_db._async.postgres.checkout import AsyncCheckout, AsyncOpenPool
 from soa_db._async.postgres.connector import AsyncConnector, round_trip
 from soa_db._async.postgres.pool import AsyncConnectionSource, AsyncPooledConnection
-from soa_db._async.postgres.principal import AsyncPrincipal, LoaderKeywords
+from soa_db._async.postgres.principal import AsyncPostgresPrincipal, LoaderKeywords
 from soa_db._core.backoff import full_jitter
-from soa_db._psycopg import fork
 from soa_db._psycopg.failures import may_run_again, refuse_lost_commit
-from soa_db._psycopg.roots import RootFile, root_file
+from soa_db._psycopg.fork import detach
+from soa_db._psycopg.roots import root_file
+from soa_db._runtime import fork
 from soa_db._runtime._async import Affinity, Awaited, Lock, StopEvent, Stopped, complete, sleep
 from soa_db.errors import NotConnectedError, ServerUnavailable
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool
 
     from soa_db._async.aws import AsyncAwsClients
+    from soa_db._runtime.pem import PemFile
     from soa_db.config import PostgresConfig
 
 __all__ = ["AsyncPostgresProvider", "Isolation"]
@@ -59,12 +61,12 @@ class AsyncPostgresProvider:
     """
 
     def __init__(self, config: PostgresConfig, *, aws: AsyncAwsClients | None = None) -> None:
-        self._start(AsyncPrincipal(config=config, aws=aws))
+        self._start(AsyncPostgresPrincipal(config=config, aws=aws))
 
-    def _start(self, principal: AsyncPrincipal) -> None:
+    def _start(self, principal: AsyncPostgresPrincipal) -> None:
         self._principal = principal
         self._opened: AsyncOpenPool | None = None
-        self._roots: RootFile | None = None
+        self._roots: PemFile | None = None
         self._affinity = Affinity()
         self._lock = Lock()
         self._stop = StopEvent()
@@ -78,7 +80,7 @@ class AsyncPostgresProvider:
         Takes the keywords of ``aload_postgres_config_from_aws``: ``env``, ``service``, ``role``, ``db_id`` ….
         """
         provider = cls.__new__(cls)
-        cls._start(provider, AsyncPrincipal(loader=loader, aws=aws))
+        cls._start(provider, AsyncPostgresPrincipal(loader=loader, aws=aws))
         return provider
 
     def __repr__(self) -> str:
@@ -185,7 +187,7 @@ class AsyncPostgresProvider:
             # To its end: a caller who is cancelled here would leave connections and workers behind.
             await complete(self._close, opened, roots)
 
-    async def _close(self, opened: AsyncOpenPool | None, roots: RootFile | None) -> None:
+    async def _close(self, opened: AsyncOpenPool | None, roots: PemFile | None) -> None:
         try:
             if opened is not None:
                 await opened.source.close()
@@ -210,7 +212,7 @@ class AsyncPostgresProvider:
         opened = self._forget()
         if opened is not None:
             self._inherited = True
-            fork.detach(opened.source.live())
+            detach(opened.source.live())
 
     # --- state
 

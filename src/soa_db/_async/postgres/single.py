@@ -8,7 +8,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from soa_db._async.postgres.connector import AsyncConnector
-from soa_db._async.postgres.principal import AsyncPrincipal
+from soa_db._async.postgres.principal import AsyncPostgresPrincipal
 from soa_db._psycopg.roots import root_file
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ async def aconnect(config: PostgresConfig, *, aws: AsyncAwsClients | None = None
     Raises:
         SoaDbError: a ConnectionFailed, CredentialError or ConfigurationError saying what was tried.
     """
-    principal = AsyncPrincipal(config=config, aws=aws)
+    principal = AsyncPostgresPrincipal(config=config, aws=aws)
     try:
         config, credentials = await principal.resolve()
         roots = root_file(config)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any, Literal, Required, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 from soa_db._async.redis.cache import AsyncCache
 from soa_db._async.redis.calls import call_server
+from soa_db._async.redis.principal import AsyncRedisPrincipal, LoaderKeywords
 from soa_db._core.backoff import full_jitter
 from soa_db._core.redis.values import decode, encode, encode_key, milliseconds, prefix_pattern, shown
-from soa_db._redis import fork
+from soa_db._runtime import fork
 from soa_db._redis._async import (
     Client,
     Login,
@@ -30,11 +31,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from soa_db._async.aws import AsyncAwsClients
-    from soa_db.config import Dial, RedisConfig, TlsConfig
-    from soa_db.credentials import AsyncCredentialProvider
-    from soa_db.names import Env
+    from soa_db.config import RedisConfig
 
-__all__ = ["AsyncRedisConnectionManager", "Key", "LoaderKeywords"]
+__all__ = ["AsyncRedisConnectionManager", "Key"]
 
 T = TypeVar("T")
 Key = str | bytes
@@ -46,29 +45,6 @@ _CONNECT_BASE = 1.0
 _CONNECT_CAP = 4.0
 # Keys a command takes at once: a server does nothing else while it runs one.
 _BATCH = 1000
-
-
-class LoaderKeywords(TypedDict, total=False):
-    """The keywords of ``aload_redis_config_from_aws``, but for ``aws``."""
-
-    env: Required[Env | str]
-    service: Required[str]
-    instance_name: str | None
-    user: str | None
-    username: str | None
-    host: str | None
-    port: int | str | None
-    region: str | None
-    dial: Dial | str | None
-    auth: Literal["iam"] | None
-    cache_name: str | None
-    serverless: bool | None
-    tls: TlsConfig | Literal[False] | None
-    cluster: bool | None
-    db: int
-    connect_timeout: float | None
-    command_timeout: float | None
-    max_connections: int | None
 
 
 class AsyncRedisConnectionManager:
@@ -85,15 +61,10 @@ class AsyncRedisConnectionManager:
     """
 
     def __init__(self, config: RedisConfig, *, aws: AsyncAwsClients | None = None) -> None:
-        self._config: RedisConfig | None = config
-        self._loader: LoaderKeywords | None = None
-        self._start(aws)
+        self._start(AsyncRedisPrincipal(config=config, aws=aws))
 
-    def _start(self, aws: AsyncAwsClients | None) -> None:
-        self._aws = aws
-        self._own_aws: AsyncAwsClients | None = None
-        # Kept from one connect() to the next: it knows which password the server took last.
-        self._credentials: AsyncCredentialProvider | None = None
+    def _start(self, principal: AsyncRedisPrincipal) -> None:
+        self._principal = principal
         self._client: Client | None = None
         self._lock = Lock()
         self._inherited = False
@@ -107,18 +78,13 @@ class AsyncRedisConnectionManager:
         Takes the keywords of ``aload_redis_config_from_aws``: ``env``, ``service``, ``auth`` ….
         """
         manager = cls.__new__(cls)
-        manager._config = None  # noqa: SLF001 - our own, under construction
-        manager._loader = loader  # noqa: SLF001 - likewise
-        manager._start(aws)  # noqa: SLF001 - likewise
+        cls._start(manager, AsyncRedisPrincipal(loader=loader, aws=aws))
         return manager
 
     @property
     def name(self) -> str:
         """What messages call it."""
-        if self._config is not None:
-            return self._config.instance_name
-        assert self._loader is not None
-        return self._loader.get("instance_name") or self._loader["service"]
+        return self._principal.name
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}, {'connected' if self.is_connected else 'not connected'}>"
@@ -143,7 +109,7 @@ class AsyncRedisConnectionManager:
                 self._inherited = False
 
     async def _open(self) -> Client:
-        config, credentials = await self._resolve()
+        config, credentials = await self._principal.resolve()
         login = Login(config, credentials)
         for attempt in range(1, _CONNECT_ATTEMPTS):
             try:
@@ -168,28 +134,6 @@ class AsyncRedisConnectionManager:
             raise
         return client
 
-    async def _resolve(self) -> tuple[RedisConfig, AsyncCredentialProvider]:
-        config = self._config
-        if config is None:
-            from soa_db._async.aws import AsyncAwsClients
-            from soa_db._async.redis.loader import aload_redis_config_from_aws
-
-            assert self._loader is not None
-            if self._aws is None and self._own_aws is None:
-                # The same for loading and for connecting: the secret is then read once.
-                self._own_aws = AsyncAwsClients(region=self._loader.get("region"))
-            config = await aload_redis_config_from_aws(**self._loader, aws=self._aws or self._own_aws)
-            self._config = config
-        if self._credentials is None:
-            from soa_db._async.credentials import redis_credentials
-
-            if self._aws is None and self._own_aws is None and config.auth.kind in {"secret", "iam"}:
-                from soa_db._async.aws import AsyncAwsClients
-
-                self._own_aws = AsyncAwsClients.from_target(config.auth.aws)
-            self._credentials = redis_credentials(config, aws=self._aws or self._own_aws)
-        return config, self._credentials
-
     async def disconnect(self) -> None:
         """Close every connection. Does nothing when not connected; ``connect`` may be called again."""
         async with self._lock:
@@ -203,8 +147,7 @@ class AsyncRedisConnectionManager:
             if client is not None:
                 await close_client(client)
         finally:
-            if self._own_aws is not None:
-                await self._own_aws.close()
+            await self._principal.close()
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -230,11 +173,7 @@ class AsyncRedisConnectionManager:
     @property
     def config(self) -> RedisConfig:
         """The configuration; raises NotConnectedError as long as it has not been loaded from AWS."""
-        if self._config is None:
-            raise NotConnectedError(
-                "the configuration is loaded from AWS by connect()", hint="call connect() first", instance=self.name
-            )
-        return self._config
+        return self._principal.config
 
     @property
     def is_connected(self) -> bool:

@@ -19,7 +19,7 @@ from soa_db._runtime._sync import to_thread
 from soa_db.errors import ServerUnavailable, SoaDbError
 
 if TYPE_CHECKING:
-    from soa_db._psycopg.roots import RootFile
+    from soa_db._runtime.pem import PemFile
     from soa_db.config import PostgresConfig
     from soa_db.credentials import CredentialProvider, Credentials
 
@@ -56,7 +56,7 @@ class Connector:
         roots: the trusted roots, when something is to be verified.
     """
 
-    def __init__(self, config: PostgresConfig, credentials: CredentialProvider, roots: RootFile | None = None) -> None:
+    def __init__(self, config: PostgresConfig, credentials: CredentialProvider, roots: PemFile | None = None) -> None:
         self.config = config
         self._credentials = credentials
         self._roots = roots

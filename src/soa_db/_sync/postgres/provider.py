@@ -12,14 +12,15 @@ import psycopg
 from psycopg import Connection, sql
 
 from soa_db._core.backoff import full_jitter
-from soa_db._psycopg import fork
 from soa_db._psycopg.failures import may_run_again, refuse_lost_commit
-from soa_db._psycopg.roots import RootFile, root_file
+from soa_db._psycopg.fork import detach
+from soa_db._psycopg.roots import root_file
+from soa_db._runtime import fork
 from soa_db._runtime._sync import Affinity, Awaited, Lock, StopEvent, Stopped, complete, sleep
 from soa_db._sync.postgres.checkout import Checkout, OpenPool
 from soa_db._sync.postgres.connector import Connector, round_trip
 from soa_db._sync.postgres.pool import ConnectionSource, PooledConnection
-from soa_db._sync.postgres.principal import LoaderKeywords, Principal
+from soa_db._sync.postgres.principal import LoaderKeywords, PostgresPrincipal
 from soa_db.errors import NotConnectedError, ServerUnavailable
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from psycopg.rows import TupleRow
     from psycopg_pool import ConnectionPool
 
+    from soa_db._runtime.pem import PemFile
     from soa_db._sync.aws import AwsClients
     from soa_db.config import PostgresConfig
 
@@ -61,12 +63,12 @@ class PostgresProvider:
     """
 
     def __init__(self, config: PostgresConfig, *, aws: AwsClients | None = None) -> None:
-        self._start(Principal(config=config, aws=aws))
+        self._start(PostgresPrincipal(config=config, aws=aws))
 
-    def _start(self, principal: Principal) -> None:
+    def _start(self, principal: PostgresPrincipal) -> None:
         self._principal = principal
         self._opened: OpenPool | None = None
-        self._roots: RootFile | None = None
+        self._roots: PemFile | None = None
         self._affinity = Affinity()
         self._lock = Lock()
         self._stop = StopEvent()
@@ -80,7 +82,7 @@ class PostgresProvider:
         Takes the keywords of ``aload_postgres_config_from_aws``: ``env``, ``service``, ``role``, ``db_id`` ….
         """
         provider = cls.__new__(cls)
-        cls._start(provider, Principal(loader=loader, aws=aws))
+        cls._start(provider, PostgresPrincipal(loader=loader, aws=aws))
         return provider
 
     def __repr__(self) -> str:
@@ -187,7 +189,7 @@ class PostgresProvider:
             # To its end: a caller who is cancelled here would leave connections and workers behind.
             complete(self._close, opened, roots)
 
-    def _close(self, opened: OpenPool | None, roots: RootFile | None) -> None:
+    def _close(self, opened: OpenPool | None, roots: PemFile | None) -> None:
         try:
             if opened is not None:
                 opened.source.close()
@@ -212,7 +214,7 @@ class PostgresProvider:
         opened = self._forget()
         if opened is not None:
             self._inherited = True
-            fork.detach(opened.source.live())
+            detach(opened.source.live())
 
     # --- state
 

@@ -11,7 +11,7 @@ from psycopg.rows import TupleRow
 
 from soa_db._psycopg.roots import root_file
 from soa_db._sync.postgres.connector import Connector
-from soa_db._sync.postgres.principal import Principal
+from soa_db._sync.postgres.principal import PostgresPrincipal
 
 if TYPE_CHECKING:
     from soa_db._sync.aws import AwsClients
@@ -32,7 +32,7 @@ def connect(config: PostgresConfig, *, aws: AwsClients | None = None) -> Connect
     Raises:
         SoaDbError: a ConnectionFailed, CredentialError or ConfigurationError saying what was tried.
     """
-    principal = Principal(config=config, aws=aws)
+    principal = PostgresPrincipal(config=config, aws=aws)
     try:
         config, credentials = principal.resolve()
         roots = root_file(config)

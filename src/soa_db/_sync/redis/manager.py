@@ -5,11 +5,10 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any, Literal, Required, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 from soa_db._core.backoff import full_jitter
 from soa_db._core.redis.values import decode, encode, encode_key, milliseconds, prefix_pattern, shown
-from soa_db._redis import fork
 from soa_db._redis._sync import (
     Client,
     Login,
@@ -22,9 +21,11 @@ from soa_db._redis._sync import (
     scan_page,
 )
 from soa_db._redis.failures import DRIVER_ERRORS, typed
+from soa_db._runtime import fork
 from soa_db._runtime._sync import Awaited, Lock, complete, sleep
 from soa_db._sync.redis.cache import Cache
 from soa_db._sync.redis.calls import call_server
+from soa_db._sync.redis.principal import LoaderKeywords, RedisPrincipal
 from soa_db.errors import AccessDenied, ConfigurationError, NotConnectedError, ServerUnavailable
 
 if TYPE_CHECKING:
@@ -32,11 +33,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from soa_db._sync.aws import AwsClients
-    from soa_db.config import Dial, RedisConfig, TlsConfig
-    from soa_db.credentials import CredentialProvider
-    from soa_db.names import Env
+    from soa_db.config import RedisConfig
 
-__all__ = ["RedisConnectionManager", "Key", "LoaderKeywords"]
+__all__ = ["RedisConnectionManager", "Key"]
 
 T = TypeVar("T")
 Key = str | bytes
@@ -48,29 +47,6 @@ _CONNECT_BASE = 1.0
 _CONNECT_CAP = 4.0
 # Keys a command takes at once: a server does nothing else while it runs one.
 _BATCH = 1000
-
-
-class LoaderKeywords(TypedDict, total=False):
-    """The keywords of ``aload_redis_config_from_aws``, but for ``aws``."""
-
-    env: Required[Env | str]
-    service: Required[str]
-    instance_name: str | None
-    user: str | None
-    username: str | None
-    host: str | None
-    port: int | str | None
-    region: str | None
-    dial: Dial | str | None
-    auth: Literal["iam"] | None
-    cache_name: str | None
-    serverless: bool | None
-    tls: TlsConfig | Literal[False] | None
-    cluster: bool | None
-    db: int
-    connect_timeout: float | None
-    command_timeout: float | None
-    max_connections: int | None
 
 
 class RedisConnectionManager:
@@ -87,15 +63,10 @@ class RedisConnectionManager:
     """
 
     def __init__(self, config: RedisConfig, *, aws: AwsClients | None = None) -> None:
-        self._config: RedisConfig | None = config
-        self._loader: LoaderKeywords | None = None
-        self._start(aws)
+        self._start(RedisPrincipal(config=config, aws=aws))
 
-    def _start(self, aws: AwsClients | None) -> None:
-        self._aws = aws
-        self._own_aws: AwsClients | None = None
-        # Kept from one connect() to the next: it knows which password the server took last.
-        self._credentials: CredentialProvider | None = None
+    def _start(self, principal: RedisPrincipal) -> None:
+        self._principal = principal
         self._client: Client | None = None
         self._lock = Lock()
         self._inherited = False
@@ -109,18 +80,13 @@ class RedisConnectionManager:
         Takes the keywords of ``aload_redis_config_from_aws``: ``env``, ``service``, ``auth`` ….
         """
         manager = cls.__new__(cls)
-        manager._config = None  # noqa: SLF001 - our own, under construction
-        manager._loader = loader  # noqa: SLF001 - likewise
-        manager._start(aws)  # noqa: SLF001 - likewise
+        cls._start(manager, RedisPrincipal(loader=loader, aws=aws))
         return manager
 
     @property
     def name(self) -> str:
         """What messages call it."""
-        if self._config is not None:
-            return self._config.instance_name
-        assert self._loader is not None
-        return self._loader.get("instance_name") or self._loader["service"]
+        return self._principal.name
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}, {'connected' if self.is_connected else 'not connected'}>"
@@ -145,7 +111,7 @@ class RedisConnectionManager:
                 self._inherited = False
 
     def _open(self) -> Client:
-        config, credentials = self._resolve()
+        config, credentials = self._principal.resolve()
         login = Login(config, credentials)
         for attempt in range(1, _CONNECT_ATTEMPTS):
             try:
@@ -170,28 +136,6 @@ class RedisConnectionManager:
             raise
         return client
 
-    def _resolve(self) -> tuple[RedisConfig, CredentialProvider]:
-        config = self._config
-        if config is None:
-            from soa_db._sync.aws import AwsClients
-            from soa_db._sync.redis.loader import load_redis_config_from_aws
-
-            assert self._loader is not None
-            if self._aws is None and self._own_aws is None:
-                # The same for loading and for connecting: the secret is then read once.
-                self._own_aws = AwsClients(region=self._loader.get("region"))
-            config = load_redis_config_from_aws(**self._loader, aws=self._aws or self._own_aws)
-            self._config = config
-        if self._credentials is None:
-            from soa_db._sync.credentials import redis_credentials
-
-            if self._aws is None and self._own_aws is None and config.auth.kind in {"secret", "iam"}:
-                from soa_db._sync.aws import AwsClients
-
-                self._own_aws = AwsClients.from_target(config.auth.aws)
-            self._credentials = redis_credentials(config, aws=self._aws or self._own_aws)
-        return config, self._credentials
-
     def disconnect(self) -> None:
         """Close every connection. Does nothing when not connected; ``connect`` may be called again."""
         with self._lock:
@@ -205,8 +149,7 @@ class RedisConnectionManager:
             if client is not None:
                 close_client(client)
         finally:
-            if self._own_aws is not None:
-                self._own_aws.close()
+            self._principal.close()
 
     def __enter__(self) -> Self:
         self.connect()
@@ -232,11 +175,7 @@ class RedisConnectionManager:
     @property
     def config(self) -> RedisConfig:
         """The configuration; raises NotConnectedError as long as it has not been loaded from AWS."""
-        if self._config is None:
-            raise NotConnectedError(
-                "the configuration is loaded from AWS by connect()", hint="call connect() first", instance=self.name
-            )
-        return self._config
+        return self._principal.config
 
     @property
     def is_connected(self) -> bool:

@@ -1,0 +1,1 @@
+"""MongoDB: the provider and the loader."""

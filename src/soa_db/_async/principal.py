@@ -1,0 +1,108 @@
+"""Who a provider connects as: its configuration, loaded when it is first needed, and the credentials for it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from soa_db.errors import NotConnectedError
+
+if TYPE_CHECKING:
+    from soa_db._async.aws import AsyncAwsClients
+    from soa_db.config import IamAuth, NoAuth, PasswordAuth, SecretAuth
+    from soa_db.credentials import AsyncCredentialProvider
+
+__all__ = ["AsyncPrincipal"]
+
+
+class _Config(Protocol):
+    @property
+    def instance_name(self) -> str: ...
+
+    @property
+    def auth(self) -> PasswordAuth | SecretAuth | IamAuth | NoAuth: ...
+
+
+ConfigT = TypeVar("ConfigT", bound=_Config)
+LoaderT = TypeVar("LoaderT", bound=Mapping[str, Any])
+
+
+class AsyncPrincipal(ABC, Generic[ConfigT, LoaderT]):
+    """One user of one database; an engine says how it is loaded. Give ``config``, or ``loader`` with which to load it.
+
+    Args:
+        config: the configuration.
+        loader: the keywords of the loader.
+        aws: shared AWS clients; made when needed, and then closed with the principal.
+    """
+
+    def __init__(
+        self, *, config: ConfigT | None = None, loader: LoaderT | None = None, aws: AsyncAwsClients | None = None
+    ) -> None:
+        self._config = config
+        self._loader = loader
+        self._aws = aws
+        self._own_aws: AsyncAwsClients | None = None
+        # Kept from one connect() to the next: it knows which password the server took last.
+        self._credentials: AsyncCredentialProvider | None = None
+
+    # Both import what they call: the models these modules need take longer to import than a driver does.
+
+    @abstractmethod
+    async def _load(self, loader: LoaderT, aws: AsyncAwsClients) -> ConfigT:
+        """Return the configuration, from AWS."""
+
+    @abstractmethod
+    def _credentials_of(self, config: ConfigT, aws: AsyncAwsClients | None) -> AsyncCredentialProvider:
+        """Return who gives the credentials that ``auth`` describes."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        if self._config is not None:
+            return self._config.instance_name
+        assert self._loader is not None
+        return str(self._loader.get("instance_name") or self._loader["service"])
+
+    @property
+    def config(self) -> ConfigT:
+        """The configuration; raises NotConnectedError as long as it has not been loaded."""
+        if self._config is None:
+            raise NotConnectedError(
+                "the configuration is loaded from AWS by connect()", hint="call connect() first", instance=self.name
+            )
+        return self._config
+
+    async def resolve(self) -> tuple[ConfigT, AsyncCredentialProvider]:
+        """Return the configuration, loaded if it has to be, and who gives the credentials."""
+        config = self._config
+        if config is None:
+            assert self._loader is not None
+            config = self._config = await self._load(self._loader, self._clients_to_load(self._loader))
+        if self._credentials is None:
+            self._credentials = self._credentials_of(config, self._clients_for(config))
+        return config, self._credentials
+
+    def _clients_to_load(self, loader: LoaderT) -> AsyncAwsClients:
+        from soa_db._async.aws import AsyncAwsClients
+
+        if self._aws is None and self._own_aws is None:
+            # The same for loading and for connecting: the secret is then read once.
+            self._own_aws = AsyncAwsClients(region=loader.get("region"))
+        clients = self._aws or self._own_aws
+        assert clients is not None
+        return clients
+
+    def _clients_for(self, config: ConfigT) -> AsyncAwsClients | None:
+        auth = config.auth
+        if self._aws is None and self._own_aws is None and (auth.kind == "secret" or auth.kind == "iam"):  # noqa: PLR1714 - mypy narrows by ==
+            from soa_db._async.aws import AsyncAwsClients
+
+            self._own_aws = AsyncAwsClients.from_target(auth.aws)
+        return self._aws or self._own_aws
+
+    async def close(self) -> None:
+        """Close the AWS clients, if they are its own."""
+        if self._own_aws is not None:
+            await self._own_aws.close()

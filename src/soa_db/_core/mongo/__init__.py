@@ -1,0 +1,1 @@
+"""Decisions about MongoDB: what its errors mean."""

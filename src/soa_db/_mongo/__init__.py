@@ -1,0 +1,1 @@
+"""What the providers need of pymongo that both kinds share: its errors, its options, its heartbeats."""

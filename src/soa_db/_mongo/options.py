@@ -1,0 +1,106 @@
+"""pymongo's client options for a config, and the files it reads once, when a client is made."""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from soa_db._runtime.pem import PemFile, Roots, existing_file, load_roots, named_roots
+from soa_db.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from soa_db.config import MongoConfig, TlsConfig
+
+__all__ = ["client_options", "seeds"]
+
+# Of a client's metadata, in bytes (MongoDB handshake specification).
+_APP_NAME_BYTES = 128
+
+
+def seeds(config: MongoConfig) -> list[str]:
+    """Return what is dialled first, as pymongo takes it."""
+    if config.dial is not None:
+        return [_address(config.dial.host, config.dial.port)]
+    return [_address(one.host, one.port) for one in config.hosts]
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@contextmanager
+def client_options(config: MongoConfig) -> Iterator[dict[str, Any]]:
+    """Give the keywords of pymongo's client, but for the credentials. Files among them are gone at the end.
+
+    Raises:
+        ConfigurationError: a file that is named does not exist, or holds no certificate.
+    """
+    options = config.options
+    found: dict[str, Any] = {
+        "host": seeds(config),
+        "appname": config.instance_name.encode()[:_APP_NAME_BYTES].decode(errors="ignore"),
+        "maxPoolSize": options.max_pool_size,
+        "minPoolSize": options.min_pool_size,
+        "connectTimeoutMS": _milliseconds(options.connect_timeout),
+        "serverSelectionTimeoutMS": _milliseconds(options.server_selection_timeout),
+        "waitQueueTimeoutMS": _milliseconds(options.pool_timeout),
+        "retryWrites": options.retry_writes if options.retry_writes is not None else config.tls is not None,
+        # A tunnel leads to one member: asking it for the others would give names that do not lead through.
+        "directConnection": config.dial is not None,
+    }
+    if config.replica_set is not None and config.dial is None:
+        found["replicaSet"] = config.replica_set
+    if options.max_idle is not None:
+        found["maxIdleTimeMS"] = _milliseconds(options.max_idle)
+    if options.operation_timeout is not None:
+        found["timeoutMS"] = _milliseconds(options.operation_timeout)
+    if options.write_concern is not None:
+        found["w"] = options.write_concern
+    if config.tls is None:
+        yield found
+        return
+    with ExitStack() as stack:
+        yield found | _tls_options(config.tls, stack)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _tls_options(tls: TlsConfig, stack: ExitStack) -> dict[str, Any]:
+    found: dict[str, Any] = {"tls": True}
+    # pymongo raises whatever ssl raises; the same files in a context of our own give typed errors.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if tls.verify == "none":
+        found["tlsAllowInvalidCertificates"] = True
+    else:
+        roots = named_roots(tls) or _public_roots()
+        load_roots(context, roots)
+        found["tlsCAFile"] = _file(stack, path=roots.path, pem=roots.pem)
+        found["tlsAllowInvalidHostnames"] = tls.verify == "ca"
+    if tls.cert is not None and tls.key is not None:
+        cert, key = existing_file(tls.cert, "tls.cert"), existing_file(tls.key, "tls.key")
+        try:
+            context.load_cert_chain(cert, key)
+        except ssl.SSLError as error:
+            raise ConfigurationError(f"tls.cert and tls.key do not go together: {error}") from error
+        # pymongo wants both in one.
+        both = f"{Path(cert).read_text('utf-8')}\n{Path(key).read_text('utf-8')}"
+        found["tlsCertificateKeyFile"] = _file(stack, path=cert if cert == key else None, pem=both)
+    return found
+
+
+def _public_roots() -> Roots:
+    import certifi
+
+    return Roots("certifi", path=certifi.where())
+
+
+def _file(stack: ExitStack, *, path: str | None, pem: str | None) -> str:
+    file = PemFile(path=path, pem=pem)
+    stack.callback(file.remove)
+    return file.path
