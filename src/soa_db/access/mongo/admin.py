@@ -10,27 +10,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from soa_db._sync.credentials import mongo_credentials
-from soa_db.access.engine import ADMIN_URL_VARIABLE
+from soa_db._sync.mongo.coordinates import read_shared
+from soa_db.access.login import log_in
 from soa_db.access.mongo.session import Session, address_of, connect
-from soa_db.config import MongoConfig, MongoHost, NoAuth, SecretAuth, TlsConfig
-from soa_db.errors import AuthenticationFailed, ConfigurationError, ParameterNotFound, SecretMalformed
-from soa_db.names import (
-    MONGO_PORT,
-    Env,
-    mongo_admin_secret_ssm_path,
-    mongo_ca_secret_ssm_path,
-    mongo_endpoint_ssm_path,
-    mongo_hosts_ssm_path,
-    mongo_port_ssm_path,
-    mongo_replica_set_ssm_path,
-)
-from soa_db.sources.fields import read_port
-from soa_db.sources.mongo import read_ca_payload, read_mongo_hosts
+from soa_db.config import MongoConfig, MongoHost, SecretAuth, TlsConfig
+from soa_db.errors import ConfigurationError, ParameterNotFound, SecretMalformed
+from soa_db.names import Env, mongo_admin_secret_ssm_path, mongo_hosts_ssm_path
+from soa_db.sources.mongo import read_mongo_hosts, read_mongo_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
     from soa_db.aws import AwsClients
+    from soa_db.sources.mongo import Address
 
 __all__ = ["ADMIN_DATABASE", "AdminServer", "admin_server"]
 
@@ -70,14 +62,7 @@ class AdminServer:
             CredentialError: AWS did not give the password.
         """
         provider = mongo_credentials(self.config, aws=self.aws)
-        found = provider.get()
-        try:
-            return connect(self.config, found.user, found.secret)
-        except AuthenticationFailed:
-            fresh = provider.refresh(found)
-            if fresh is None:
-                raise
-            return connect(self.config, fresh.user, fresh.secret)
+        return log_in(provider, lambda user, password: connect(self.config, user, password))
 
     def connect_as_nobody(self) -> Session:
         """Open connections without logging in."""
@@ -109,51 +94,42 @@ def _published(aws: AwsClients) -> tuple[MongoHost, ...]:
     """Where services of dev come in, if somebody has said so: the administrator's URL may be that of a tunnel."""
     path = mongo_hosts_ssm_path("dev")
     try:
-        text = aws.parameters([path])[path]
+        return _hosts(aws.parameters([path])[path], path)
     except ParameterNotFound:
         return ()
-    return _hosts(text, path)
 
 
 def _from_aws(env: Env, aws: AwsClients) -> MongoConfig:
-    master = mongo_admin_secret_ssm_path(env)
-    where = (
-        [mongo_endpoint_ssm_path(), mongo_port_ssm_path()] if env == "mirror" else [mongo_hosts_ssm_path(env)]
-    )
-    secured = [] if env == "dev" else [mongo_replica_set_ssm_path(env), mongo_ca_secret_ssm_path(env)]
-    found = {path: text.strip() for path, text in aws.parameters([master, *where, *secured]).items()}
-    payload = aws.secret(found[master])
-    user = payload.get("username")
-    if not isinstance(user, str) or not user:
-        raise SecretMalformed("the administrator's secret has no usable 'username'", secret=found[master])
-    replica_set, tls = None, None
-    if secured:
-        replica_set = found[secured[0]]
-        tls = TlsConfig(ca_pem=read_ca_payload(aws.secret(found[secured[1]]), found[secured[1]], now=_now()))
+    if env == "dev":
+        hosts_path, master_path = mongo_hosts_ssm_path(env), mongo_admin_secret_ssm_path(env)
+        found = aws.parameters([hosts_path, master_path])
+        secret_id = found[master_path].strip()
+        secret = read_mongo_payload(aws.secret(secret_id), secret_id)
+        hosts, replica_set, tls = _hosts(found[hosts_path], hosts_path), secret.replica_set, None
+    else:
+        shared = read_shared(aws, env, secret_id=None)
+        secret_id, secret = shared.secret_id, shared.secret
+        hosts, replica_set, tls = _as_hosts(shared.hosts), shared.replica_set, TlsConfig(ca_pem=shared.ca_pem)
+    if secret.user is None:
+        raise SecretMalformed("the administrator's secret has no 'username'", secret=secret_id)
     return MongoConfig(
         instance_name=f"admin-{env}",
-        hosts=_own_host(payload, found[master]) or _hosts(":".join(found[path] for path in where), ", ".join(where)),
+        # A place in the secret: the administrator may come in by another way than services do.
+        hosts=hosts if secret.hosts is None else _as_hosts(secret.hosts),
         database=ADMIN_DATABASE,
-        user=user,
-        auth=SecretAuth(secret_id=found[master], aws=aws.target),
+        user=secret.user,
+        auth=SecretAuth(secret_id=secret_id, aws=aws.target),
         replica_set=replica_set,
         tls=tls,
     )
 
 
-def _own_host(payload: Mapping[str, object], secret_id: str) -> tuple[MongoHost, ...]:
-    """The host of the administrator's secret, which may come in by another way than services do."""
-    host = payload.get("host")
-    if not isinstance(host, str) or not host:
-        return ()
-    port = read_port(payload.get("port", MONGO_PORT))
-    if port is None:
-        raise SecretMalformed("the administrator's secret has no usable 'port'", secret=secret_id)
-    return (MongoHost(host=host, port=port),)
-
-
 def _hosts(text: str, path: str) -> tuple[MongoHost, ...]:
     try:
-        return tuple(MongoHost(host=host, port=port) for host, port in read_mongo_hosts(text))
+        return _as_hosts(read_mongo_hosts(text))
     except ValueError as fault:
-        raise ConfigurationError(f"the SSM parameter {path} {fault}") from None
+        raise ConfigurationError(f"the SSM parameter {path} {fault}", hint="host:port,host:port") from None
+
+
+def _as_hosts(found: Iterable[Address]) -> tuple[MongoHost, ...]:
+    return tuple(MongoHost(host=host, port=port) for host, port in found)

@@ -8,21 +8,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from soa_db._mongo.failures import DRIVER_ERRORS, category_of, typed
 from soa_db._core.mongo.classify import Category
+from soa_db._mongo.failures import DRIVER_ERRORS, category_of, typed
+from soa_db._mongo.options import client_options
 from soa_db.access.mongo.state import MECHANISM
 from soa_db.errors import AuthenticationFailed, ProvisionError, ServerUnavailable
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
 
+    from soa_db.access.mongo.state import UserName
     from soa_db.config import MongoConfig
 
-__all__ = ["Session", "connect", "opens"]
+__all__ = ["Session", "address_of", "connect", "opens"]
 
-NAME = "soa-db provision"
-_MAJORITY = {"w": "majority", "wtimeout": 20_000}
-_SECONDS = 20_000  # milliseconds a command may take, on the way and on the server
+_DEADLINE = 20_000  # milliseconds for the answer to a command, and for a majority to acknowledge it
+_MAJORITY = {"w": "majority", "wtimeout": _DEADLINE}
+_OURS: dict[str, Any] = {
+    "appname": "soa-db provision",
+    "maxPoolSize": 10,
+    "minPoolSize": 0,
+    "socketTimeoutMS": _DEADLINE,
+    # Not a service's to say: what is changed here is to outlive an election.
+    "retryWrites": True,
+    "w": "majority",
+    "wTimeoutMS": _DEADLINE,
+}
 
 
 class Session:
@@ -152,27 +163,5 @@ def opens(config: MongoConfig, user: UserName, password: str) -> bool:
 def _client(config: MongoConfig, **login: Any) -> MongoClient[dict[str, Any]]:
     from pymongo import MongoClient
 
-    options = config.options
-    dialled = [config.dial] if config.dial is not None else config.hosts
-    hosts = [f"[{one.host}]:{one.port}" if ":" in one.host else f"{one.host}:{one.port}" for one in dialled]
-    return MongoClient(
-        hosts,
-        appname=NAME,
-        directConnection=config.dial is not None,
-        replicaSet=None if config.dial is not None else config.replica_set,
-        maxPoolSize=10,
-        connectTimeoutMS=int(options.connect_timeout * 1000),
-        serverSelectionTimeoutMS=int(options.server_selection_timeout * 1000),
-        socketTimeoutMS=_SECONDS,
-        w="majority",
-        wTimeoutMS=_SECONDS,
-        **_tls(config),
-        **login,
-    )
-
-
-def _tls(config: MongoConfig) -> dict[str, Any]:
-    if config.tls is None:
-        return {}
-    import os
-    return {"tls": True, "tlsCAFile": config.tls.ca_file or os.environ.get("SOA_DB_CA_FILE")}
+    with client_options(config) as options:
+        return MongoClient(**{**options, **_OURS, **login})
