@@ -24,7 +24,7 @@ NAMES = {
     "aconnect": "connect",
     "aiter": "iter",
     "anext": "next",
-    "asynchronous": "synchronous",    # pymongo's two packages
+    "asynchronous": "synchronous",  # pymongo's two packages
     "enter_async_context": "enter_context",
     "push_async_callback": "callback",
     "push_async_exit": "push",

@@ -16,7 +16,6 @@ import trustme
 from pydantic import SecretStr
 from tests.support.postgres import PASSWORD, config, login_role, superuser
 
-from soa_db._psycopg import roots
 from soa_db._runtime.pem import PemFile
 from soa_db.config import Dial, PasswordAuth, PostgresConfig, TlsConfig
 from soa_db.errors import AuthenticationFailed, ConfigurationError, ServerUnavailable, TlsVerificationFailed

@@ -15,10 +15,12 @@ from soa_db.errors import AuthenticationFailed, SoaDbError
 if TYPE_CHECKING:
     from soa_db.config import MongoConfig
 
-__all__ = ["DRIVER_ERRORS", "LoginRefused", "category_of", "context_of", "login_refused", "typed"]
+__all__ = ["DRIVER_ERRORS", "OPTION_ERRORS", "LoginRefused", "category_of", "context_of", "login_refused", "typed"]
 
 # A document that cannot be encoded, or is too large, is bson's error and none of PyMongoError's.
 DRIVER_ERRORS: tuple[type[Exception], ...] = (driver.PyMongoError, BSONError)
+# What it raises of arguments of its client.
+OPTION_ERRORS: tuple[type[Exception], ...] = (*DRIVER_ERRORS, TypeError, ValueError)
 
 
 class LoginRefused(AuthenticationFailed, driver.OperationFailure):

@@ -13,7 +13,11 @@ from soa_db._mongo.failures import category_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pymongo.monitoring import ServerHeartbeatFailedEvent, ServerHeartbeatStartedEvent, ServerHeartbeatSucceededEvent
+    from pymongo.monitoring import (
+        ServerHeartbeatFailedEvent,
+        ServerHeartbeatStartedEvent,
+        ServerHeartbeatSucceededEvent,
+    )
 
 __all__ = ["CertificateWatch"]
 

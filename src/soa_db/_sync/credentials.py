@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
     from soa_db._sync.aws import AwsClients
     from soa_db.config import PostgresConfig, RedisConfig
+    from soa_db.config.mongo import MongoConfig
     from soa_db.credentials import AwsCredentials
 
 __all__ = [
     "FixedCredentials",
     "IamCredentials",
     "SecretCredentials",
+    "mongo_credentials",
     "postgres_credentials",
     "redis_credentials",
 ]
@@ -98,6 +100,18 @@ def redis_credentials(
             return IamCredentials(sign, user=user, source=source, aws=aws or _clients(auth), clock=clock)
         case other:
             return _credentials(other, config.user, aws)
+
+
+def mongo_credentials(config: MongoConfig, *, aws: AwsClients | None = None) -> CredentialProvider:
+    """Return the credential provider that a config's ``auth`` describes. Nothing is asked of AWS yet.
+
+    Args:
+        config: the config.
+        aws: likewise.
+    """
+    # The model knows no IamAuth: MongoDB has no such thing outside Atlas.
+    assert not isinstance(config.auth, IamAuth)
+    return _credentials(config.auth, config.user, aws)
 
 
 def _user(config: PostgresConfig | RedisConfig) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from soa_db.config.model import Model, Port, Text
+from soa_db.sources.fields import host_and_port
 
 __all__ = ["Dial", "TlsConfig"]
 
@@ -42,3 +43,9 @@ class Dial(Model):
 
     host: str = Field(min_length=1)
     port: Port
+
+    @classmethod
+    def from_text(cls, text: str) -> Dial:
+        """Return what ``host:port`` or ``[address]:port`` names; raises ConfigurationError."""
+        host, port = host_and_port(text)
+        return cls(host=host, port=port)

@@ -7,7 +7,19 @@ from ipaddress import ip_address
 
 from soa_db.errors import ConfigurationError, SecretMalformed
 
-__all__ = ["Payload", "host_and_port", "host_of", "is_host", "is_local", "malformed", "read_port", "read_text"]
+__all__ = [
+    "Payload",
+    "host_and_port",
+    "host_of",
+    "is_host",
+    "is_local",
+    "is_name_or_address",
+    "malformed",
+    "one_user",
+    "read_endpoint",
+    "read_port",
+    "read_text",
+]
 
 Payload = Mapping[str, object]
 
@@ -31,6 +43,13 @@ def malformed(secret_id: str, name: str, fault: str) -> SecretMalformed:
     """Return the error that names a field of a secret, never its value."""
     hint = "see the payload in the naming contract; provision anew, or mend it by hand"
     return SecretMalformed(f"in the secret {secret_id} the field {name!r} {fault}", hint=hint)
+
+
+def one_user(user: str | None, username: str | None) -> str | None:
+    """Return the user given under either of its names; raises ConfigurationError where they differ."""
+    if user is not None and username is not None and user != username:
+        raise ConfigurationError("user and username differ", hint="they mean the same: give one")
+    return user if user is not None else username
 
 
 def read_port(value: object) -> int | None:
@@ -60,6 +79,37 @@ def host_and_port(text: str) -> tuple[str, int]:
     if number is None or not is_host(bare) or (":" in bare and bare == host):
         raise ConfigurationError(f"{text!r} is not host:port", hint="e.g. localhost:15432 or [::1]:15432")
     return bare, number
+
+
+def read_endpoint(text: str) -> tuple[str, int | None] | None:
+    """Return host and port of ``host``, ``host:port``, an IPv6 address or ``[address]:port``, or None."""
+    host, port = text, ""
+    if text.startswith("["):
+        host, closed, rest = text[1:].partition("]")
+        if not closed or (rest and not rest.startswith(":")):
+            return None
+        port = rest[1:]
+        if rest and not port:
+            return None
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+        if not port:
+            return None
+    number = read_port(port) if port else None
+    if not is_host(host) or (port and number is None) or not is_name_or_address(host):
+        return None
+    return host, number
+
+
+def is_name_or_address(host: str) -> bool:
+    """Whether it is a name or an IP address, and not a URL, whose password would be shown as a host's name."""
+    if ":" not in host:
+        return not any(char in "/@?#%" for char in host)
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def is_local(host: str) -> bool:

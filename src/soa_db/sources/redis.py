@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from urllib.parse import unquote, urlsplit
 
 from soa_db.errors import ConfigurationError
-from soa_db.sources.fields import Payload, host_of, is_host, malformed, read_port, read_text
+from soa_db.sources.fields import Payload, host_of, malformed, read_endpoint, read_port, read_text
 
 __all__ = [
     "RedisSecret",
-    "read_endpoint",
     "read_redis_environment",
     "read_redis_payload",
     "read_redis_url",
@@ -98,37 +96,6 @@ def _tls_of(payload: Payload, secret_id: str) -> bool | None:
             return False
         case _:
             raise malformed(secret_id, "tls", "is neither true nor false")
-
-
-def read_endpoint(text: str) -> tuple[str, int | None] | None:
-    """Return host and port of ``host``, ``host:port``, an IPv6 address or ``[address]:port``, or None."""
-    host, port = text, ""
-    if text.startswith("["):
-        host, closed, rest = text[1:].partition("]")
-        if not closed or (rest and not rest.startswith(":")):
-            return None
-        port = rest[1:]
-        if rest and not port:
-            return None
-    elif text.count(":") == 1:
-        host, _, port = text.partition(":")
-        if not port:
-            return None
-    number = read_port(port) if port else None
-    if not is_host(host) or (port and number is None) or not _is_name_or_address(host):
-        return None
-    return host, number
-
-
-def _is_name_or_address(host: str) -> bool:
-    """Whether it is a name or an IP address, and not a URL, whose password would be shown as a host's name."""
-    if ":" not in host:
-        return not any(char in "/@?#" for char in host)
-    try:
-        ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
 
 
 def read_redis_url(url: str) -> dict[str, object]:

@@ -1,1 +1,1 @@
-"""MongoDB: the provider and the loader."""
+"""The MongoDB provider, and the loader of its configuration."""

@@ -88,7 +88,10 @@ class AsyncServerPool(Pool):
         while True:
             try:
                 # pymongo waits for a server's first answers for ever, but for this.
-                with pymongo.timeout(login.config.options.connect_timeout), connecting_with(login.store.of(credentials)):
+                with (
+                    pymongo.timeout(login.config.options.connect_timeout),
+                    connecting_with(login.store.of(credentials)),
+                ):
                     connection = await self._connect_in_time(handler)
             except OperationFailure as error:
                 if category_of(error) is not Category.AUTHENTICATION:

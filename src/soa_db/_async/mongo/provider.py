@@ -1,4 +1,4 @@
-"""The provider of one MongoDB database: pymongo's own client, whose connections ask for credentials as they are made."""
+"""The provider of one MongoDB database: pymongo's client, whose connections ask for credentials as they are made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from soa_db._async.mongo.pool import AsyncLogin
 from soa_db._async.mongo.principal import AsyncMongoPrincipal, LoaderKeywords
 from soa_db._core.backoff import full_jitter
 from soa_db._mongo.credential import ask_for_credentials
-from soa_db._mongo.failures import DRIVER_ERRORS, typed
+from soa_db._mongo.failures import DRIVER_ERRORS, OPTION_ERRORS, typed
 from soa_db._mongo.heartbeat import CertificateWatch
 from soa_db._mongo.options import client_options, seeds
 from soa_db._runtime import fork
@@ -125,7 +125,8 @@ class AsyncMongoProvider:
         try:
             await stop.run(lambda: _prove(client, login))
         except BaseException as error:
-            await complete(_close, client)
+            with pymongo.timeout(_CLOSE_SECONDS):
+                await complete(client.close)
             failure = watch.error if isinstance(error, Stopped) else error
             if isinstance(failure, DRIVER_ERRORS):
                 source = (await login.credentials.get()).source
@@ -146,12 +147,13 @@ class AsyncMongoProvider:
             client, self._client = self._client, None
             self._login, self._inherited = None, False
             # To its end: a caller who is cancelled here would leave connections behind.
-            await complete(self._leave, client)
+            with pymongo.timeout(_CLOSE_SECONDS):
+                await complete(self._leave, client)
 
     async def _leave(self, client: Client | None) -> None:
         try:
             if client is not None:
-                await _close(client)
+                await client.close()
         finally:
             await self._principal.close()
 
@@ -252,7 +254,7 @@ def _make_client(login: AsyncLogin, *listeners: CertificateWatch) -> Client:
             client: Client = AsyncMongoClient(
                 **options, connect=False, event_listeners=listeners, _pool_class=login.pool_class()
             )
-    except (*DRIVER_ERRORS, TypeError, ValueError) as error:
+    except OPTION_ERRORS as error:
         if isinstance(error, ConfigurationError):
             raise
         raise ConfigurationError(
@@ -266,8 +268,3 @@ async def _prove(client: Client, login: AsyncLogin) -> None:
     await client.admin.command("ping")
     # Whoever has logged in may ask this, whatever his rights; nobody else.
     await client[login.config.database].command("listCollections", nameOnly=True, authorizedCollections=True)
-
-
-async def _close(client: Client) -> None:
-    with pymongo.timeout(_CLOSE_SECONDS):
-        await client.close()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 from soa_db import names
 from soa_db.config import Dial, IamAuth, PoolConfig, PostgresConfig, SecretAuth, SessionConfig, TlsConfig
 from soa_db.errors import ConfigurationError, SecretMalformed
-from soa_db.sources import SecretFields, host_and_port, read_payload, read_port
+from soa_db.sources import SecretFields, read_payload, read_port
+from soa_db.sources.fields import one_user
 
 if TYPE_CHECKING:
     from soa_db._async.aws import AsyncAwsClients
@@ -96,7 +97,7 @@ async def aload_postgres_config_from_aws(
         raise ConfigurationError("auth='password' reads a secret of one user, so it takes no role", hint=hint)
     wanted = names.check_role("app" if role is None else role)
     user, database = _identity(
-        service, None if auth else wanted, db_id, user=_one_user(user, username), database=database, spec=spec
+        service, None if auth else wanted, db_id, user=one_user(user, username), database=database, spec=spec
     )
     number = None if port is None else read_port(port)
     if port is not None and number is None:
@@ -130,14 +131,8 @@ async def aload_postgres_config_from_aws(
         tls=_tls(known, tls),
         pool=pool or PoolConfig(),
         session=session or SessionConfig(),
-        dial=_dial(dial),
+        dial=Dial.from_text(dial) if isinstance(dial, str) else dial,
     )
-
-
-def _one_user(user: str | None, username: str | None) -> str | None:
-    if user is not None and username is not None and user != username:
-        raise ConfigurationError("user and username differ", hint="they mean the same: give one")
-    return user if user is not None else username
 
 
 def _identity(
@@ -213,10 +208,3 @@ def _tls(env: Env, tls: TlsConfig | Literal[False] | None) -> TlsConfig | None:
     if tls is not None:
         return tls or None
     return None if env == "dev" else TlsConfig(ca_file=os.environ.get("SOA_DB_CA_FILE") or None)
-
-
-def _dial(dial: Dial | str | None) -> Dial | None:
-    if not isinstance(dial, str):
-        return dial
-    host, port = host_and_port(dial)
-    return Dial(host=host, port=port)

@@ -9,8 +9,9 @@ from soa_db import names
 from soa_db._core.redis.endpoint import cache_endpoint
 from soa_db.config import Dial, IamAuth, RedisConfig, SecretAuth, TlsConfig
 from soa_db.errors import ConfigurationError
-from soa_db.sources import host_and_port, read_port
-from soa_db.sources.redis import RedisSecret, read_endpoint, read_redis_payload
+from soa_db.sources import read_port
+from soa_db.sources.fields import one_user, read_endpoint
+from soa_db.sources.redis import RedisSecret, read_redis_payload
 
 if TYPE_CHECKING:
     from soa_db._async.aws import AsyncAwsClients
@@ -82,9 +83,7 @@ async def aload_redis_config_from_aws(
     known = names.check_env(env)
     names.check_service(service)
     iam = _wants_iam(known, auth, cache_name, serverless)
-    if user is not None and username is not None and user != username:
-        raise ConfigurationError("user and username differ", hint="they mean the same: give one")
-    user = user if user is not None else username
+    user = one_user(user, username)
     number = None if port is None else read_port(port)
     if port is not None and number is None:
         raise ConfigurationError("the port is not a number from 1 to 65535")
@@ -123,7 +122,7 @@ async def aload_redis_config_from_aws(
         tls=_tls(known, tls, found.tls),
         cluster=cluster if cluster is not None else bool(serverless) or (says is not None and says.cluster),
         db=db,
-        dial=_dial(dial),
+        dial=Dial.from_text(dial) if isinstance(dial, str) else dial,
         **{name: value for name, value in timeouts.items() if value is not None},
     )
 
@@ -160,10 +159,3 @@ def _tls(env: Env, tls: TlsConfig | Literal[False] | None, secret_says: bool | N
         return tls or None
     on = secret_says if secret_says is not None else env != "dev"
     return TlsConfig(ca_file=os.environ.get("SOA_DB_CA_FILE") or None) if on else None
-
-
-def _dial(dial: Dial | str | None) -> Dial | None:
-    if not isinstance(dial, str):
-        return dial
-    host, port = host_and_port(dial)
-    return Dial(host=host, port=port)

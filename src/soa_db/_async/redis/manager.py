@@ -10,7 +10,6 @@ from soa_db._async.redis.calls import call_server
 from soa_db._async.redis.principal import AsyncRedisPrincipal, LoaderKeywords
 from soa_db._core.backoff import full_jitter
 from soa_db._core.redis.values import decode, encode, encode_key, milliseconds, prefix_pattern, shown
-from soa_db._runtime import fork
 from soa_db._redis._async import (
     Client,
     Login,
@@ -23,6 +22,7 @@ from soa_db._redis._async import (
     scan_page,
 )
 from soa_db._redis.failures import DRIVER_ERRORS, typed
+from soa_db._runtime import fork
 from soa_db._runtime._async import Awaited, Lock, complete, sleep
 from soa_db.errors import AccessDenied, ConfigurationError, NotConnectedError, ServerUnavailable
 

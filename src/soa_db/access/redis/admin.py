@@ -12,7 +12,7 @@ from soa_db.config import RedisConfig, SecretAuth, TlsConfig
 from soa_db.errors import ConfigurationError, SecretMalformed
 from soa_db.names import REDIS_PORT, Env, redis_admin_secret_ssm_path, redis_endpoint_ssm_path
 from soa_db.sources import read_port
-from soa_db.sources.redis import read_endpoint
+from soa_db.sources.fields import read_endpoint
 
 if TYPE_CHECKING:
     from soa_db.aws import AwsClients

@@ -1,0 +1,119 @@
+# Generated from src/soa_db/_async/mongo/pool.py by tools/generate_sync.py: edit that file, then run `make generate`.
+
+"""pymongo's pool with ours beneath it: credentials are asked for at every connect, and asked again when refused."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import pymongo
+from pymongo.errors import NetworkTimeout, OperationFailure
+from pymongo.synchronous.pool import Pool
+
+from soa_db._core.mongo.classify import Category
+from soa_db._mongo.credential import CredentialStore, connecting_with
+from soa_db._mongo.failures import category_of, login_refused
+from soa_db._runtime._sync import bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pymongo.synchronous.pool import Connection
+
+    from soa_db.config import MongoConfig
+    from soa_db.credentials import CredentialProvider
+
+__all__ = ["Login", "ServerPool"]
+
+# AWSCURRENT may be stale and AWSPENDING be what the server knows: two candidates, no more.
+_CANDIDATES = 2
+
+
+class Login:
+    """What every connection of one client is made with, and the pools and connections there are.
+
+    Args:
+        config: what to connect to.
+        credentials: asked at every connect.
+    """
+
+    def __init__(self, config: MongoConfig, credentials: CredentialProvider) -> None:
+        self.config = config
+        self.credentials = credentials
+        self.store = CredentialStore(config)
+        self._pools: weakref.WeakSet[ServerPool] = weakref.WeakSet()
+        self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def pool_class(self) -> type[ServerPool]:
+        """Return a class of pools that log in with this."""
+        return type("ServerPool", (ServerPool,), {"login": self})
+
+    def add(self, pool: ServerPool) -> None:
+        """Take note of a pool."""
+        self._pools.add(pool)
+
+    def opened(self, connection: Connection) -> None:
+        """Take note of a connection."""
+        self._connections.add(connection)
+
+    def pools(self) -> list[ServerPool]:
+        """The pools of connections that users get; the monitors have others."""
+        return [pool for pool in tuple(self._pools) if not pool.is_sdam and not pool.closed]
+
+    def descriptors(self) -> Iterator[int]:
+        """The sockets of all open connections, the monitors' among them."""
+        for connection in tuple(self._connections):
+            if not connection.closed:
+                yield connection.conn.sock.fileno()
+
+
+class ServerPool(Pool):
+    """The connections to one server; subclassed for each client with its ``login``."""
+
+    login: Login
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.login.add(self)
+
+    def connect(self, handler: Any = None) -> Connection:
+        """Make a connection and log in, within the connect timeout; one forced re-read of refused credentials."""
+        login = self.login
+        if self.is_sdam:
+            # A monitor's: it does not log in, and pymongo bounds all of it but asyncio's TLS handshake.
+            connection = self._connect_in_time(handler)
+            login.opened(connection)
+            return connection
+        credentials = login.credentials.get()
+        refused = 0
+        while True:
+            try:
+                # pymongo waits for a server's first answers for ever, but for this.
+                with (
+                    pymongo.timeout(login.config.options.connect_timeout),
+                    connecting_with(login.store.of(credentials)),
+                ):
+                    connection = self._connect_in_time(handler)
+            except OperationFailure as error:
+                if category_of(error) is not Category.AUTHENTICATION:
+                    raise
+                if refused < _CANDIDATES:
+                    refused += 1
+                    other = login.credentials.refresh(credentials)
+                    if other is not None and other.secret != credentials.secret:
+                        credentials = other
+                        continue
+                # Without the frames that held the password: tools that report errors print the locals of frames.
+                found = login_refused(error, login.config, source=credentials.source)
+                raise found from error.with_traceback(None)
+            login.opened(connection)
+            return connection
+
+    def _connect_in_time(self, handler: Any) -> Connection:
+        timeout = self.login.config.options.connect_timeout
+        try:
+            return bounded(lambda: super(ServerPool, self).connect(handler), timeout)
+        except TimeoutError as error:
+            host, port = self.address
+            raise NetworkTimeout(f"{host}:{port}: no connection within {timeout:g} seconds") from error

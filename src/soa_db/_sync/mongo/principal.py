@@ -1,0 +1,52 @@
+# Generated from src/soa_db/_async/mongo/principal.py by tools/generate_sync.py: edit that file, then run `make generate`.
+
+"""Who a MongoDB provider connects as."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Required, TypedDict
+
+from soa_db._sync.principal import Principal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from soa_db._sync.aws import AwsClients
+    from soa_db.config import Dial, MongoConfig, MongoHost, MongoOptions, TlsConfig
+    from soa_db.credentials import CredentialProvider
+    from soa_db.names import MongoEnv
+
+__all__ = ["MongoPrincipal", "LoaderKeywords"]
+
+
+class LoaderKeywords(TypedDict, total=False):
+    """The keywords of ``aload_mongo_config_from_aws``, but for ``aws``."""
+
+    env: MongoEnv | str | None
+    service: Required[str]
+    scope: Literal["shared", "mirror-current"]
+    instance_name: str | None
+    user: str | None
+    username: str | None
+    database: str | None
+    auth_source: str | None
+    hosts: str | Sequence[str | MongoHost] | None
+    replica_set: str | None
+    region: str | None
+    dial: Dial | str | None
+    tls: TlsConfig | Literal[False] | None
+    options: MongoOptions | None
+
+
+class MongoPrincipal(Principal["MongoConfig", LoaderKeywords]):
+    """One user of one MongoDB."""
+
+    def _load(self, loader: LoaderKeywords, aws: AwsClients) -> MongoConfig:
+        from soa_db._sync.mongo.loader import load_mongo_config_from_aws
+
+        return load_mongo_config_from_aws(**loader, aws=aws)
+
+    def _credentials_of(self, config: MongoConfig, aws: AwsClients | None) -> CredentialProvider:
+        from soa_db._sync.credentials import mongo_credentials
+
+        return mongo_credentials(config, aws=aws)
