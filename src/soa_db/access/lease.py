@@ -1,7 +1,7 @@
 """One run per server at a time, where a server has no lock that ends with the session: something that expires.
 
-A lease has an owner's token and is renewed while the run lives, from a thread of its own. A run that is killed leaves it
-to its expiry. A lease that was lost (the server was down for longer than that, the process was stopped) is noticed
+A lease has an owner's token and is renewed while the run lives, from a thread of its own. A run that is killed leaves
+it to its expiry. A lease that was lost (the server was down for longer than that, the process was stopped) is noticed
 before the next change.
 """
 

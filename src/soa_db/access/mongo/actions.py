@@ -109,7 +109,7 @@ class DropUser:
 Action = CreateRole | SetRole | DropRole | CreateUser | AdoptUser | AlterUser | SetPassword | DropUser
 
 
-def sentence(action: Action) -> str:
+def sentence(action: Action) -> str:  # noqa: PLR0911  (one line per action)
     """What a person reads."""
     match action:
         case CreateRole(role, collections):

@@ -216,9 +216,7 @@ def _undeclared_roles(desired: Desired, state: ServerState, options: PlanOptions
             _role_of_a_stranger(today, reader, desired, options, found)
 
 
-def _role_of_a_stranger(
-    today: RoleState, reader: str, desired: Desired, options: PlanOptions, found: Findings
-) -> None:
+def _role_of_a_stranger(today: RoleState, reader: str, desired: Desired, options: PlanOptions, found: Findings) -> None:
     """The role of a reader whose spec is not given: what the owner shares was agreed on in another run, and stays."""
     role = today.role
     shared = desired.shares.get((role.database, reader), frozenset())

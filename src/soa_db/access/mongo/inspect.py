@@ -6,7 +6,7 @@ What it takes: ``viewUser`` and ``viewRole`` on any database and ``find`` on ``a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from soa_db.access.mongo.state import MARK, RoleName, RoleState, ServerState, UserName, UserState
@@ -16,7 +16,7 @@ from soa_db.errors import ProvisionError
 if TYPE_CHECKING:
     from soa_db.access.mongo.session import Session
 
-__all__ = ["inspect_server", "is_open_to_all"]
+__all__ = ["inspect_server", "is_open_to_all", "role_state", "user_state"]
 
 _READS = frozenset({"find"})
 
@@ -35,7 +35,7 @@ def inspect_server(session: Session, databases: Collection[str]) -> ServerState:
     users = _users(session, databases)
     with session.typed("inspect the roles"):
         roles = list(session.client["admin"]["system.roles"].find({"db": {"$in": sorted(databases)}}))
-    found = [_role(one) for one in roles]
+    found = [role_state(one) for one in roles]
     return ServerState(
         admin=_admin(session),
         users={one.user: one for one in users},
@@ -70,18 +70,18 @@ def _users(session: Session, databases: Collection[str]) -> list[UserState]:
         command = {"usersInfo": named, "showAuthenticationRestrictions": True}
         for one in session.read("admin", command, what="inspect the users")["users"]:
             restrictions[UserName(one["db"], one["user"])] = bool(one.get("authenticationRestrictions"))
-    return [_user(one, restrictions) for one in everybody]
+    return [user_state(one, restricted=restrictions.get(UserName(one["db"], one["user"]), False)) for one in everybody]
 
 
-def _user(found: Mapping[str, Any], restrictions: Mapping[UserName, bool]) -> UserState:
-    user = UserName(found["db"], found["user"])
+def user_state(found: Mapping[str, Any], *, restricted: bool) -> UserState:
+    """A user, from a document of ``usersInfo``, and whether it has authentication restrictions."""
     custom = found.get("customData")
     custom = custom if isinstance(custom, Mapping) else {}
     return UserState(
-        user=user,
+        user=UserName(found["db"], found["user"]),
         roles=frozenset(RoleName(one["db"], one["role"]) for one in found.get("roles", ())),
         mechanisms=frozenset(found.get("mechanisms", ())),
-        restricted=restrictions.get(user, False),
+        restricted=restricted,
         service=_service(custom),
         custom=custom,
     )
@@ -93,7 +93,8 @@ def _service(custom: Mapping[str, Any]) -> str | None:
     return service if isinstance(service, str) and service else None
 
 
-def _role(found: Mapping[str, Any]) -> RoleState:
+def role_state(found: Mapping[str, Any]) -> RoleState:
+    """A role, from a document of ``system.roles``."""
     role = RoleName(found["db"], found["role"])
     collections: set[str] = set()
     more: list[str] = []

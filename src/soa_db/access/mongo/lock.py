@@ -1,7 +1,7 @@
 """The lock of one MongoDB: a document in a database of our own, for which the administrator needs ``readWrite`` there.
 
-It is taken and renewed by single updates of one document, which are atomic, with the server's clock, and acknowledged by
-a majority, so that it outlives an election. MongoDB itself has no lock that ends with a session.
+It is taken and renewed by single updates of one document, which are atomic, with the server's clock, and acknowledged
+by a majority, so that it outlives an election. MongoDB itself has no lock that ends with a session.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class _Document:
     def renew(self) -> bool:
         with self.session.typed("renew the lock"):
             mine = {"_id": LOCK_ID, "token": self.token}
-            return self._documents.update_one(mine, [{"$set": {"until": self._later()}}]).matched_count == 1
+            found = self._documents.update_one(mine, [{"$set": {"until": self._later()}}])
+        return bool(found.matched_count)
 
     def give_back(self) -> None:
         with self.session.typed("give the lock back"):

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from soa_db.access.aws.faults import DOCUMENTED, documented_fault, secret_fault
 from soa_db.access.aws.secrets import (
-    Goal,
     Issued,
     PasswordSecret,
     insecure_dev_password,
@@ -26,7 +25,7 @@ from soa_db.access.mongo.session import opens
 from soa_db.access.mongo.state import MECHANISM, PasswordState
 
 if TYPE_CHECKING:
-    from soa_db.access.aws.stages import Version
+    from soa_db.access.aws.stages import Goal, Version
     from soa_db.access.mongo.admin import AdminServer
     from soa_db.access.mongo.desired import Desired, DesiredUser
     from soa_db.access.mongo.session import Session

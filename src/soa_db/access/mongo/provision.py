@@ -8,7 +8,8 @@
 6. inspect again: nothing may be left to do.
 
 Each change is one command, whole or not at all. One that fails for a user or a role stops no other; what else was to be
-done for the same one is left out, and each that failed is named in the end.
+done for the same one is left out, so is what is dropped once everybody is served, and each that failed is named in the
+end.
 """
 
 from __future__ import annotations
@@ -169,6 +170,9 @@ class LockedMongo:
             for change, action in actions:
                 about = _about(action)
                 if not isinstance(action, kinds) or about in failed:
+                    continue
+                if failed and isinstance(action, DropUser | DropRole):
+                    self._tell("skip", f"left, since something before it failed: {sentence(action)}")
                     continue
                 self._tell(step, sentence(action))
                 self.lease.check()

@@ -27,7 +27,9 @@ __all__ = ["render"]
 _READ = ("find",)
 
 
-def render(action: Action, *, password: str | None = None, custom: Mapping[str, object] | None = None) -> dict[str, Any]:
+def render(  # noqa: PLR0911  (one command per action)
+    action: Action, *, password: str | None = None, custom: Mapping[str, object] | None = None
+) -> dict[str, Any]:
     """The command for an action, to be run on the database of its user or role.
 
     Args:

@@ -40,7 +40,10 @@ class MongoVerification:
 
     def parts(self) -> list[Part]:
         """Nothing was asked: inconclusive."""
-        probes = [Probe(user, databases[0], "rights", "has what its spec says", "is", "catalog") for user, databases in self.home]
+        probes = [
+            Probe(user, databases[0], "rights", "has what its spec says", "is", "catalog")
+            for user, databases in self.home
+        ]
         mend = "there are no probes for MongoDB yet"
         return [("MongoDB", lambda: [Check(probe, Outcome.INCONCLUSIVE, "it was not asked", mend) for probe in probes])]
 

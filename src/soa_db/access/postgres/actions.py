@@ -235,6 +235,7 @@ Action = (
     | DropRole
 )
 
+
 def _who(grantees: tuple[str, ...]) -> str:
     return ", ".join("PUBLIC" if name == PUBLIC else shown(name) for name in grantees)
 
