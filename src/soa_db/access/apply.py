@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from soa_db.access.engine import Request, admin_urls
-from soa_db.access.engines import ENGINES, chosen_engines
+from soa_db.access.engines import ENGINES, chosen_engines, overlooked
 from soa_db.access.plan import ApplyResult, Plan, PlanOptions, Progress, ProgressEvent, refuse_errors
 from soa_db.access.settings import Settings, load_settings
 from soa_db.errors import ConfigurationError, ProvisionError, SoaDbError
@@ -67,7 +67,7 @@ def plan(
         specs, check_env(env), options, engines, aws=aws, admin_url=admin_url, settings=settings, progress=progress
     ) as prepared:
         servers = tuple(provisioner.plan() for provisioner in prepared.provisioners)
-    return Plan(prepared.env, options, servers, tuple(map(str, sources)))
+    return Plan(prepared.env, options, servers, tuple(map(str, sources)), overlooked(specs, engines, options))
 
 
 def apply(
@@ -120,7 +120,8 @@ def apply(
     ):
         # In the order of the engines everywhere, so that no two runs wait for each other.
         servers = [locks.enter_context(provisioner.locked(lock_timeout)) for provisioner in prepared.provisioners]
-        current = Plan(prepared.env, options, tuple(server.plan() for server in servers))
+        plans = tuple(server.plan() for server in servers)
+        current = Plan(prepared.env, options, plans, overlooked=overlooked(specs, engines, options))
         if saved is not None:
             saved.refuse_unless_fits(current)
         refuse_errors(*current.servers)
@@ -130,7 +131,7 @@ def apply(
             return saved is None and (confirm is None or confirm(Plan(prepared.env, options, (further,))))
 
         declined = bool(current.changes and confirm is not None and not confirm(current))
-        notices = current.notices if declined else _carry_out(servers, current, agree)
+        notices = current.notices if declined else (*_carry_out(servers, current, agree), *current.overlooked)
         return ApplyResult(
             plan=current,
             applied=tuple(change for server in servers for change in server.applied),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -30,6 +30,7 @@ __all__ = [
     "Selection",
     "Verification",
     "admin_urls",
+    "with_variable",
 ]
 
 ADMIN_URL_VARIABLE = "SOA_DB_ADMIN_URL"
@@ -191,3 +192,19 @@ def admin_urls(engines: Iterable[Engine], given: str | Iterable[str] | None) -> 
             raise ConfigurationError(f"there are two administrator's URLs for {name}", hint="give one of them")
         found[name] = url
     return found
+
+
+def with_variable(engines: Iterable[Engine], given: Sequence[str]) -> tuple[str, ...]:
+    """Return the URLs given, and those of SOA_DB_ADMIN_URL for engines that none of these is for.
+
+    Args:
+        engines: every engine there is.
+        given: the URLs of a command line.
+    """
+    by_scheme = {scheme: engine.name for engine in engines for scheme in engine.schemes}
+
+    def engine_of(url: str) -> str | None:
+        return by_scheme.get(url.partition("://")[0])
+
+    taken = {engine_of(url) for url in given}
+    return (*given, *(url for url in os.environ.get(ADMIN_URL_VARIABLE, "").split() if engine_of(url) not in taken))

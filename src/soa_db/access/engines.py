@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from soa_db.access.plan import Notice
 from soa_db.access.postgres.engine import POSTGRES
 from soa_db.access.redis.engine import REDIS
 from soa_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from soa_db.access.engine import Engine
+    from soa_db.access.plan import PlanOptions
     from soa_db.access.spec import SpecSet
 
-__all__ = ["ENGINES", "ENGINE_NAMES", "chosen_engines"]
+__all__ = ["ENGINES", "ENGINE_NAMES", "chosen_engines", "overlooked"]
 
 ENGINES: tuple[Engine, ...] = (POSTGRES, REDIS)
 ENGINE_NAMES: tuple[str, ...] = tuple(engine.name for engine in ENGINES)
@@ -32,3 +34,21 @@ def chosen_engines(specs: SpecSet, names: Collection[str] | None) -> tuple[Engin
             f"unknown engine {', '.join(sorted(unknown))}", hint=f"use {' or '.join(ENGINE_NAMES)}"
         )
     return tuple(engine for engine in ENGINES if engine.name in names)
+
+
+def overlooked(specs: SpecSet, names: Collection[str] | None, options: PlanOptions) -> tuple[Notice, ...]:
+    """Say which engines are not looked at although something may be left there to prune.
+
+    A service whose part for an engine was the last one of all specs leaves its users behind there.
+    """
+    if names is not None or not options.prune:
+        return ()
+    return tuple(
+        Notice(
+            "note",
+            f"{engine.name} was not looked at: no spec given has a part for it",
+            f"what services that had one have left there: `--engine {engine.name} --prune`",
+        )
+        for engine in ENGINES
+        if not engine.declared(specs)
+    )

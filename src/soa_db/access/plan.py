@@ -182,12 +182,14 @@ class Plan:
         options: what was asked for.
         servers: one part for each engine's server, in the order they are worked on.
         specs: the files the specs were read from.
+        overlooked: a notice for each engine that could have been looked at and was not.
     """
 
     env: Env
     options: PlanOptions = PlanOptions()
     servers: tuple[ServerPlan, ...] = ()
     specs: tuple[str, ...] = ()
+    overlooked: tuple[Notice, ...] = ()
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -201,8 +203,8 @@ class Plan:
 
     @property
     def notices(self) -> tuple[Notice, ...]:
-        """What is reported only, of all servers."""
-        return tuple(notice for server in self.servers for notice in server.notices)
+        """What is reported only, of all servers and of those not looked at."""
+        return (*(notice for server in self.servers for notice in server.notices), *self.overlooked)
 
     @property
     def is_empty(self) -> bool:
@@ -227,6 +229,7 @@ class Plan:
             "options": asdict(self.options),
             "specs": list(self.specs),
             "servers": [server.to_json() for server in self.servers],
+            "overlooked": [asdict(notice) for notice in self.overlooked],
         }
 
     def refuse_unless_fits(self, current: Plan) -> None:

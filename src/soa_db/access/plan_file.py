@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,7 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
             options=PlanOptions(**data["options"]),
             servers=tuple(_server_plan(env, server) for server in data["servers"]),
             specs=tuple(data["specs"]),
+            overlooked=_notices(data.get("overlooked", ())),
         )
     except (KeyError, TypeError) as error:
         raise ConfigurationError(f"{path} is not a whole plan", hint="make it anew with `soa-db plan --out`") from error
@@ -73,6 +75,10 @@ def _server_plan(env: Env, data: dict[str, Any]) -> ServerPlan:
         engine=str(data["engine"]),
         server=str(data["server"]),
         changes=tuple(Change(**change) for change in data["changes"]),
-        notices=tuple(Notice(**notice) for notice in data["notices"]),
+        notices=_notices(data["notices"]),
         fingerprint=str(data["fingerprint"]),
     )
+
+
+def _notices(data: Iterable[dict[str, Any]]) -> tuple[Notice, ...]:
+    return tuple(Notice(**notice) for notice in data)

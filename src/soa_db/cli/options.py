@@ -137,15 +137,20 @@ def _default_specs(context: click.Context, _option: click.Parameter, value: tupl
     )
 
 
-def _warn_about_password(context: click.Context, option: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
-    given = context.get_parameter_source(option.name or "") is click.core.ParameterSource.COMMANDLINE
-    if given and any(map(_holds_password, value)):
+def _with_variable(context: click.Context, option: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """An administrator given for one engine leaves that of another, in the variable, where it is."""
+    if context.get_parameter_source(option.name or "") is not click.core.ParameterSource.COMMANDLINE:
+        return value
+    if any(map(_holds_password, value)):
         click.echo(
             "warning: a password in --admin-url can be read by every user of this machine in the process list; "
             f"put the URL in the environment variable {ADMIN_URL_VARIABLE} instead",
             err=True,
         )
-    return value
+    from soa_db.access.engine import with_variable
+    from soa_db.access.engines import ENGINES
+
+    return with_variable(ENGINES, value)
 
 
 def _holds_password(url: str) -> bool:
@@ -197,9 +202,10 @@ admin_url_option: Callable[[_F], _F] = click.option(
     multiple=True,
     metavar="URL",
     envvar=ADMIN_URL_VARIABLE,
-    callback=_warn_about_password,
+    callback=_with_variable,
     help="The administrator's connection, instead of what AWS says; its scheme tells for which engine, so it may be "
-    f"repeated. Better in the variable, which nobody else sees.  [env: {ADMIN_URL_VARIABLE}]",
+    f"repeated. Better in the variable, which nobody else sees; an engine's URL given here wins over the one there.  "
+    f"[env: {ADMIN_URL_VARIABLE}]",
 )
 
 engine_option: Callable[[_F], _F] = click.option(

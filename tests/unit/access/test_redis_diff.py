@@ -81,9 +81,13 @@ def test_what_was_not_saved_is_saved() -> None:
     assert sentences(compared(state(node(user()), unsaved=True))) == ["save the users, so that they survive a restart"]
 
 
-def test_replicas_outside_a_cluster_are_reported() -> None:
-    """Users are not copied."""
-    assert "users are not copied to replicas: r:1" in said(compared(state(node(user()), replicas=("r:1",))))[0]
+def test_a_replica_that_was_not_looked_at_is_reported() -> None:
+    """Users are not copied: there they are what they were."""
+    found = compared(state(node(user()), unreached=(("r:1", "connection refused"),)))
+    assert found.changes == []
+    assert said(found) == [
+        "unreachable: the replica r:1 keeps the users it has, since it was not looked at: connection refused"
+    ]
 
 
 def test_default_is_not_turned_off_under_replicas_that_log_in_as_it() -> None:
@@ -134,18 +138,22 @@ def test_a_group_of_elasticache() -> None:
         "the user other is not managed here"
         in said(compared(seen(replace(good, members=good.members | {"other"}), stranger), prune=True))[0]
     )
+    more = replace(good, default="default", members=frozenset({"default"}))
+    found = compared(seen(more, UserState("default", parse("on ~* +@all"))))
+    assert sentences(found) == ["user group cache-prod", "user group cache-prod"]
+    assert [change.destructive for change in found.changes] == [False, True], (
+        "taking default away is a change by itself"
+    )
     unmarked = state(node(user(managed=False), default), group=good, admin=None)
     assert sentences(compared(unmarked)) == ["mark chat-api-prod as a user of chat-api"]
 
 
 def test_passwords() -> None:
     """A wrong one is issued anew, a second one reported; prod's default users are off, dev's are not our business."""
-    wrong = PasswordState("chat-api-prod", "prod/redis/chat-api", "the server refuses the secret's password")
-    found = compared(state(node(user()), passwords={"chat-api-prod": wrong}))
-    assert [(change.group, change.destructive) for change in found.changes] == [("passwords", True)]
-    missing = replace(wrong, fault="new secret prod/redis/chat-api")
-    found = compared(state(node(user(passwords=1)), passwords={"chat-api-prod": missing}))
-    assert found.changes[0].destructive, "the password it has is in no secret, and taken away"
+    wrong = PasswordState("chat-api-prod", "prod/redis/chat-api", "secret prod/redis/chat-api has another port")
+    for lost, destructive in ((0, False), (1, True)):
+        found = compared(state(node(user()), passwords={"chat-api-prod": replace(wrong, lost=lost)}))
+        assert [(change.group, change.destructive) for change in found.changes] == [("passwords", destructive)]
     more = PasswordState("chat-api-prod", "prod/redis/chat-api", others=1)
     assert "1 live password beside" in said(compared(state(node(user()), passwords={"chat-api-prod": more})))[0]
     assert wanted("dev").default_off is False

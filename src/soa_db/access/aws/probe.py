@@ -1,55 +1,42 @@
-"""What a service's AWS role must not be able to read: the secrets of others and the administrator's whereabouts."""
+"""What a service's AWS role must not be able to read: the secrets of others and the administrator's whereabouts.
+
+Each engine says whose secrets and which parameter those are (``probe_aws`` of its package).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
 from soa_db.access.report import Check, Outcome, Probe
 from soa_db.errors import AccessDenied, CredentialError
-from soa_db.names import dev_secret_name, password_secret_name, postgres_admin_secret_ssm_path
 
 if TYPE_CHECKING:
-    from soa_db.access.spec import PostgresIdentity
     from soa_db.aws import AwsClients
-    from soa_db.names import Env
 
-__all__ = ["probe_aws"]
+__all__ = ["probe_unreadable"]
 
 _MEND = "narrow the role's policy to its exact secrets and parameters: `soa-db policy --apply`"
 
 
-def probe_aws(
-    aws: AwsClients, identity: PostgresIdentity, others: Iterable[PostgresIdentity], *, env: Env
+def probe_unreadable(
+    aws: AwsClients, user: str, *, secrets: Collection[str], of: str, parameter: str, administrator: str
 ) -> Iterator[Check]:
     """Try to read what belongs to others; values that come nevertheless are dropped unseen.
 
     Args:
-        aws: the AWS rights of the identity's service and role.
-        identity: whose rights they are.
-        others: every identity; those of the same service and role share the AWS role and are passed over.
-        env: the environment.
+        aws: the AWS rights of the service.
+        user: whose rights they are.
+        secrets: names of secrets of others; none is no question.
+        of: what they are, e.g. ``secrets of other identities``.
+        parameter: path of the SSM parameter that says where the administrator's secret is.
+        administrator: whose secret that is, e.g. ``the administrator's secret``.
     """
-    strangers = [other for other in others if (other.service, other.role) != (identity.service, identity.role)]
-    if env == "dev":
-        names = {dev_secret_name(other.service, other.role, db) for other in strangers for db in other.db_ids}
-    else:
-        names = {
-            password_secret_name(env, other.service, db)
-            for other in strangers
-            if other.service != identity.service
-            for db in other.db_ids
-        }
-    if names:
-        yield _refused(
-            Probe(identity.user, "", "aws", f"read {len(names)} secrets of other identities", "cannot", "aws"),
-            {name: _reader(aws, name) for name in sorted(names)},
-        )
-    path = postgres_admin_secret_ssm_path(env)
-    yield _refused(
-        Probe(identity.user, "", "aws", "learn where the administrator's secret is", "cannot", "aws"),
-        {path: lambda: aws.parameters([path])},
-    )
+    if secrets:
+        probe = Probe(user, "", "aws", f"read {len(secrets)} {of}", "cannot", "aws")
+        yield _refused(probe, {name: _reader(aws, name) for name in sorted(secrets)})
+    probe = Probe(user, "", "aws", f"learn where {administrator} is", "cannot", "aws")
+    yield _refused(probe, {parameter: lambda: aws.parameters([parameter])})
 
 
 def _reader(aws: AwsClients, name: str) -> Callable[[], object]:

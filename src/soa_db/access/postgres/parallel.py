@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
+from soa_db.access.converge import raise_failed
 from soa_db.access.postgres.inspect import PARALLEL
-from soa_db.errors import ProvisionError, SoaDbError
+from soa_db.errors import SoaDbError
 
 __all__ = ["each", "sharing_nothing"]
 
@@ -56,23 +57,7 @@ def each(work: Callable[[T], None], groups: Iterable[Sequence[T]], *, named: Cal
             raise
     for future in futures:
         future.result()  # what is no error of ours is a defect, and comes out as it is
-    _raise(sorted(((named(item), error) for item, error in failed), key=lambda pair: pair[0]), what)
-
-
-def _raise(failed: Sequence[tuple[str, SoaDbError]], what: str) -> None:
-    if not failed:
-        return
-    if len(failed) == 1:
-        raise failed[0][1]
-    problems = tuple(f"{name}: {error.message}" for name, error in failed)
-    lines = "\n".join(f"  {problem}" for problem in problems)
-    hints = dict.fromkeys(error.hint for _, error in failed if error.hint)
-    raise ProvisionError(
-        f"{len(failed)} {what} failed:\n{lines}",
-        hint="; ".join(hints),
-        problems=problems,
-        host=next((error.context["host"] for _, error in failed if "host" in error.context), None),
-    ) from failed[0][1]
+    raise_failed(sorted(((named(item), error) for item, error in failed), key=lambda pair: pair[0]), what)
 
 
 def sharing_nothing(needs: dict[str, frozenset[str]]) -> list[list[str]]:

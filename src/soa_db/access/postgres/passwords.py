@@ -8,8 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from soa_db.access.aws.faults import DOCUMENTED, documented_fault, secret_fault
 from soa_db.access.aws.secrets import PasswordSecret, insecure_dev_password, issue_password, read_passwords
-from soa_db.access.aws.stages import fits
 from soa_db.access.postgres.inspect import PARALLEL
 from soa_db.access.postgres.parallel import each
 from soa_db.access.postgres.render import set_password
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from soa_db.aws import AwsClients
 
 __all__ = ["DevelopmentPasswords"]
-
-# Everybody can read it in the documentation: without --insecure-dev it is no password.
-_DOCUMENTED = "it is the fixed development password"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +60,15 @@ class DevelopmentPasswords:
     def _fault(self, role: DesiredRole, versions: Mapping[str, Version | None], state: ServerState) -> str:
         passwords = set()
         for name, database in role.secrets:
-            if fault := self._secret_fault(name, versions[name], self._fields(role, database)):
+            if fault := secret_fault(name, versions[name], self._fields(role, database)):
                 return fault
             version = versions[name]
             passwords.add(version.password if version is not None else None)
         password = passwords.pop()
         if passwords or password is None:
             return "the secrets hold different passwords"
-        if self.fixed != (password == insecure_dev_password(self.desired.env, role.name)):
-            return "it is not the fixed development password" if self.fixed else _DOCUMENTED
-        return self._login_fault(role, password, state)
+        found = password == insecure_dev_password(self.desired.env, role.name)
+        return documented_fault(wanted=self.fixed, found=found) or self._login_fault(role, password, state)
 
     def _login_fault(self, role: DesiredRole, password: str, state: ServerState) -> str:
         there = state.roles.get(role.name)
@@ -83,15 +79,6 @@ class DevelopmentPasswords:
         if shut or self.server.opens(role.secrets[0][1], role.name, password):
             return ""
         return "the server refuses the secret's password"
-
-    @staticmethod
-    def _secret_fault(name: str, version: Version | None, fields: Mapping[str, object]) -> str:
-        if version is None:
-            return f"new secret {name}"
-        if version.payload is None:
-            return f"secret {name} is malformed"
-        wrong = [field for field, value in fields.items() if not fits(version.payload, {field: value})]
-        return f"secret {name} has another {', '.join(wrong)}" if wrong else ""
 
     def _fields(self, role: DesiredRole, database: str) -> dict[str, object]:
         host, port = self.server.coordinates
@@ -105,7 +92,7 @@ class DevelopmentPasswords:
         """
 
         def one(action: SetPassword) -> None:
-            self._issue(self.desired.roles[action.user], progress, replaced=action.reason == _DOCUMENTED)
+            self._issue(self.desired.roles[action.user], progress, replaced=action.reason == DOCUMENTED)
 
         each(one, ([action] for action in actions), named=lambda action: action.user, what="passwords")
 

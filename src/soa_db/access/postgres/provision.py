@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from soa_db.access.plan import Change, PlanOptions, Progress, ProgressEvent, ServerPlan, fingerprint, refuse_errors
+from soa_db.access.converge import action_of, converge, server_plan
+from soa_db.access.plan import Change, PlanOptions, Progress, ProgressEvent, ServerPlan
 from soa_db.access.postgres.actions import (
     Action,
     CreateDatabase,
@@ -40,7 +41,7 @@ from soa_db.access.postgres.lock import server_lock
 from soa_db.access.postgres.parallel import each, sharing_nothing
 from soa_db.access.postgres.render import bracket_close, bracket_open, owners, render
 from soa_db.access.postgres.retry import retried
-from soa_db.errors import ProvisionError, ServerUnavailable
+from soa_db.errors import ServerUnavailable
 
 if TYPE_CHECKING:
     from soa_db.access.postgres.admin import AdminServer
@@ -106,20 +107,14 @@ class PostgresProvisioner:
                 host=self.server.address,
             ) from error
         found = compare_server(desired, state, self.options)
-        mark = fingerprint(
-            specs=self.specs,
+        plan = server_plan(
+            "postgres",
+            self.server.address,
             env=desired.env,
-            server=self.server.address,
+            specs=self.specs,
             options=self.options,
             changes=found.changes,
-        )
-        plan = ServerPlan(
-            env=desired.env,
-            engine="postgres",
-            server=self.server.address,
-            changes=found.changes,
             notices=found.notices,
-            fingerprint=mark,
         )
         return plan, state
 
@@ -161,47 +156,16 @@ class LockedServer:
         return plan
 
     def carry_out(self, plan: ServerPlan, agree: Callable[[ServerPlan], bool] = lambda _: True) -> ServerPlan:
-        """Make the changes of a plan just made, then look again.
-
-        Args:
-            plan: the plan.
-            agree: asked about a second plan, of what could not be seen when the first was made.
-
-        Returns:
-            What a new look finds; it has no changes.
-
-        Raises:
-            ProvisionError: a change failed, or was not agreed to, or something is left to do.
-        """
+        """Make the changes of a plan just made, as ``engine.LockedServer`` says."""
         assert self._state is not None, "plan() comes first"
-        refuse_errors(plan)
-        after = self._pass(plan)
-        if {change.sentence for change in after.changes} - {change.sentence for change in plan.changes}:
-            # What could not be seen before can be now: inside a database that had shut the administrator out, or
-            # whether a password is right whose role could not log in. Nobody has agreed to that yet.
-            if not agree(after):
-                lines = "\n".join(f"  {change.sentence}" for change in after.changes[:20])
-                raise ProvisionError(
-                    f"the plan was carried out; {len(after.changes)} changes more, which could be seen only then, were "
-                    f"not made:\n{lines}",
-                    hint="look at a new plan",
-                    host=self.of.server.address,
-                )
-            after = self._pass(after)
-        if after.changes:
-            lines = "\n".join(f"  {change.sentence}" for change in after.changes[:20])
-            raise ProvisionError(
-                f"{len(after.changes)} changes did not take effect, though the server reported no error:\n{lines}",
-                hint="a grantor's or an owner's rights may be missing; see the server's log for warnings",
-                host=self.of.server.address,
-            )
-        return after
+        hint = "a grantor's or an owner's rights may be missing; see the server's log for warnings"
+        return converge(plan, self._pass, agree=agree, hint=hint)
 
     def _pass(self, plan: ServerPlan) -> ServerPlan:
         state = self._state
         assert state is not None
         self.applied += plan.changes
-        actions = [(change, _action(change)) for change in plan.changes]
+        actions = [(change, action_of(change)) for change in plan.changes]
         created = [action.name for _, action in actions if isinstance(action, CreateDatabase)]
         self._roles([action for change, action in actions if change.group == "roles"], state)
         self._create(created, state)
@@ -275,7 +239,7 @@ class LockedServer:
             diff_database(wanted, None, context),
             diff_contents(wanted, contents, context, used=False),
         )
-        actions = [_action(change) for part in parts for change in part.changes]
+        actions = [action_of(change) for part in parts for change in part.changes]
         return [action for action in actions if not isinstance(action, CreateDatabase)]
 
     # --- passwords, retirement
@@ -356,10 +320,3 @@ class LockedServer:
                 hint="another run may be at work meanwhile; see the server's log, and run again",
                 host=self.of.server.address,
             ) from error
-
-
-def _action(change: Change) -> Action:
-    assert change.action is not None, "a plan read from a file is compared, never carried out"
-    action: Any = change.action
-    found: Action = action
-    return found

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from soa_db.access.aws.probe import probe_aws
 from soa_db.access.postgres.expect import expected_access
 from soa_db.access.postgres.logins import EndableLogins
 from soa_db.access.postgres.probe import Run
+from soa_db.access.postgres.probe_aws import probe_postgres_aws
 from soa_db.access.postgres.probe_server import judge_server
 from soa_db.access.postgres.survey import Strangers
 from soa_db.access.report import Check, Outcome, Probe
@@ -105,6 +105,6 @@ def _aws(run: Run, rights: Rights, identity: PostgresIdentity) -> Iterator[Check
         probe = Probe(identity.user, "", "aws", "assume its service's AWS role", "can", "aws")
         yield Check(probe, Outcome.INCONCLUSIVE, error.message, error.hint)
         return
-    yield from probe_aws(clients, identity, run.access.identities, env=rights.env)
+    yield from probe_postgres_aws(clients, identity, run.access.identities, env=rights.env)
     if run.iam:
         yield from run.tokens(identity)

@@ -82,7 +82,10 @@ class CreateGroup:
 
 @dataclass(frozen=True, slots=True)
 class ChangeMembers:
-    """Users that come into the group and leave it, at once: it must hold one ``default`` at any time."""
+    """Users that come into the group and leave it, at once: it must hold one ``default`` at any time.
+
+    With ``default``, it is the group's ``default`` that is replaced, by this user, which is off.
+    """
 
     group: str
     add: tuple[str, ...] = ()
@@ -123,6 +126,9 @@ def sentence(action: Action) -> str:  # noqa: PLR0911  (one line per action)
             return "save the users, so that they survive a restart: an earlier run was ended before it did"
         case CreateGroup(name, _, members):
             return f"create user group {name} with {', '.join(members) or 'nobody but default, which is off'}"
+        case ChangeMembers(group, _, remove, str(default)):
+            instead = f" in the place of {', '.join(remove)}" if remove else ""
+            return f"user group {group}: its default user is {default}, which is off{instead}"
         case ChangeMembers(group, add, remove):
             parts = [f"add {', '.join(add)}"] if add else []
             parts += [f"remove {', '.join(remove)}"] if remove else []

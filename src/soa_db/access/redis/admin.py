@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from soa_db._sync.credentials import redis_credentials
-from soa_db.access.redis.session import Session, connect
+from soa_db.access.redis.inspect import info
+from soa_db.access.redis.session import Session, login
 from soa_db.config import RedisConfig, SecretAuth, TlsConfig
-from soa_db.errors import AuthenticationFailed, ConfigurationError, SecretMalformed
+from soa_db.errors import ConfigurationError, SecretMalformed
 from soa_db.names import REDIS_PORT, Env, redis_admin_secret_ssm_path, redis_endpoint_ssm_path
 from soa_db.sources import read_port
 from soa_db.sources.fields import read_endpoint
@@ -75,10 +76,10 @@ def admin_config(env: Env, *, aws: AwsClients | None = None, admin_url: str | No
 
 @dataclass(frozen=True, slots=True)
 class AdminServer:
-    """One Redis, or all nodes of a cluster, as the administrator.
+    """One Redis with its replicas, or all nodes of a cluster, as the administrator.
 
     Attributes:
-        config: how to reach it, or one node of the cluster.
+        config: how to reach it (the primary, when it has replicas), or one node of the cluster.
         aws: what reads the administrator's secret.
     """
 
@@ -96,41 +97,40 @@ class AdminServer:
         return self.config.user or "default"
 
     def connect(self, node: RedisConfig | None = None) -> Session:
-        """Log in, to the server itself or to a node of the cluster.
+        """Log in, to the server itself or to another node of it.
 
         Raises:
             ConnectionFailed: it was not reached or refused.
             CredentialError: AWS did not give the password.
         """
-        provider = redis_credentials(self.config, aws=self.aws)
-        found = provider.get()
-        target = node or self.config
-        try:
-            return connect(target, found.user, found.secret)
-        except AuthenticationFailed:
-            fresh = provider.refresh(found)
-            if fresh is None:
-                raise
-            return connect(target, fresh.user, fresh.secret)
+        return login(node or self.config, redis_credentials(self.config, aws=self.aws))
 
-    def nodes(self, session: Session) -> tuple[RedisConfig, ...]:
-        """How each node is reached: the server itself, or every node of its cluster that is not gone for good."""
-        if not _in_cluster(session):
-            return (self.config,)
-        return tuple(
-            self.config.model_copy(update={"host": host, "port": port, "dial": None})
-            for host, port in _addresses(str(session.call("CLUSTER", "NODES")), self.config.host)
-        )
+    def node(self, address: str) -> RedisConfig:
+        """How a node is reached: the server itself as it was named, another one at the address it announces.
+
+        Args:
+            address: ``host:port``.
+        """
+        if address == self.address:
+            return self.config
+        host, _, port = address.rpartition(":")
+        return self.config.model_copy(update={"host": host, "port": int(port), "dial": None})
+
+    def cluster_nodes(self, session: Session) -> dict[str, str]:
+        """The nodes of its cluster but those gone for good: ``ip:port`` → ``host:port``; none when it is in no cluster.
+
+        Raises:
+            CommandRefused: the administrator may not ask.
+        """
+        if info(str(session.call("INFO", "cluster"))).get("cluster_enabled") != "1":
+            return {}
+        return _addresses(str(session.call("CLUSTER", "NODES")), self.config.host)
 
 
-def _in_cluster(session: Session) -> bool:
-    return "cluster_enabled:1" in str(session.call("INFO", "cluster"))
-
-
-def _addresses(nodes: str, own_host: str) -> list[tuple[str, int]]:
-    """Host and port of each line of CLUSTER NODES: ``id ip:port@bus[,hostname] flags …``."""
-    found = []
-    for line in sorted(nodes.splitlines()):
+def _addresses(nodes: str, own_host: str) -> dict[str, str]:
+    """What each line of CLUSTER NODES says: ``id ip:port@bus[,hostname] flags …``."""
+    found = {}
+    for line in nodes.splitlines():
         _, address, flags, *_ = line.split()
         if {"noaddr", "handshake"} & set(flags.split(",")):
             continue
@@ -138,5 +138,5 @@ def _addresses(nodes: str, own_host: str) -> list[tuple[str, int]]:
         host, _, port = place.partition("@")[0].rpartition(":")
         # The name a node announces is what its certificate is for; a node that knows no address of its own says none.
         name = next((name for name in names if name and "=" not in name), "")
-        found.append((name or host or own_host, int(port)))
-    return sorted(found)
+        found[f"{host or own_host}:{port}"] = f"{name or host or own_host}:{port}"
+    return dict(sorted(found.items()))

@@ -35,12 +35,12 @@ class Backend(Protocol):
         """What is there today, passwords aside."""
         ...
 
-    def login_places(self, endpoint: RedisConfig) -> tuple[RedisConfig, ...]:
-        """Where a login must succeed to prove a password; their ``auth`` is not to be used."""
+    def login_places(self, state: ServerState) -> tuple[RedisConfig, ...]:
+        """Where a login must succeed to prove a password, as whoever provisions reaches it; ``auth`` is not used."""
         ...
 
     def carry_out(self, action: Action, state: ServerState) -> None:
-        """Make one change of users or of the group."""
+        """Make one change of users or of the group, on the nodes that were looked at."""
         ...
 
     def set_passwords(self, user: str, passwords: tuple[str, ...], state: ServerState) -> None:

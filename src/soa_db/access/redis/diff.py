@@ -109,19 +109,15 @@ def _group(desired: Desired, state: ServerState, group: GroupState, found: Findi
     if not group.exists:
         found.change("user group", CreateGroup(group.name, default, members))
     else:
-        add = [name for name in members if name not in group.members]
-        remove: list[str] = []
+        add = tuple(name for name in members if name not in group.members)
+        if add:
+            found.change("user group", ChangeMembers(group.name, add))
         mine = next((user for user in state.users(group.default or "") if user is not None), None)
-        replaces = mine is None or mine.acl.enabled
-        if replaces:
-            add.append(default)
-            remove += [group.default] if group.default is not None else []
-        if add or remove:
-            found.change(
-                "user group",
-                ChangeMembers(group.name, tuple(add), tuple(remove), default if replaces else None),
-                destructive=bool(remove),
-            )
+        if mine is None or mine.acl.enabled:
+            # Apart from the others, since it is done last: as long as it is there, whoever has no password yet gets in.
+            old = () if group.default in {None, default} else (group.default,)
+            change = ChangeMembers(group.name, (default,), old, default)
+            found.change("user group", change, destructive=bool(old) or default in group.members)
     if not group.attached:
         found.notices.append(
             Notice(
@@ -139,12 +135,11 @@ def _password(user: DesiredUser, state: ServerState, found: Findings) -> None:
     if password is None:
         return
     if password.fault:
-        existing = [today for today in state.users(user.name) if today is not None]
         found.change(
             "passwords",
             SetPassword(user.name, password.secret, password.fault),
-            # Whoever logs in with a password that is not the secret's is cut off, and what is live is not shown.
-            destructive=any(today.passwords for today in existing),
+            # Whoever logs in with a password that is taken away is cut off.
+            destructive=password.lost > 0,
         )
     elif password.others:
         found.notices.append(
@@ -242,11 +237,12 @@ def _persistence(state: ServerState, found: Findings) -> None:
                     "start it with `aclfile /path/users.acl` in its configuration",
                 )
             )
-    if state.replicas:
+    for address, reason in state.unreached:
         found.notices.append(
             Notice(
-                "note",
-                f"users are not copied to replicas: {', '.join(state.replicas)} must be provisioned each by itself",
-                "`soa-db provision --admin-url redis://…` for each",
+                "unreachable",
+                f"the replica {address} keeps the users it has, since it was not looked at: {reason}",
+                "users are not copied to replicas: see that the administrator is a user of it too and reaches it from "
+                "here, and provision again",
             )
         )

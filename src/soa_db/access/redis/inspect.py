@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from soa_db.access.redis.acl import CommandTable, parse
@@ -12,7 +13,7 @@ from soa_db.access.redis.state import DEFAULT, NodeState, UserState
 if TYPE_CHECKING:
     from soa_db.access.redis.session import Session
 
-__all__ = ["acl_lines", "info", "inspect_node", "logged_in_as_default", "replicas_of", "where_kept"]
+__all__ = ["Replication", "acl_lines", "info", "inspect_node", "logged_in_as_default", "replication_of", "where_kept"]
 
 
 def info(text: str) -> dict[str, str]:
@@ -64,22 +65,34 @@ def inspect_node(session: Session, env: str) -> NodeState:
     return NodeState(session.address, version, found, table, where_kept(session))
 
 
-def replicas_of(session: Session) -> tuple[str, ...]:
-    """``host:port`` of the servers that copy from this one."""
-    fields = info(_checked(session.pipeline([("INFO", "replication")])[0]))
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """A server's place in replication.
+
+    Attributes:
+        history: what it and everything copied from it share (``master_replid``).
+        replicas: ``host:port`` of the servers that copy from it.
+    """
+
+    history: str
+    replicas: tuple[str, ...]
+
+
+def replication_of(session: Session) -> Replication:
+    """Read ``INFO replication``: ``slave0:ip=…,port=…,state=…``."""
+    fields = info(str(session.call("INFO", "replication")))
     found = []
     for name, value in fields.items():
         if name.startswith("slave") and name[5:].isdecimal():
             parts = dict(part.split("=", 1) for part in value.split(",") if "=" in part)
             found.append(f"{parts.get('ip')}:{parts.get('port')}")
-    return tuple(sorted(found))
+    return Replication(fields.get("master_replid", ""), tuple(sorted(found)))
 
 
 def logged_in_as_default(session: Session) -> tuple[tuple[str, ...], int]:
     """The replicas, and the number of other clients, that are ``default`` on this server."""
-    replicas, clients = session.pipeline([("CLIENT", "LIST", "TYPE", "replica"), ("CLIENT", "LIST")])
-    if isinstance(replicas, CommandRefused) or isinstance(clients, CommandRefused):
-        return (), 0
+    # Not knowing whom turning `default` off would cut off is no reason to think that it is nobody: a refusal is raised.
+    replicas, clients = map(_checked, session.pipeline([("CLIENT", "LIST", "TYPE", "replica"), ("CLIENT", "LIST")]))
     links = [fields for fields in map(_client, replicas.splitlines()) if fields.get("user") == DEFAULT]
     everybody = [fields for fields in map(_client, clients.splitlines()) if fields.get("user") == DEFAULT]
     return tuple(sorted(link.get("addr", "?") for link in links)), len(everybody) - len(links)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from soa_db._sync.credentials import redis_credentials
-from soa_db.access.redis.session import connect
-from soa_db.errors import AuthenticationFailed, ConfigurationError, SecretNotFound
+from soa_db.access.redis.session import login
+from soa_db.errors import ConfigurationError, SecretNotFound
 
 if TYPE_CHECKING:
     from soa_db.access.redis.expect import UserAccess
@@ -70,12 +70,4 @@ class LoaderLogins:
 
     def connect(self, user: UserAccess, config: RedisConfig) -> Session:
         """Connect as a service would; a refused secret is read again once."""
-        provider = redis_credentials(config, aws=self._clients_of(user.service))
-        found = provider.get()
-        try:
-            return connect(config, found.user, found.secret)
-        except AuthenticationFailed:
-            fresh = provider.refresh(found)
-            if fresh is None:
-                raise
-            return connect(config, fresh.user, fresh.secret)
+        return login(config, redis_credentials(config, aws=self._clients_of(user.service)))

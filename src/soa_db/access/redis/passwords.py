@@ -7,8 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from soa_db.access.aws.secrets import PasswordSecret, insecure_dev_password, issue_password, read_passwords
-from soa_db.access.aws.stages import fits
+from soa_db.access.aws.faults import DOCUMENTED, documented_fault, secret_fault
+from soa_db.access.aws.secrets import (
+    PasswordSecret,
+    insecure_dev_password,
+    issue_password,
+    read_passwords,
+    stored_passwords,
+)
 from soa_db.access.redis.acl import password_hash
 from soa_db.access.redis.session import opens
 from soa_db.access.redis.state import PasswordState
@@ -25,8 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Passwords"]
 
 _PARALLEL = 8
-# Everybody can read it in the documentation: without --insecure-dev it is no password.
-_DOCUMENTED = "it is the fixed development password"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Passwords:
         aws: where the secrets are.
         server: who sets passwords.
         desired: the users.
-        endpoint: how services reach the server.
+        endpoint: how services reach the server: for their secrets, not for logins of ours.
         fixed: use the fixed, documented passwords (dev only).
     """
 
@@ -66,24 +70,46 @@ class Passwords:
             }
 
     def _one(self, user: DesiredUser, version: Version | None, state: ServerState) -> PasswordState:
-        fault = self._secret_fault(user, version)
-        if fault or version is None or version.password is None:
-            return PasswordState(user.name, user.secret, fault)
         there = state.users(user.name)
-        fault = self._login_fault(user, version.password, there, state)
-        return PasswordState(user.name, user.secret, fault, _others(version.password, there))
+        password = None if version is None else version.password
+        fault = self._secret_fault(user, version)
+        if not fault and password is not None:
+            fault = self._login_fault(user, password, there, state)
+        return PasswordState(
+            user.name,
+            user.secret,
+            fault,
+            others=0 if fault or password is None else _others(password, there),
+            lost=self._lost(user, fault, there, state) if fault else 0,
+        )
+
+    def _lost(self, user: DesiredUser, fault: str, there: Sequence[UserState | None], state: ServerState) -> int:
+        """How many live passwords are taken away by issuing one: as ``issue_password`` chooses it.
+
+        Said too often rather than too seldom: an interrupted rotation may turn out to be finished.
+        """
+        live = max((today.passwords for today in there if today is not None), default=0)
+        if not live or (state.group is not None and user.name not in state.group.members):
+            return 0  # nobody gets in with one as it stands
+        if fault == DOCUMENTED:
+            return live
+        fixed = insecure_dev_password("dev", user.name)
+        stored = (fixed,) if self.fixed else stored_passwords(self.aws, user.secret)
+        if state.group is not None:
+            # ElastiCache tells how many there are and no more.
+            return 0 if any(map(self.opener(user, state), stored)) else live
+        hashes = [today.acl.passwords if today is not None else frozenset[str]() for today in there]
+        kept = [password_hash(one) for one in stored]
+        if any(all(one in on_node for on_node in hashes) for one in kept):
+            return 0  # it stays, and so does what is live beside it
+        return len(frozenset().union(*hashes) - frozenset(kept[:1]))
 
     def _secret_fault(self, user: DesiredUser, version: Version | None) -> str:
-        if version is None:
-            return f"new secret {user.secret}"
-        if version.payload is None:
-            return f"secret {user.secret} is malformed"
-        wrong = [name for name, value in self.fields(user).items() if not fits(version.payload, {name: value})]
-        if wrong:
-            return f"secret {user.secret} has another {', '.join(wrong)}"
-        if self.fixed != (version.password == insecure_dev_password("dev", user.name)):
-            return "it is not the fixed development password" if self.fixed else _DOCUMENTED
-        return ""
+        fault = secret_fault(user.secret, version, self.fields(user))
+        if fault or version is None:
+            return fault
+        found = version.password == insecure_dev_password("dev", user.name)
+        return documented_fault(wanted=self.fixed, found=found)
 
     def _login_fault(
         self, user: DesiredUser, password: str, there: Sequence[UserState | None], state: ServerState
@@ -105,7 +131,9 @@ class Passwords:
             return ""  # nobody gets in as it stands: proved once that is mended
         if not all(today is not None and today.acl.enabled for today in there):
             return ""
-        return "" if opens(self.endpoint, user.name, password) else "the server refuses the secret's password"
+        # The hashes of the other nodes were compared already.
+        place = self.server.login_places(state)[0]
+        return "" if opens(place, user.name, password) else "the server refuses the secret's password"
 
     def fields(self, user: DesiredUser) -> dict[str, object]:
         """What a secret says beside the password (DESIGN section 2; the endpoint without its port)."""
@@ -119,26 +147,27 @@ class Passwords:
             found["user_group_id"] = self.server.user_group
         return found
 
-    def issue(self, actions: Sequence[SetPassword], state: ServerState, progress: Callable[[str], None]) -> None:
-        """Carry out the changes one by one: pending, set on the server, proved by a login, current."""
-        for action in actions:
-            user = self.desired.users[action.name]
-            issue_password(
-                self.aws,
-                [self.secret(user)],
-                set_on_server=lambda password, name=user.name: self.server.set_passwords(  # type: ignore[misc]
-                    name, (password,), state
-                ),
-                opens=self.opener(user),
-                # "keep" would keep it: it is the live password.
-                goal="rotate" if action.reason == _DOCUMENTED else "keep",
-                fixed=insecure_dev_password(self.desired.env, user.name) if self.fixed else None,
-                progress=lambda text, name=user.name: progress(f"{name}: {text}"),  # type: ignore[misc]
-            )
+    def issue(self, action: SetPassword, state: ServerState, progress: Callable[[str], None]) -> None:
+        """Carry out a change: pending, set on the server, proved by a login, current.
 
-    def opener(self, user: DesiredUser) -> Callable[[str], bool]:
+        Raises:
+            SoaDbError: it could not be issued; nothing is lost, and the next run goes on from there.
+        """
+        user = self.desired.users[action.name]
+        issue_password(
+            self.aws,
+            [self.secret(user)],
+            set_on_server=lambda password: self.server.set_passwords(user.name, (password,), state),
+            opens=self.opener(user, state),
+            # "keep" would keep it: it is the live password.
+            goal="rotate" if action.reason == DOCUMENTED else "keep",
+            fixed=insecure_dev_password(self.desired.env, user.name) if self.fixed else None,
+            progress=lambda text: progress(f"{user.name}: {text}"),
+        )
+
+    def opener(self, user: DesiredUser, state: ServerState) -> Callable[[str], bool]:
         """What tells whether a password opens the server, everywhere."""
-        places = self.server.login_places(self.endpoint)
+        places = self.server.login_places(state)
         return lambda password: all(opens(place, user.name, password) for place in places)
 
     def secret(self, user: DesiredUser) -> PasswordSecret:

@@ -51,6 +51,11 @@ def judge_users(desired: Desired, state: ServerState, *, mend: str) -> Iterator[
                 faults.append(f"its access string is another one{where}")
         probe = Probe(user.name, DATABASE, "roles", "its access is what the spec says", "is", "catalog")
         yield _found(probe, faults, mend)
+    for address, reason in state.unreached:
+        probe = Probe(
+            "", DATABASE, "roles", f"the users of the replica {address} are what the specs say", "is", "catalog"
+        )
+        yield Check(probe, Outcome.INCONCLUSIVE, reason, "verify as an administrator who reaches it")
     services = _strangers(desired, state, managed=True)
     yield _found(
         Probe("", DATABASE, "roles", "every user of a service is declared", "is", "catalog"),

@@ -2,11 +2,14 @@
 
 1. other runs are kept away; then inspect and plan (again);
 2. users are made and changed; a new one has no password anybody knows;
-3. the user group (ElastiCache);
+3. the user group's members (ElastiCache);
 4. passwords, by way of Secrets Manager;
 5. users that no spec declares are deleted (``--prune``);
-6. ``default`` is turned off, as the last thing: everybody else can log in by then;
+6. ``default`` is turned off, or replaced in the user group by one that is, as the last thing: everybody else can log in
+   by then;
 7. inspect again: nothing may be left to do.
+
+What fails for one user stops no other; 5 and 6 are left then.
 """
 
 from __future__ import annotations
@@ -14,23 +17,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from soa_db.access.plan import PlanOptions, Progress, ProgressEvent, ServerPlan, fingerprint, refuse_errors
-from soa_db.access.redis.actions import (
-    ChangeMembers,
-    CreateGroup,
-    CreateUser,
-    DisableDefault,
-    DropUser,
-    MarkUser,
-    SaveUsers,
-    SetAccess,
-    SetPassword,
-    sentence,
-)
+from soa_db.access.converge import action_of, converge, raise_failed, server_plan
+from soa_db.access.lease import LockLost
+from soa_db.access.plan import PlanOptions, Progress, ProgressEvent, ServerPlan
+from soa_db.access.redis.actions import SetPassword, sentence
 from soa_db.access.redis.diff import compare
-from soa_db.errors import ProvisionError
+from soa_db.access.redis.order import STEPS, concerned, left_of, step_of, subject
+from soa_db.errors import SoaDbError
 
 if TYPE_CHECKING:
     from soa_db.access.plan import Change
@@ -41,16 +36,6 @@ if TYPE_CHECKING:
     from soa_db.access.redis.state import ServerState
 
 __all__ = ["LockedRedis", "RedisProvisioner"]
-
-# Each kind of change with the step that progress is told.
-_ORDER: tuple[tuple[tuple[type, ...], str], ...] = (
-    ((SaveUsers,), "save"),
-    ((CreateUser, SetAccess, MarkUser), "users"),
-    ((CreateGroup, ChangeMembers), "users"),
-    ((SetPassword,), "passwords"),
-    ((DropUser,), "users"),
-    ((DisableDefault,), "users"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +86,14 @@ class RedisProvisioner:
         state = self.server.inspect()
         state = replace(state, passwords=self.passwords.inspect(state))
         found = compare(self.desired, state, self.options)
-        plan = ServerPlan(
+        plan = server_plan(
+            "redis",
+            self.server.address,
             env=self.desired.env,
-            engine="redis",
-            server=self.server.address,
-            changes=tuple(found.changes),
-            notices=tuple(found.notices),
-            fingerprint=fingerprint(
-                specs=self.specs,
-                env=self.desired.env,
-                server=self.server.address,
-                options=self.options,
-                changes=found.changes,
-            ),
+            specs=self.specs,
+            options=self.options,
+            changes=found.changes,
+            notices=found.notices,
         )
         return plan, state
 
@@ -139,68 +119,47 @@ class LockedRedis:
         return plan
 
     def carry_out(self, plan: ServerPlan, agree: Callable[[ServerPlan], bool] = lambda _: True) -> ServerPlan:
-        """Make the changes of a plan just made, then look again.
-
-        Args:
-            plan: the plan.
-            agree: asked about a second plan, of what could not be seen when the first was made.
-
-        Returns:
-            What a new look finds; it has no changes.
-
-        Raises:
-            ProvisionError: a change failed, or was not agreed to, or something is left to do.
-        """
+        """Make the changes of a plan just made, as ``engine.LockedServer`` says."""
         assert self._state is not None, "plan() comes first"
-        refuse_errors(plan)
-        after = self._pass(plan)
-        if {change.sentence for change in after.changes} - {change.sentence for change in plan.changes}:
-            # Whether a password is right whose user could not log in before is seen only now. Nobody has agreed to
-            # that yet.
-            if not agree(after):
-                lines = "\n".join(f"  {change.sentence}" for change in after.changes[:20])
-                raise ProvisionError(
-                    f"the plan was carried out; {len(after.changes)} changes more, which could be seen only then, were "
-                    f"not made:\n{lines}",
-                    hint="look at a new plan",
-                    host=self.of.server.address,
-                )
-            after = self._pass(after)
-        if after.changes:
-            lines = "\n".join(f"  {change.sentence}" for change in after.changes[:20])
-            raise ProvisionError(
-                f"{len(after.changes)} changes did not take effect, though the server reported no error:\n{lines}",
-                hint="is another run, or somebody else, changing the same users?",
-                host=self.of.server.address,
-            )
-        return after
+        hint = "is another run, or somebody else, changing the same users?"
+        return converge(plan, self._pass, agree=agree, hint=hint)
 
     def _pass(self, plan: ServerPlan) -> ServerPlan:
+        """Make every change that can be made, in order; then look again, unless one failed.
+
+        One that fails stops neither those of other users nor, for those, what comes later. For its own user, and for
+        what is there for everybody's good only once everybody is served (deleting users, turning ``default`` off),
+        it does.
+        """
         state = self._state
         assert state is not None
-        actions = [(change, _action(change)) for change in plan.changes]
-        for kinds, step in _ORDER:
-            chosen = [action for _, action in actions if isinstance(action, kinds)]
-            passwords = [action for action in chosen if isinstance(action, SetPassword)]
-            self.applied += tuple(change for change, action in actions if action in passwords)
-            if passwords:
-                self._tell(step, f"{len(passwords)} passwords")
-                self.of.passwords.issue(passwords, state, lambda text: self._tell("password", text))
+        todo: list[tuple[Change, Action]] = [(change, action_of(change)) for change in plan.changes]
+        failed: list[tuple[str, SoaDbError]] = []
+        without: set[str] = set()
+        for change, planned in sorted(todo, key=lambda one: step_of(one[1])):
+            action = left_of(planned, without) if failed else planned
+            if action is None:
+                self._tell("skip", f"left, since something before it failed: {sentence(planned)}")
                 continue
-            for change, action in actions:
-                if isinstance(action, kinds):
-                    self._tell(step, sentence(action))
-                    self.applied += (change,)
-                    self.of.server.carry_out(action, state)
+            self._tell(STEPS[step_of(action)], sentence(action))
+            self.applied += (change,)
+            try:
+                self._carry_out(action, state)
+            except LockLost:
+                raise
+            except SoaDbError as error:
+                failed.append((subject(action), error))
+                without |= concerned(action)
+                self._tell("failed", f"{subject(action)}: failed: {error.message}")
+        raise_failed(failed, "changes")
         self._tell("check", "inspecting again: nothing may be left to do")
         return self.plan()
 
+    def _carry_out(self, action: Action, state: ServerState) -> None:
+        if isinstance(action, SetPassword):
+            self.of.passwords.issue(action, state, lambda text: self._tell("password", text))
+        else:
+            self.of.server.carry_out(action, state)
+
     def _tell(self, step: str, message: str) -> None:
         self.of.progress(ProgressEvent(step, message))
-
-
-def _action(change: Change) -> Action:
-    assert change.action is not None, "a plan read from a file is compared, never carried out"
-    action: Any = change.action
-    found: Action = action
-    return found

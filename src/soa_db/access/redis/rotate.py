@@ -129,7 +129,7 @@ def _rotate(passwords: Passwords, user: DesiredUser, state: ServerState, progres
         progress(ProgressEvent("password", f"{user.name}: {text}"))
 
     say("rotating its password")
-    opens = passwords.opener(user)
+    opens = passwords.opener(user, state)
     secret = read_stages(passwords.aws, passwords.secret(user))
     current, known = _current(passwords, user, secret)
     interrupted = secret.pending is not None and secret.pending.password is not None
@@ -170,7 +170,7 @@ def _finish(passwords: Passwords, user: DesiredUser, state: ServerState, progres
             host=passwords.server.address,
         )
     # Never take away the others before the one that stays is proved.
-    if not passwords.opener(user)(current):
+    if not passwords.opener(user, state)(current):
         raise ConfigurationError(
             f"the password in {user.secret} does not open the server, so the others are left alone",
             hint="`soa-db provision` issues one",

@@ -1,5 +1,8 @@
 """Administering a Redis that is run by ourselves: ``ACL SETUSER`` on every node, saved where it survives a restart.
 
+Users are copied neither among the nodes of a cluster nor from a primary to its replicas, and a replica takes ACL
+commands although it takes no writes: so each is given them by itself. The lock and our keys are on the primary.
+
 Between changing a user and saving it a run can be ended; so a key says that something is unsaved, from before the first
 change until all is saved, and the next run finds it.
 """
@@ -7,10 +10,11 @@ change until all is saved, and the next run finds it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from soa_db.access.lease import LEASE_SECONDS, HeldLease, LockLost
 from soa_db.access.redis.access_string import setuser_rules
 from soa_db.access.redis.acl import password_hash
 from soa_db.access.redis.actions import (
@@ -22,16 +26,15 @@ from soa_db.access.redis.actions import (
 )
 from soa_db.access.redis.inspect import (
     acl_lines,
-    info,
     inspect_node,
     logged_in_as_default,
-    replicas_of,
+    replication_of,
     where_kept,
 )
-from soa_db.access.redis.lock import LOCK_TTL, UNSAVED_KEY, HeldLock, server_lock
+from soa_db.access.redis.lock import UNSAVED_KEY, server_lock
 from soa_db.access.redis.session import CommandRefused
 from soa_db.access.redis.state import DEFAULT, ServerState
-from soa_db.errors import ConnectionFailed, ProvisionError
+from soa_db.errors import ConnectionFailed, ProvisionError, SoaDbError
 
 if TYPE_CHECKING:
     from soa_db.access.plan import Progress
@@ -58,8 +61,8 @@ class SelfRun:
     admin: AdminServer
     env: Env
     user_group: str | None = None
-    lock_ttl: float = LOCK_TTL
-    _lock: HeldLock | None = field(default=None, repr=False)
+    lock_ttl: float = LEASE_SECONDS
+    _lock: HeldLease | None = field(default=None, repr=False)
 
     @property
     def address(self) -> str:
@@ -79,36 +82,66 @@ class SelfRun:
     # --- looking
 
     def inspect(self) -> ServerState:
-        """Read the users of every node.
+        """Read the users of every node: of the primary and its replicas, or of all of a cluster.
+
+        A replica that is not reached is named; a node of a cluster that is not reached is an error, since it may be
+        a primary by the next minute.
 
         Raises:
             ProvisionError: the administrator may not.
-            ConnectionFailed: a node was not reached: a user would be missing there.
+            ConnectionFailed: the server or a node of its cluster was not reached: a user would be missing there.
         """
-        with self._sessions() as sessions, self._typed("inspect the users"):
-            first = sessions[0]
-            cluster = info(str(first.call("INFO", "cluster"))).get("cluster_enabled") == "1"
+        with ExitStack() as stack, self._typed("inspect the users"):
+            first = stack.enter_context(self.admin.connect())
+            cluster = self.admin.cluster_nodes(first)
+            unreached: dict[str, str] = {}
+            if cluster:
+                sessions = [stack.enter_context(self.admin.connect(self.admin.node(one))) for one in cluster.values()]
+            else:
+                sessions = self._with_replicas(first, unreached, stack)
             default = [logged_in_as_default(session) for session in sessions]
             with self._connect_to_keys() as keys:
                 unsaved = keys.call("GET", UNSAVED_KEY) is not None
             return ServerState(
                 address=self.address,
                 nodes=tuple(inspect_node(session, self.env) for session in sessions),
-                cluster=cluster,
+                cluster=bool(cluster),
                 admin=str(first.call("ACL", "WHOAMI")),
                 unsaved=unsaved,
-                replicas=() if cluster else replicas_of(first),
+                unreached=tuple(sorted(unreached.items())),
                 as_default=(
                     tuple(link for links, _ in default for link in links),
                     sum(clients for _, clients in default),
                 ),
             )
 
-    def login_places(self, endpoint: RedisConfig) -> tuple[RedisConfig, ...]:
-        """Where a login proves a password: each node of a cluster, since users are not copied among them."""
-        with self.admin.connect() as session, self._typed("list the nodes"):
-            nodes = self.admin.nodes(session)
-        return (endpoint,) if nodes == (self.admin.config,) else nodes
+    def _with_replicas(self, first: Session, unreached: dict[str, str], stack: ExitStack) -> list[Session]:
+        """A session on the server and on each replica of it; those not to be had go to ``unreached``."""
+        sessions = [first]
+        history = replication_of(first).history
+        for session in sessions:  # it grows: a replica may have replicas of its own
+            for address in replication_of(session).replicas:
+                if address in unreached or any(known.address == address for known in sessions):
+                    continue
+                try:
+                    replica = stack.enter_context(self.admin.connect(self.admin.node(address)))
+                    copied = replication_of(replica).history == history
+                except (ConnectionFailed, CommandRefused) as error:
+                    unreached[address] = error.message
+                    continue
+                if copied:
+                    sessions.append(replica)
+                else:
+                    # The address is the one that the primary sees; from here it may be another server's.
+                    unreached[address] = "what answers there is no copy of this server"
+        return sessions
+
+    def login_places(self, state: ServerState) -> tuple[RedisConfig, ...]:
+        """Where a login proves a password: each node, since users are not copied among them.
+
+        On the administrator's way, which may be a tunnel: that of services may not be open from here.
+        """
+        return tuple(self.admin.node(node.address) for node in state.nodes)
 
     # --- changing
 
@@ -121,31 +154,30 @@ class SelfRun:
         """
         match action:
             case CreateUser(name, _, access):
-                self._set_user(name, ["resetpass", *setuser_rules(access, version=state.version)])
+                self._set_user(name, ["resetpass", *setuser_rules(access, version=state.version)], state)
             case SetAccess(name, access):
                 open_to_all = any(user is not None and user.auth == "none" for user in state.users(name))
                 shut = ["resetpass"] if open_to_all else []
-                self._set_user(name, [*shut, *setuser_rules(access, version=state.version)])
+                self._set_user(name, [*shut, *setuser_rules(access, version=state.version)], state)
             case DropUser(name):
-                self._everywhere(f"delete user {name}", "ACL", "DELUSER", name)
+                self._everywhere(f"delete user {name}", state, "ACL", "DELUSER", name)
             case DisableDefault():
-                self._disable_default()
+                self._disable_default(state)
             case SaveUsers():
-                with self._sessions() as sessions:
+                with self._sessions(state) as sessions:
                     self._save(sessions)
             case _:
                 raise AssertionError(f"{action} is not for a self-run Redis")
 
     def set_passwords(self, user: str, passwords: tuple[str, ...], state: ServerState) -> None:
         """Make exactly these the user's live passwords; only their hashes are sent."""
-        del state
-        self._set_user(user, ["resetpass", *(f"#{password_hash(password)}" for password in passwords)])
+        self._set_user(user, ["resetpass", *(f"#{password_hash(password)}" for password in passwords)], state)
 
-    def _set_user(self, name: str, rules: list[str]) -> None:
-        self._everywhere(f"set the user {name}", "ACL", "SETUSER", name, *rules)
+    def _set_user(self, name: str, rules: list[str], state: ServerState) -> None:
+        self._everywhere(f"set the user {name}", state, "ACL", "SETUSER", name, *rules)
 
-    def _everywhere(self, what: str, *words: str) -> None:
-        with self._sessions() as sessions, self._typed(what):
+    def _everywhere(self, what: str, state: ServerState, *words: str) -> None:
+        with self._sessions(state) as sessions, self._typed(what):
             self._mark_unsaved()
             for session in sessions:
                 self._check_lock()
@@ -171,9 +203,9 @@ class SelfRun:
             with self._connect_to_keys() as keys:
                 keys.call("DEL", UNSAVED_KEY)
 
-    def _disable_default(self) -> None:
+    def _disable_default(self, state: ServerState) -> None:
         """Turn ``default`` off, as one who has just proved to come in by another name, and proves it again after."""
-        with self._sessions() as sessions, self._typed("turn the user default off"):
+        with self._sessions(state) as sessions, self._typed("turn the user default off"):
             before: list[tuple[Session, str]] = []
             for session in sessions:
                 if session.call("ACL", "WHOAMI") == DEFAULT:
@@ -189,13 +221,14 @@ class SelfRun:
                     self._check_lock()
                     session.call("ACL", "SETUSER", DEFAULT, "off", "nocommands", "resetkeys", "resetchannels")
                     self.admin.connect(session.config).close()
-            except (CommandRefused, ConnectionFailed) as error:
-                for session, rules in before:
-                    with suppress(CommandRefused, ConnectionFailed):
-                        session.call("ACL", "SETUSER", DEFAULT, "reset", *rules.split())
+            except LockLost:
+                raise  # each node that it is off on was proved; what was not begun is left to whoever has the lock
+            except (CommandRefused, SoaDbError) as error:
+                left = _turned_back(before)
+                but = f", but at {', '.join(left)} it could not be" if left else ""
                 raise ProvisionError(
-                    "with the user default off the administrator did not come in any more; it was undone",
-                    hint="see the server's log",
+                    f"with the user default off the administrator did not come in any more; it was undone{but}",
+                    hint="see the server's log; it was not saved, so that a restart brings default back too",
                     host=self.address,
                 ) from error
             self._save(sessions)
@@ -203,36 +236,33 @@ class SelfRun:
     # --- sessions
 
     @contextmanager
-    def _sessions(self) -> Iterator[list[Session]]:
-        """An administrator's session on every node."""
+    def _sessions(self, state: ServerState) -> Iterator[list[Session]]:
+        """An administrator's session on every node that was looked at."""
         with ExitStack() as stack:
-            first = stack.enter_context(self.admin.connect())
-            with self._typed("list the nodes"):
-                nodes = self.admin.nodes(first)
-            if nodes == (self.admin.config,):
-                yield [first]
-                return
-            yield [stack.enter_context(self.admin.connect(node)) for node in nodes]
+            yield [stack.enter_context(self.admin.connect(place)) for place in self.login_places(state)]
 
     def _connect_to_keys(self) -> Session:
         """A session on the node that has our keys."""
-        session = self.admin.connect()
-        try:
-            session.call("GET", UNSAVED_KEY)
-        except CommandRefused as error:
-            session.close()
-            if error.code != "MOVED":
-                raise ProvisionError(
-                    f"the administrator cannot read the key of a lock: {error.message}", host=self.address
-                ) from error
-            host, _, port = error.message.split()[2].rpartition(":")
-            # An empty host stands for the one that was asked.
-            node = {"host": host or session.config.host, "port": int(port), "dial": None}
-            return self.admin.connect(session.config.model_copy(update=node))
-        except BaseException:
-            session.close()
-            raise
-        return session
+        with ExitStack() as stack:
+            session = stack.enter_context(self.admin.connect())
+            try:
+                session.call("GET", UNSAVED_KEY)
+            except CommandRefused as error:
+                if error.code != "MOVED":
+                    raise ProvisionError(
+                        f"the administrator cannot read the key of a lock: {error.message}", host=self.address
+                    ) from error
+                return self._moved_to(session, error.message.split()[2])
+            stack.pop_all()
+            return session
+
+    def _moved_to(self, session: Session, address: str) -> Session:
+        """A session on the node that MOVED names, by the name that node announces."""
+        host, _, port = address.rpartition(":")
+        # An empty host, or a question mark, stands for the one that was asked.
+        place = f"{host if host not in {'', '?'} else session.config.host}:{port}"
+        with self._typed("list the nodes"):
+            return self.admin.connect(self.admin.node(self.admin.cluster_nodes(session).get(place, place)))
 
     def _check_lock(self) -> None:
         if self._lock is not None:
@@ -248,3 +278,14 @@ class SelfRun:
                 hint="what was done before it stands; mend the cause and run again",
                 host=self.address,
             ) from error
+
+
+def _turned_back(before: list[tuple[Session, str]]) -> list[str]:
+    """Give ``default`` the rules that it had; returns the addresses where that failed."""
+    left = []
+    for session, rules in before:
+        try:
+            session.call("ACL", "SETUSER", DEFAULT, "reset", *rules.split())
+        except (CommandRefused, ConnectionFailed):
+            left.append(session.address)
+    return left

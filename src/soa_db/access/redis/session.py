@@ -13,12 +13,14 @@ import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from soa_db.access.login import log_in
 from soa_db.errors import AuthenticationFailed, ConfigurationError, ServerUnavailable, TlsVerificationFailed
 
 if TYPE_CHECKING:
     from soa_db.config import RedisConfig, TlsConfig
+    from soa_db.credentials import CredentialProvider
 
-__all__ = ["NAME", "CommandRefused", "Session", "connect", "opens"]
+__all__ = ["NAME", "CommandRefused", "Session", "connect", "login", "opens"]
 
 # What a session calls itself in CLIENT LIST.
 NAME = "soa-db"
@@ -148,6 +150,16 @@ def connect(config: RedisConfig, user: str | None, password: str) -> Session:
         session.close()
         raise
     return session
+
+
+def login(config: RedisConfig, provider: CredentialProvider) -> Session:
+    """Open a session and log in with what a provider gives; a refused secret is read again once.
+
+    Raises:
+        AuthenticationFailed, TlsVerificationFailed, ServerUnavailable: as for ``connect``.
+        CredentialError: AWS did not give the password.
+    """
+    return log_in(provider, lambda user, password: connect(config, user, password))
 
 
 def opens(config: RedisConfig, user: str, password: str) -> bool:

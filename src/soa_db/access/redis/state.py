@@ -74,12 +74,21 @@ class GroupState:
 
 @dataclass(frozen=True, slots=True)
 class PasswordState:
-    """One user's password: what is wrong with it, empty when all is in order; and how many others are live."""
+    """One user's password.
+
+    Attributes:
+        user: the user.
+        secret: the name of its secret.
+        fault: what is wrong; empty when all is in order.
+        others: how many passwords are live beside the secret's.
+        lost: how many live passwords are taken away when the fault is mended: none while one that is stored is live.
+    """
 
     user: str
     secret: str
     fault: str = ""
     others: int = 0
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +97,13 @@ class ServerState:
 
     Attributes:
         address: ``host:port`` of what services connect to.
-        nodes: every server of it; one for ElastiCache, whose users are the same everywhere.
+        nodes: every server of it, the primary first outside a cluster; one for ElastiCache, whose users are the same
+            everywhere.
         cluster: whether it is in cluster mode.
         admin: who looks; None for ElastiCache's API.
         group: the user group; None where there is no such thing.
         unsaved: a run was ended between changing users and making the change survive a restart.
-        replicas: servers that copy from this one outside a cluster; users are not among what is copied.
+        unreached: replicas outside a cluster whose users were not seen, and why; users are not among what is copied.
         as_default: who is connected as ``default`` now: replicas (whose link would be cut), and how many clients.
         passwords: user → its password.
     """
@@ -104,7 +114,7 @@ class ServerState:
     admin: str | None = None
     group: GroupState | None = None
     unsaved: bool = False
-    replicas: tuple[str, ...] = ()
+    unreached: tuple[tuple[str, str], ...] = ()
     as_default: tuple[tuple[str, ...], int] = ((), 0)
     passwords: Mapping[str, PasswordState] = field(default_factory=dict)
 
