@@ -11,8 +11,9 @@ from tests.servers.knife import Knife
 from tests.servers.mongo_access.world import World, knife_at_work, spec
 
 from soa_db.access.lease import LockLost
-from soa_db.access.mongo.lock import LOCK_COLLECTION, LOCK_DATABASE, LOCK_ID, server_lock
+from soa_db.access.mongo.lock import LOCK_COLLECTION, LOCK_ID, server_lock
 from soa_db.errors import ProvisionError
+from soa_db.names import MONGO_LOCK_DATABASE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,14 +32,14 @@ def session(dev_world: World) -> Iterator[Session]:
 def lock_document(world: World) -> dict[str, Any] | None:
     """What is there of the lock."""
     with world.server.admin() as client:
-        found: dict[str, Any] | None = client[LOCK_DATABASE][LOCK_COLLECTION].find_one({"_id": LOCK_ID})
+        found: dict[str, Any] | None = client[MONGO_LOCK_DATABASE][LOCK_COLLECTION].find_one({"_id": LOCK_ID})
         return found
 
 
 def steal(world: World) -> None:
     """As if it had expired and another run had taken it."""
     with world.server.admin() as client:
-        client[LOCK_DATABASE][LOCK_COLLECTION].update_one({"_id": LOCK_ID}, {"$set": {"token": "another's"}})
+        client[MONGO_LOCK_DATABASE][LOCK_COLLECTION].update_one({"_id": LOCK_ID}, {"$set": {"token": "another's"}})
 
 
 def test_a_second_run_waits_and_is_told_for_whom(dev_world: World, session: Session) -> None:
@@ -92,7 +93,7 @@ def test_it_is_renewed_for_as_long_as_the_run_lives(session: Session) -> None:
 def test_one_of_a_run_that_died_is_free_once_it_expires(dev_world: World, session: Session) -> None:
     """However little is in it."""
     with dev_world.server.admin() as client:
-        client[LOCK_DATABASE][LOCK_COLLECTION].insert_one({"_id": LOCK_ID, "token": "of the dead"})
+        client[MONGO_LOCK_DATABASE][LOCK_COLLECTION].insert_one({"_id": LOCK_ID, "token": "of the dead"})
     with server_lock(session, timeout=0, progress=lambda _: None) as lease:
         lease.check()
 

@@ -12,7 +12,6 @@ from tests.servers.knife import Knife, cut_aws
 
 from soa_db.access.engine import Request, Selection
 from soa_db.access.mongo.entry import mongo_passwords, mongo_provisioner
-from soa_db.access.mongo.lock import LOCK_DATABASE
 from soa_db.access.mongo.rotate import rotate_mongo
 from soa_db.access.mongo.session import Session, opens
 from soa_db.access.mongo.state import UserName
@@ -22,6 +21,7 @@ from soa_db.access.spec import MongoRead, MongoShare, MongoSpec, Spec, SpecSet
 from soa_db.config import MongoConfig, MongoHost, TlsConfig
 from soa_db.errors import SecretNotFound
 from soa_db.names import (
+    MONGO_LOCK_DATABASE,
     Env,
     mongo_admin_secret_ssm_path,
     mongo_ca_secret_ssm_path,
@@ -93,7 +93,7 @@ class World:
                 pwd=ADMIN_PASSWORD,
                 roles=[
                     {"role": "userAdminAnyDatabase", "db": "admin"},
-                    {"role": "readWrite", "db": LOCK_DATABASE},
+                    {"role": "readWrite", "db": MONGO_LOCK_DATABASE},
                 ],
             )
         self.announce()
