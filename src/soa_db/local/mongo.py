@@ -259,6 +259,8 @@ class MongoServer(MongoDeployment, Server):
         """
         from pymongo.errors import PyMongoError
 
+        if not self.is_running:
+            raise ServerUnavailable(f"the data of {self.product} in {self.directory} cannot be copied: it does not run")
         try:
             with self.system(timeout=30.0) as client:
                 # One that was left by a copy which could not undo it any more.
