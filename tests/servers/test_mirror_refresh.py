@@ -20,10 +20,12 @@ from tests.servers.test_local_environment import client
 
 from soa_db import names
 from soa_db.cli import main
-from soa_db.errors import ServerUnavailable
+from soa_db.config import IamAuth, PostgresConfig
+from soa_db.errors import AuthenticationFailed, ServerUnavailable
 from soa_db.local.environment import LocalEnvironment
 from soa_db.mongo import MongoProvider
-from soa_db.postgres import PostgresProvider
+from soa_db.names import DEFAULT_REGION
+from soa_db.postgres import PostgresProvider, connect
 
 if TYPE_CHECKING:
     from soa_db.local.engines import Engine
@@ -183,6 +185,41 @@ def test_after_a_refresh_provision_and_policy_bring_every_identity_back(
         assert ledger.client.chat_api_db.logins.find_one() == {"_id": 1}
     with PostgresProvider.from_aws(env="mirror", service="chat-api") as chat, chat.connection() as connection:
         assert connection.execute("select id from rooms").fetchall() == [(1,)]
+
+
+def test_a_policy_that_names_the_old_instance_lets_nobody_in(
+    environment: LocalEnvironment, monkeypatch: pytest.MonkeyPatch, unique_name: str
+) -> None:
+    """As on RDS; one for any instance still does."""
+    server = environment.server("mirror")
+    with psycopg.connect(environment.server("prod").superuser_conninfo, autocommit=True) as connection:
+        connection.execute(f"create role {unique_name} login in role rds_iam")
+    environment.refresh_mirror()
+    iam = client(environment, "iam")
+    iam.create_user(UserName=unique_name)
+    key = iam.create_access_key(UserName=unique_name)["AccessKey"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+    config = PostgresConfig(
+        instance_name="mirror",
+        host=server.host,
+        port=server.port,
+        database="postgres",
+        user=unique_name,
+        auth=IamAuth(region=DEFAULT_REGION),
+    )
+    for instance, lets_in in ((server.resource_id, False), (resource_id(environment), True), ("*", True)):
+        resource = names.rds_db_user_arn(
+            region=DEFAULT_REGION, account=server.account, user=unique_name, resource_id=str(instance)
+        )
+        statement = {"Effect": "Allow", "Action": "rds-db:connect", "Resource": resource}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        iam.put_user_policy(UserName=unique_name, PolicyName="connect", PolicyDocument=document)
+        if lets_in:
+            connect(config).close()
+        else:
+            with pytest.raises(AuthenticationFailed, match="PAM authentication failed"):
+                connect(config)
 
 
 def test_prod_goes_on_serving_while_it_is_copied(environment: LocalEnvironment) -> None:
