@@ -15,6 +15,7 @@ from soa_db.errors import ConfigurationError
 __all__ = [
     "DEFAULT_REGION",
     "ENVS",
+    "MONGO_LOCK_DATABASE",
     "MONGO_PORT",
     "POSTGRES_PORT",
     "REDIS_PORT",
@@ -36,6 +37,8 @@ __all__ = [
     "mongo_endpoint_ssm_path",
     "mongo_hosts_ssm_path",
     "mongo_port_ssm_path",
+    "mongo_read_role",
+    "mongo_reader",
     "mongo_replica_set_ssm_path",
     "mongo_secret_name",
     "mongo_user",
@@ -67,11 +70,14 @@ Role = Literal["owner", "app", "ro"]
 ENVS: tuple[Env, ...] = get_args(Env)
 ROLES: tuple[Role, ...] = get_args(Role)
 DEFAULT_REGION = "us-west-2"
+MONGO_LOCK_DATABASE = "soa-db"
+"""Of provisioning alone: with a hyphen, which no derived name of a service's database has."""
 MONGO_PORT = 27017
 POSTGRES_PORT = 5432
 REDIS_PORT = 6379
 
 _SERVICE = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
+_READ_ROLE = "soa-db-read-for-"
 _DB_ID = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 
 
@@ -159,6 +165,17 @@ def mongo_database(service: str) -> str:
 def mongo_user(service: str) -> str:
     """``chat_api_app``."""
     return f"{snake(service)}_app"
+
+
+def mongo_read_role(reader: str) -> str:
+    """``soa-db-read-for-coach``: the role in another service's database by which ``coach`` reads collections of it."""
+    return f"{_READ_ROLE}{check_service(reader)}"
+
+
+def mongo_reader(role: str) -> str | None:
+    """The service a role of that name is for; None for any other name."""
+    reader = role.removeprefix(_READ_ROLE)
+    return reader if reader != role and _SERVICE.fullmatch(reader) else None
 
 
 def dev_secret_name(service: str, role: Role = "app", db_id: str | None = None) -> str:

@@ -11,7 +11,8 @@ import pytest
 from tests.servers.redis_access.conftest import admin_session
 from tests.servers.redis_access.world import World, spec
 
-from soa_db.access.redis.lock import LOCK_KEY, LockLost, server_lock
+from soa_db.access.lease import LockLost
+from soa_db.access.redis.lock import LOCK_KEY, server_lock
 from soa_db.errors import ProvisionError
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import pytest
 from tests.servers.redis_access.conftest import GROUP, attach
 from tests.servers.redis_access.world import World, spec
 
-from soa_db.access.redis.lock import LOCK_KEY, LockLost
+from soa_db.access.lease import LockLost
+from soa_db.access.redis.lock import LOCK_KEY
 from soa_db.access.spec import Spec
 from soa_db.errors import AccessDenied, ProvisionError
 

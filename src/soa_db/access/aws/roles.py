@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from soa_db.access.aws.policy import ROLE_NAME, Place, RolePolicy, policy, policy_name, undeclared
 from soa_db.access.redis.caches import error_code, find_caches
 from soa_db.errors import AccessDenied, ConfigurationError, CredentialError, SoaDbError
-from soa_db.names import Env, iam_host_ssm_path, iam_port_ssm_path
+from soa_db.names import Env, iam_host_ssm_path, iam_port_ssm_path, mongo_ca_secret_ssm_path
 
 if TYPE_CHECKING:
     from soa_db.access.spec import SpecSet
@@ -69,6 +69,7 @@ def policies(
         resource_id=resource_id,
         postgres=any(identity.service in chosen for identity in specs.postgres_identities()),
         redis_iam=any(spec.redis is not None and spec.service in chosen & {*redis_iam} for spec in specs.specs),
+        mongo=any(spec.mongo is not None and spec.service in chosen for spec in specs.specs),
     )
     return policy(
         specs,
@@ -82,7 +83,13 @@ def policies(
 
 
 def find_place(
-    aws: AwsClients, env: Env, *, resource_id: str | None = None, postgres: bool = True, redis_iam: bool = False
+    aws: AwsClients,
+    env: Env,
+    *,
+    resource_id: str | None = None,
+    postgres: bool = True,
+    redis_iam: bool = False,
+    mongo: bool = False,
 ) -> Place:
     """Where an environment's databases are.
 
@@ -92,13 +99,16 @@ def find_place(
         resource_id: the DbiResourceId, when it is known; looked up in prod, by the endpoint in SSM.
         postgres: whether there is any PostgreSQL to look up.
         redis_iam: whether to look up the caches of ElastiCache, which tokens are for.
+        mongo: whether the secret of MongoDB's CA is to be looked up, in mirror and prod.
     """
     caller = aws.caller_identity()
     partition = caller.arn.split(":")[1]
     if env == "prod" and resource_id is None and postgres:
         resource_id = _find_resource_id(aws, env)
     caches = find_caches(aws, env) if redis_iam else ()
-    return Place(caller.account, aws.region(), partition, resource_id, caches)
+    ca_path = mongo_ca_secret_ssm_path(env) if mongo and env != "dev" else None
+    ca_secret = aws.parameters([ca_path])[ca_path].strip() if ca_path is not None else None
+    return Place(caller.account, aws.region(), partition, resource_id, caches, ca_secret)
 
 
 def _find_resource_id(aws: AwsClients, env: Env) -> str:

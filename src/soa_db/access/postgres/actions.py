@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
 from soa_db.access.postgres.state import PUBLIC, ObjectName
+from soa_db.access.quoting import shown
 
 __all__ = [
     "Action",
@@ -234,16 +234,6 @@ Action = (
     | RetireIn
     | DropRole
 )
-
-_PLAIN = re.compile(r"[\w$.@-]+")
-
-
-def shown(name: str) -> str:
-    """A name as it can stand in a sentence: quoted and escaped where it could be mistaken for something else."""
-    if _PLAIN.fullmatch(name):
-        return name
-    escaped = "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in name.replace('"', '""'))
-    return f'"{escaped}"'
 
 
 def _who(grantees: tuple[str, ...]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from soa_db.access.plan import Change, Notice, PlanOptions
+from soa_db.access.quoting import printable
 from soa_db.access.redis.acl import Acl, parse, same_access, takes_away
 from soa_db.access.redis.actions import (
     Action,
@@ -21,7 +22,7 @@ from soa_db.access.redis.actions import (
     UseTokens,
     sentence,
 )
-from soa_db.access.redis.state import DEFAULT, shown
+from soa_db.access.redis.state import DEFAULT
 from soa_db.names import redis_default_user_id
 
 if TYPE_CHECKING:
@@ -215,11 +216,11 @@ def _undeclared(desired: Desired, state: ServerState, options: PlanOptions, foun
         member = state.group is None or name in state.group.members
         if managed and not desired.is_given(name):
             # Another repository's, for all we know: its absence here says nothing.
-            service = shown(desired.service_of(name))
+            service = printable(desired.service_of(name))
             found.notices.append(
                 Notice(
                     "note",
-                    f"the user {shown(name)} is of the service {service}, whose spec is not given",
+                    f"the user {printable(name)} is of the service {service}, whose spec is not given",
                     f"if there is no such service any more: a spec of {service} without a redis part, and "
                     "`--engine redis --prune`",
                 )
@@ -229,12 +230,16 @@ def _undeclared(desired: Desired, state: ServerState, options: PlanOptions, foun
         elif managed:
             found.notices.append(
                 Notice(
-                    "note", f"the user {shown(name)} is not declared by its spec", "`--engine redis --prune` deletes it"
+                    "note",
+                    f"the user {printable(name)} is not declared by its spec",
+                    "`--engine redis --prune` deletes it",
                 )
             )
         elif member and any(user.acl.enabled for user in there):
             found.notices.append(
-                Notice("note", f"the user {shown(name)} is not managed here: it is no service's by its name and marks")
+                Notice(
+                    "note", f"the user {printable(name)} is not managed here: it is no service's by its name and marks"
+                )
             )
 
 

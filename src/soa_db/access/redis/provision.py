@@ -20,10 +20,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from soa_db.access.converge import action_of, converge, raise_failed, server_plan
+from soa_db.access.lease import LockLost
 from soa_db.access.plan import PlanOptions, Progress, ProgressEvent, ServerPlan
 from soa_db.access.redis.actions import SetPassword, sentence
 from soa_db.access.redis.diff import compare
-from soa_db.access.redis.lock import LockLost
 from soa_db.access.redis.order import STEPS, concerned, left_of, step_of, subject
 from soa_db.errors import SoaDbError
 

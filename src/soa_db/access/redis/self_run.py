@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from soa_db.access.lease import LEASE_SECONDS, HeldLease, LockLost
 from soa_db.access.redis.access_string import setuser_rules
 from soa_db.access.redis.acl import password_hash
 from soa_db.access.redis.actions import (
@@ -30,7 +31,7 @@ from soa_db.access.redis.inspect import (
     replication_of,
     where_kept,
 )
-from soa_db.access.redis.lock import LOCK_TTL, UNSAVED_KEY, HeldLock, LockLost, server_lock
+from soa_db.access.redis.lock import UNSAVED_KEY, server_lock
 from soa_db.access.redis.session import CommandRefused
 from soa_db.access.redis.state import DEFAULT, NodeState, ServerState
 from soa_db.errors import ConnectionFailed, ProvisionError, SoaDbError
@@ -60,8 +61,8 @@ class SelfRun:
     admin: AdminServer
     env: Env
     user_group: str | None = None
-    lock_ttl: float = LOCK_TTL
-    _lock: HeldLock | None = field(default=None, repr=False)
+    lock_ttl: float = LEASE_SECONDS
+    _lock: HeldLease | None = field(default=None, repr=False)
 
     @property
     def address(self) -> str:

@@ -13,6 +13,7 @@ import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from soa_db.access.login import log_in
 from soa_db.errors import AuthenticationFailed, ConfigurationError, ServerUnavailable, TlsVerificationFailed
 
 if TYPE_CHECKING:
@@ -158,14 +159,7 @@ def login(config: RedisConfig, provider: CredentialProvider) -> Session:
         AuthenticationFailed, TlsVerificationFailed, ServerUnavailable: as for ``connect``.
         CredentialError: AWS did not give the password.
     """
-    found = provider.get()
-    try:
-        return connect(config, found.user, found.secret)
-    except AuthenticationFailed:
-        fresh = provider.refresh(found)
-        if fresh is None:
-            raise
-        return connect(config, fresh.user, fresh.secret)
+    return log_in(provider, lambda user, password: connect(config, user, password))
 
 
 def opens(config: RedisConfig, user: str, password: str) -> bool:

@@ -9,15 +9,10 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from soa_db.access.redis.acl import Acl, CommandTable
 
-__all__ = ["DEFAULT", "Cache", "GroupState", "NodeState", "PasswordState", "ServerState", "UserState", "shown"]
+__all__ = ["DEFAULT", "Cache", "GroupState", "NodeState", "PasswordState", "ServerState", "UserState"]
 
 DEFAULT = "default"
 """The user that a client without a name is."""
-
-
-def shown(name: str) -> str:
-    """A name as it can stand in a sentence: a server takes any bytes for one, those that move a cursor too."""
-    return name if name.isprintable() else ascii(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,236 @@
+"""Compare what the specs want with what a MongoDB has. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from soa_db.access.mongo.actions import (
+    Action,
+    AdoptUser,
+    AlterUser,
+    CreateRole,
+    CreateUser,
+    DropRole,
+    DropUser,
+    SetPassword,
+    SetRole,
+    sentence,
+)
+from soa_db.access.mongo.state import MECHANISM, RoleName, RoleState, UserState
+from soa_db.access.plan import Change, Notice, PlanOptions
+from soa_db.access.quoting import shown
+from soa_db.names import mongo_read_role, mongo_reader
+
+if TYPE_CHECKING:
+    from soa_db.access.mongo.desired import Desired, DesiredUser
+    from soa_db.access.mongo.state import ServerState
+
+__all__ = ["Findings", "compare"]
+
+
+@dataclass(slots=True)
+class Findings:
+    """Changes and notices, in order."""
+
+    changes: list[Change] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+
+    def change(self, group: str, action: Action, *, destructive: bool = False) -> None:
+        """Add a change."""
+        name = action.role if isinstance(action, CreateRole | SetRole | DropRole) else action.user
+        self.changes.append(Change(sentence(action), group, name.database, destructive, action))
+
+    def note(self, text: str, remedy: str = "") -> None:
+        """Report something that is not changed."""
+        self.notices.append(Notice("note", text, remedy))
+
+    def error(self, text: str, remedy: str) -> None:
+        """Report something that makes applying impossible."""
+        self.notices.append(Notice("error", text, remedy))
+
+
+def compare(desired: Desired, state: ServerState, options: PlanOptions) -> Findings:
+    """What has to be done, in the order it is done, and what is reported."""
+    found = Findings()
+    found.notices += [Notice("pending", text) for text in desired.pending]
+    _access_control(desired, state, found)
+    _wanted_roles(desired, state, found)
+    for user in desired.users.values():
+        _user(user, desired, state, found)
+    for user in desired.users.values():
+        _password(user, state, found)
+    _retired(desired, state, options, found)
+    _undeclared_users(desired, state, options, found)
+    _undeclared_roles(desired, state, options, found)
+    return found
+
+
+def _access_control(desired: Desired, state: ServerState, found: Findings) -> None:
+    if not state.open_to_all:
+        return
+    text = "the server has no access control: whoever reaches it may read and change everything"
+    if desired.env == "dev":
+        found.note(text)
+    else:
+        remedy = "security.authorization: enabled (or a keyFile) in mongod.conf of every member, then restart them"
+        found.notices.append(Notice("unreachable", text, remedy))
+
+
+# --- users
+
+
+def _user(wanted: DesiredUser, desired: Desired, state: ServerState, found: Findings) -> None:
+    user = wanted.user
+    if user == state.admin:
+        found.error(f"the specs declare {user}, which is the administrator", "administer as another user")
+        return
+    # A database has no owner on MongoDB; whose it is, the users kept in it say.
+    for other in state.users.values():
+        if other.user.database == user.database and other.service not in {None, wanted.service}:
+            found.error(
+                f"the database {shown(user.database)} belongs to service {shown(other.service or '')} by its user "
+                f"{shown(other.user.name)}, but {wanted.service} declares it",
+                "choose another database; to hand it over, that service's user there is retired first",
+            )
+            return
+    today = state.users.get(user)
+    if today is None:
+        found.change("users", CreateUser(user, wanted.service, tuple(sorted(wanted.roles))))
+        return
+    if today.service is None:
+        found.change("users", AdoptUser(user, wanted.service), destructive=True)
+    _drift(wanted, today, desired, found)
+
+
+def _drift(wanted: DesiredUser, today: UserState, desired: Desired, found: Findings) -> None:
+    roles = wanted.roles | _agreed_elsewhere(wanted, today, desired)
+    grant, revoke = roles - today.roles, today.roles - roles
+    # Without SCRAM-SHA-256 there is nothing to leave: a password is issued then, which sets it and ends the others.
+    ended = today.mechanisms - {MECHANISM} if MECHANISM in today.mechanisms else frozenset[str]()
+    if grant or revoke or ended or today.restricted:
+        action = AlterUser(
+            wanted.user,
+            tuple(sorted(roles)),
+            grant=tuple(sorted(grant)),
+            revoke=tuple(sorted(revoke)),
+            mechanisms=tuple(sorted(ended)),
+            unrestrict=today.restricted,
+        )
+        found.change("users", action, destructive=bool(revoke or ended))
+
+
+def _agreed_elsewhere(wanted: DesiredUser, today: UserState, desired: Desired) -> frozenset[RoleName]:
+    """Its roles in databases that none of the given specs declares, while it waits for such a spec.
+
+    They were granted by a run that had both sides; this one has only one, and does not know which database it is.
+    """
+    if not wanted.waits:
+        return frozenset()
+    name = mongo_read_role(wanted.service)
+    return frozenset(role for role in today.roles if role.name == name and role.database not in desired.databases)
+
+
+def _password(wanted: DesiredUser, state: ServerState, found: Findings) -> None:
+    password = state.passwords.get(wanted.user)
+    if password is not None and password.fault:
+        # One password is live: whoever logs in with one that is not the secret's is cut off.
+        action = SetPassword(wanted.user, password.secret, password.fault)
+        found.change("passwords", action, destructive=wanted.user in state.users)
+
+
+def _retired(desired: Desired, state: ServerState, options: PlanOptions, found: Findings) -> None:
+    for retired in desired.retired:
+        today = state.users.get(retired.user)
+        if today is None:
+            continue
+        if retired.user == state.admin or today.service not in {None, retired.service}:
+            what = (
+                "is the administrator"
+                if retired.user == state.admin
+                else f"belongs to service {shown(today.service or '')}"
+            )
+            found.error(
+                f"{retired.service} retires user {retired.user}, which {what}",
+                "take it out of `retire`; a user made for a service is retired by that service's spec",
+            )
+        elif options.prune:
+            found.change("retired users", DropUser(retired.user, "it is retired"), destructive=True)
+        else:
+            found.note(f"user {retired.user} is retired", "remove it with --prune")
+
+
+def _undeclared_users(desired: Desired, state: ServerState, options: PlanOptions, found: Findings) -> None:
+    known = {state.admin, *desired.users, *(retired.user for retired in desired.retired)}
+    for user, today in sorted(state.users.items()):
+        if user in known:
+            continue
+        if today.service is None:
+            granted = ", ".join(map(str, sorted(today.roles))) or "no roles"
+            found.note(f"user {user} is not managed here: it is no service's by its mark; it has {granted}")
+        elif today.service not in desired.services:
+            # Another repository's, for all we know: its absence here says nothing.
+            found.note(
+                f"user {user} is of the service {shown(today.service)}, whose spec is not given",
+                f"if there is no such service any more: a spec of {shown(today.service)} without a mongo part, and "
+                "`--engine mongo --prune`",
+            )
+        elif options.prune:
+            reason = f"the spec of {today.service}, for which it was made, no longer declares it"
+            found.change("retired users", DropUser(user, reason), destructive=True)
+        else:
+            found.note(
+                f"user {user} was made for service {today.service}, whose spec no longer declares it",
+                "`--engine mongo --prune` deletes it",
+            )
+
+
+# --- roles
+
+
+def _wanted_roles(desired: Desired, state: ServerState, found: Findings) -> None:
+    for wanted in desired.roles.values():
+        today = state.roles.get(wanted.role)
+        collections = tuple(sorted(wanted.collections))
+        if today is None:
+            found.change("roles", CreateRole(wanted.role, collections))
+        elif today.collections != wanted.collections or today.more:
+            loses = _beyond(today, wanted.collections)
+            found.change("roles", SetRole(wanted.role, collections, loses), destructive=bool(loses))
+
+
+def _beyond(today: RoleState, collections: frozenset[str]) -> tuple[str, ...]:
+    return (*sorted(map(shown, today.collections - collections)), *today.more)
+
+
+def _undeclared_roles(desired: Desired, state: ServerState, options: PlanOptions, found: Findings) -> None:
+    for role, today in sorted(state.roles.items()):
+        if role in desired.roles:
+            continue
+        reader = mongo_reader(role.name)
+        if reader is None:
+            found.note(f"role {shown(role.name)} in {shown(role.database)} is not managed here")
+        elif reader in desired.services:
+            found.change("roles nobody agreed on", DropRole(role), destructive=True)
+        else:
+            _role_of_a_stranger(today, reader, desired, options, found)
+
+
+def _role_of_a_stranger(today: RoleState, reader: str, desired: Desired, options: PlanOptions, found: Findings) -> None:
+    """The role of a reader whose spec is not given: what the owner shares was agreed on in another run, and stays."""
+    role = today.role
+    shared = desired.shares.get((role.database, reader), frozenset())
+    beyond = _beyond(today, shared)
+    if not beyond:
+        return
+    kept = tuple(sorted(today.collections & shared))
+    if not options.prune:
+        found.note(
+            f"role {shown(role.name)} in {shown(role.database)} has more than is shared with {reader}: "
+            f"{', '.join(beyond)}",
+            "take it away with --prune",
+        )
+    elif kept:
+        found.change("roles nobody agreed on", SetRole(role, kept, beyond), destructive=True)
+    else:
+        found.change("roles nobody agreed on", DropRole(role), destructive=True)
