@@ -39,9 +39,9 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import trustme
@@ -53,6 +53,7 @@ from soa_db.local.mongo import MongoServer
 from soa_db.local.mongo_set import MongoReplicaSet
 from soa_db.local.postgres import PostgresServer
 from soa_db.local.redis import RedisCluster, RedisServer
+from soa_db.local.server import Server, ServerGroup
 from soa_db.local.tls import ServerTls
 
 # A loaded machine is slow at drawing and running examples: that is no fault of what is tested. In CI the examples are
@@ -66,6 +67,7 @@ MASTER_PASSWORD = "master-password-of-the-tests"
 
 ServerFactory = Callable[..., PostgresServer]
 RedisServerFactory = Callable[..., RedisServer]
+_Run = TypeVar("_Run", bound=Server | ServerGroup[Any])
 MongoServerFactory = Callable[..., MongoServer]
 
 
@@ -147,15 +149,21 @@ def ca_file(server_folder: Path, server_tls: ServerTls) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def redis_server(server_folder: Path) -> Iterator[RedisServer]:
-    """The session's shared Redis."""
-    server = RedisServer(server_folder / "redis")
+@contextmanager
+def running(server: _Run) -> Iterator[_Run]:
+    """Start a server, and remove it in the end."""
     try:
         server.start()
         yield server
     finally:
         server.remove()
+
+
+@pytest.fixture(scope="session")
+def redis_server(server_folder: Path) -> Iterator[RedisServer]:
+    """The session's shared Redis."""
+    with running(RedisServer(server_folder / "redis")) as server:
+        yield server
 
 
 @pytest.fixture
@@ -175,34 +183,22 @@ def redis_server_factory(server_folder: Path) -> Iterator[RedisServerFactory]:
 @pytest.fixture(scope="session")
 def redis_cluster(server_folder: Path, server_tls: ServerTls) -> Iterator[RedisCluster]:
     """The session's shared cluster."""
-    cluster = RedisCluster(server_folder / "redis-cluster", tls=server_tls)
-    try:
-        cluster.start()
+    with running(RedisCluster(server_folder / "redis-cluster", tls=server_tls)) as cluster:
         yield cluster
-    finally:
-        cluster.remove()
 
 
 @pytest.fixture(scope="session")
 def mongo_server(server_folder: Path) -> Iterator[MongoServer]:
     """The session's shared MongoDB, as in dev."""
-    server = MongoServer(server_folder / "mongo")
-    try:
-        server.start()
+    with running(MongoServer(server_folder / "mongo")) as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture(scope="session")
 def mongo_tls_server(server_folder: Path, server_tls: ServerTls) -> Iterator[MongoServer]:
     """The session's shared MongoDB as in mirror and prod."""
-    server = MongoServer(server_folder / "mongo-tls", tls=server_tls, replica_set="saga-rs")
-    try:
-        server.start()
+    with running(MongoServer(server_folder / "mongo-tls", tls=server_tls, replica_set="saga-rs")) as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture
@@ -222,12 +218,8 @@ def mongo_server_factory(server_folder: Path) -> Iterator[MongoServerFactory]:
 @pytest.fixture(scope="session")
 def mongo_set(server_folder: Path, server_tls: ServerTls) -> Iterator[MongoReplicaSet]:
     """The session's shared set of three."""
-    members = MongoReplicaSet(server_folder / "mongo-set", tls=server_tls)
-    try:
-        members.start()
+    with running(MongoReplicaSet(server_folder / "mongo-set", tls=server_tls)) as members:
         yield members
-    finally:
-        members.remove()
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ def test_up_status_env_down(
         assert "PostgreSQL" in told.out
         assert "mirror" in told.out
         assert "ElastiCache users" in told.out
+        assert "TLS and SCRAM" in told.out
         assert 'eval "$(soa-db local env --state-dir' in told.err
         assert main(["local", "up", *at, "--json"]) == 0
         first = json.loads(capsys.readouterr().out)
@@ -37,6 +38,7 @@ def test_up_status_env_down(
         assert {engine: sorted(servers) for engine, servers in first["servers"].items()} == {
             "postgres": ["dev", "mirror", "prod"],
             "redis": ["dev", "mirror", "prod"],
+            "mongo": ["dev", "mirror", "prod"],
         }
         assert main(["local", "env", *at, "--json"]) == 0
         exports = json.loads(capsys.readouterr().out)

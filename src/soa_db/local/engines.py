@@ -11,14 +11,19 @@ from typing import Literal, get_args
 
 from soa_db.errors import ConfigurationError
 from soa_db.local.home import remove_server
+from soa_db.local.mongo import remove_mongo
 from soa_db.local.redis import remove_redis
 from soa_db.names import ENVS, Env
 
 __all__ = ["ENGINES", "FOLDERS", "Engine", "check_engine", "folder_name", "sweep"]
 
-Engine = Literal["postgres", "redis"]
+Engine = Literal["postgres", "redis", "mongo"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
-_REMOVE: Mapping[Engine, Callable[[Path], None]] = {"postgres": remove_server, "redis": remove_redis}
+_REMOVE: Mapping[Engine, Callable[[Path], None]] = {
+    "postgres": remove_server,
+    "redis": remove_redis,
+    "mongo": remove_mongo,
+}
 
 
 def check_engine(engine: str) -> Engine:

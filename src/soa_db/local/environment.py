@@ -1,8 +1,8 @@
 """The local environment as its users see it: up, down, status, exports, and mischief with its servers.
 
-Each environment has a server of every engine: plain ones in dev; in mirror and prod they stand behind TLS and the
-gates of RDS and ElastiCache. AWS is emulated with signatures and policies enforced, dev and mirror in one account, prod
-in another. Nothing outlives ``down``: every ``up`` is fresh.
+Each environment has a server of every engine: plain ones in dev; in mirror and prod with TLS, PostgreSQL and Redis
+behind the gates of RDS and ElastiCache. AWS is emulated with signatures and policies enforced, dev and mirror in one
+account, prod in another. Nothing outlives ``down``: every ``up`` is fresh.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from soa_db.errors import ConfigurationError, ServerUnavailable
 from soa_db.local import processes, state
 from soa_db.local.binaries import ENVIRONMENT_VARIABLE
 from soa_db.local.engines import FOLDERS, Engine, sweep
+from soa_db.local.mongo_binaries import ENVIRONMENT_VARIABLE as MONGO_VARIABLE
 from soa_db.local.redis_binaries import ENVIRONMENT_VARIABLE as REDIS_VARIABLE
 from soa_db.local.state import ServerState
 
@@ -338,6 +339,6 @@ def _environment() -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(dropped) or name in {ENVIRONMENT_VARIABLE, REDIS_VARIABLE}
+        if not name.startswith(dropped) or name in {ENVIRONMENT_VARIABLE, REDIS_VARIABLE, MONGO_VARIABLE}
     }
     return {**kept, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

@@ -23,7 +23,8 @@ from urllib.parse import quote, urlencode
 
 from soa_db.errors import ConfigurationError, ServerUnavailable
 from soa_db.local import processes
-from soa_db.local.mongo_binaries import MongoBinary, find_mongod
+from soa_db.local.mongo_binaries import find_mongod
+from soa_db.local.programs import Program, text
 from soa_db.local.server import Server
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class MongoServer(MongoDeployment, Server):
         self,
         directory: Path,
         *,
-        binary: MongoBinary | None = None,
+        binary: Program | None = None,
         port: int | None = None,
         tls: ServerTls | None = None,
         replica_set: str | None = None,
@@ -183,7 +184,7 @@ class MongoServer(MongoDeployment, Server):
         MongoDeployment.__init__(self, tls=tls, replica_set=replica_set, auth=auth, admin_password=admin_password)
         Server.__init__(self, directory, port=port, die_with_parent=die_with_parent)
         self.binary = binary or find_mongod()
-        self.product = f"MongoDB {'.'.join(map(str, self.binary.version))}"
+        self.product = f"{self.binary.product} {text(self.binary.version)}"
         self.parameters = dict(parameters or {})
         self._key = key
 
@@ -228,27 +229,6 @@ class MongoServer(MongoDeployment, Server):
 
     # --- life
 
-    def start(self, *, timeout: float = 30.0) -> None:
-        """Start it, with a set and an administrator at the first time; returns once it takes writes.
-
-        Args:
-            timeout: seconds to wait for that.
-
-        Raises:
-            ServerUnavailable: it did not come up; the message ends with the last lines of its log.
-        """
-        if self.is_running:
-            return
-        deadline = time.monotonic() + timeout
-        fresh = not self._marker.exists()
-        super().start(timeout=timeout)
-        try:
-            self._settle(fresh, deadline)
-        except BaseException:
-            self.kill()
-            raise
-        self._marker.touch()
-
     def remove(self) -> None:
         """Kill it and delete its folder."""
         self.kill()
@@ -261,8 +241,9 @@ class MongoServer(MongoDeployment, Server):
         """Is there once set and administrator are."""
         return self.directory / _BOOTSTRAPPED
 
-    def _settle(self, fresh: bool, deadline: float) -> None:
-        """What comes after the start: a set, if it is to be one, and an administrator."""
+    def _settle(self, deadline: float) -> None:
+        """Make a set of it, if it is to be one, and an administrator, once; wait until it takes writes."""
+        fresh = not self._marker.exists()
         with self.system() as client:
             if self.replica_set is not None:
                 if fresh:
@@ -270,6 +251,7 @@ class MongoServer(MongoDeployment, Server):
                 self._become_primary(client, deadline)
             if fresh and self.auth:
                 create_user(client, ADMIN_USER, self.admin_password, database="admin", roles=["root"])
+        self._marker.touch(mode=0o600)
 
     def _set_configuration(self, name: str) -> dict[str, Any]:
         return {"_id": name, "members": [{"_id": 0, "host": f"{self.host}:{self.port}"}]}

@@ -10,13 +10,13 @@ from soa_db.local.gate import Backend, IamGate
 from soa_db.local.gates import TokenRefused
 from soa_db.local.postgres import MASTER_USER, PostgresServer
 from soa_db.local.runner import HOST, Runner
-from soa_db.local.state import ServerState
 
 if TYPE_CHECKING:
     import ssl
 
     from soa_db.local.aws import EmulatedAws
     from soa_db.local.engines import Engine
+    from soa_db.local.state import ServerState
     from soa_db.names import Env
 
 __all__ = ["PostgresRunner"]
@@ -75,15 +75,6 @@ class PostgresRunner(Runner):
 
     def state(self) -> ServerState:
         """What the state file says of it."""
-        return ServerState(
-            host=HOST,
-            port=self.port,
-            backend_port=self.server.port,
-            pid=self.server.pid,
-            product=self.server.product,
-            version=self.server.version,
-            superuser_conninfo=self.server.superuser_conninfo,
-            log_file=str(self.server.log_file),
-            resource_id=self.resource_id,
-            account=self.account,
+        return self._state(
+            version=self.server.version, resource_id=self.resource_id, superuser_conninfo=self.server.superuser_conninfo
         )

@@ -13,17 +13,18 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from soa_db.errors import ConfigurationError, ServerUnavailable
+from soa_db.errors import ConfigurationError
 from soa_db.local import processes
 from soa_db.local.ports import free_port
-from soa_db.local.redis_binaries import RedisBinary, find_redis
-from soa_db.local.server import Server
+from soa_db.local.programs import Program, text
+from soa_db.local.redis_binaries import find_redis
+from soa_db.local.server import Server, ServerGroup
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -34,7 +35,6 @@ __all__ = ["ADMIN_USER", "RedisCluster", "RedisServer", "remove_redis"]
 
 ADMIN_USER = "master"
 _CONFIGURATION, _PID, _LOG, _ACL = "redis.conf", "redis.pid", "redis.log", "users.acl"
-_JOINED = "joined"
 _SLOTS = 16_384
 
 _SETTINGS = {
@@ -86,7 +86,7 @@ class RedisServer(Server):
         self,
         directory: Path,
         *,
-        binary: RedisBinary | None = None,
+        binary: Program | None = None,
         port: int | None = None,
         tls: ServerTls | None = None,
         admin_password: str | None = None,
@@ -100,7 +100,7 @@ class RedisServer(Server):
                 "a Redis with TLS needs the CA of its certificate too", hint="give ServerTls.ca_pem"
             )
         self.binary = binary or find_redis()
-        self.product = f"{self.binary.product} {'.'.join(map(str, self.binary.version))}"
+        self.product = f"{self.binary.product} {text(self.binary.version)}"
         self.tls = tls
         self.admin_password = admin_password or secrets.token_urlsafe(24)
         self.settings = dict(settings or {})
@@ -220,7 +220,7 @@ class _Node(RedisServer):
         return super()._command(port)
 
 
-class RedisCluster:
+class RedisCluster(ServerGroup[_Node]):
     """A cluster in one folder, every slot served, each primary with its replicas.
 
     Its nodes are announced as ``127.0.0.1``; users are the same on all of them, and so is the certificate, which must
@@ -247,21 +247,21 @@ class RedisCluster:
         nodes: int = 6,
         *,
         replicas: int = 1,
-        binary: RedisBinary | None = None,
+        binary: Program | None = None,
         tls: ServerTls | None = None,
         admin_password: str | None = None,
         users: Sequence[str] = (),
         settings: Mapping[str, str] | None = None,
         die_with_parent: bool = True,
     ) -> None:
-        self.directory = directory.resolve()
+        folder = directory.resolve()
         self.admin_password = admin_password or secrets.token_urlsafe(24)
         primaries, rest = divmod(nodes, replicas + 1)
         if rest or primaries < 3:
             raise ConfigurationError("a cluster has three primaries or more, and as many replicas for each of them")
-        self.nodes = tuple(
+        members = [
             _Node(
-                self.directory / f"node-{number}",
+                folder / f"node-{number}",
                 binary=binary,
                 tls=tls,
                 admin_password=self.admin_password,
@@ -284,19 +284,10 @@ class RedisCluster:
                 die_with_parent=die_with_parent,
             )
             for number in range(nodes)
-        )
+        ]
+        super().__init__(folder, members)
         # What each node begins as; a failover changes it.
         self._first = self.nodes[:primaries]
-
-    def __repr__(self) -> str:
-        return f"RedisCluster({str(self.directory)!r}, {len(self.nodes)} nodes)"
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     @property
     def port(self) -> int:
@@ -308,36 +299,13 @@ class RedisCluster:
         """The administrator's URL of its first node. Holds the password."""
         return self.nodes[0].admin_url
 
-    @property
-    def is_running(self) -> bool:
-        """Whether every node runs."""
-        return all(node.is_running for node in self.nodes)
-
     def primaries(self) -> tuple[RedisServer, ...]:
         """The running nodes that are primaries now, as each says of itself."""
-        return tuple(node for node in self.nodes if node.is_running and _role(node) == "master")
+        return tuple(node for node in self._running if _role(node) == "master")
 
     def replicas(self) -> tuple[RedisServer, ...]:
         """The running nodes that are replicas now."""
-        return tuple(node for node in self.nodes if node.is_running and _role(node) == "slave")
-
-    def start(self, *, timeout: float = 60.0) -> None:
-        """Start every node, making the cluster of them the first time; returns once each says that it is whole.
-
-        Args:
-            timeout: seconds to wait for that.
-
-        Raises:
-            ServerUnavailable: it did not come up.
-        """
-        deadline = time.monotonic() + timeout
-        fresh = not (self.directory / _JOINED).exists()
-        for node in self.nodes:
-            node.start(timeout=timeout)
-        if fresh:
-            self._join(deadline)
-            (self.directory / _JOINED).touch()
-        self.wait(timeout=deadline - time.monotonic())
+        return tuple(node for node in self._running if _role(node) == "slave")
 
     def wait(self, *, timeout: float = 30.0) -> None:
         """Wait until all slots are served, replicas follow their primaries, and every running node knows who is which.
@@ -348,44 +316,12 @@ class RedisCluster:
         Raises:
             ServerUnavailable: it does not come to that.
         """
-        running = [node for node in self.nodes if node.is_running]
 
         def whole() -> bool:
             replicas = {node.port for node in self.replicas()}
-            return all(_sees(node, replicas) for node in running)
+            return all(_sees(node, replicas) for node in self._running)
 
         self._until(whole, time.monotonic() + timeout)
-
-    def stop(self) -> None:
-        """Stop every node."""
-        for node in self.nodes:
-            node.stop()
-
-    def kill(self) -> None:
-        """SIGKILL every node."""
-        for node in self.nodes:
-            node.kill()
-
-    def restart(self) -> None:
-        """Stop and start every node; what was in it is gone."""
-        self.stop()
-        self.start()
-
-    def pause(self) -> None:
-        """SIGSTOP every node."""
-        for node in self.nodes:
-            node.pause()
-
-    def resume(self) -> None:
-        """Undo ``pause``."""
-        for node in self.nodes:
-            node.resume()
-
-    def remove(self) -> None:
-        """Kill every node and delete the folder."""
-        for node in self.nodes:
-            node.remove()
-        shutil.rmtree(self.directory, ignore_errors=True)
 
     def _join(self, deadline: float) -> None:
         """What ``redis-cli --cluster create`` does: slots, epochs, meeting, replicating."""
@@ -404,14 +340,6 @@ class RedisCluster:
             ids = [str(client.cluster("MYID")) for client in clients]
             for number, client in enumerate(clients[count:]):
                 client.cluster("REPLICATE", ids[number % count])
-
-    def _until(self, done: Callable[[], bool], deadline: float) -> None:
-        while not done():
-            if time.monotonic() > deadline:
-                raise ServerUnavailable(
-                    f"the cluster in {self.directory} does not get whole", log=self.nodes[0].log_file
-                )
-            time.sleep(0.02)
 
 
 def _known(client: Any) -> int:

@@ -11,7 +11,6 @@ from soa_db.local.gates import TokenRefused
 from soa_db.local.redis import ADMIN_USER, RedisServer
 from soa_db.local.redis_gate import RedisGate
 from soa_db.local.runner import HOST, Runner
-from soa_db.local.state import ServerState
 
 if TYPE_CHECKING:
     import ssl
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from soa_db.local.aws import EmulatedAws
     from soa_db.local.elasticache import CacheUsers
     from soa_db.local.engines import Engine
+    from soa_db.local.state import ServerState
     from soa_db.names import Env
 
 __all__ = ["RedisRunner"]
@@ -79,15 +79,4 @@ class RedisRunner(Runner):
 
     def state(self) -> ServerState:
         """What the state file says of it."""
-        return ServerState(
-            host=HOST,
-            port=self.port,
-            backend_port=self.server.port,
-            pid=self.server.pid,
-            product=self.server.product,
-            version=self.server.version[0],
-            admin_url=self.server.admin_url,
-            log_file=str(self.server.log_file),
-            resource_id=self.cache_name,
-            account=self.account,
-        )
+        return self._state(version=self.server.version[0], resource_id=self.cache_name, admin_url=self.server.admin_url)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from soa_db.errors import ServerUnavailable
 from soa_db.local.engines import Engine, folder_name
+from soa_db.local.state import ServerState
 
 if TYPE_CHECKING:
     import ssl
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from soa_db.local.aws import EmulatedAws
     from soa_db.local.gates import Gate
     from soa_db.local.server import Server
-    from soa_db.local.state import ServerState
+    from soa_db.local.tls import ServerTls
     from soa_db.names import Env
 
 __all__ = ["ACCOUNTS", "HOST", "Runner"]
@@ -37,6 +38,8 @@ class Runner(ABC):
     """
 
     engine: ClassVar[Engine]
+    # Whether the server shows a certificate itself, and not a gate in front of it: it is given one before it starts.
+    speaks_tls = False
     server: Server
 
     def __init__(self, directory: Path, env: Env) -> None:
@@ -61,6 +64,24 @@ class Runner(ABC):
     @abstractmethod
     def state(self) -> ServerState:
         """What the state file says of it."""
+
+    def _state(self, *, version: int, resource_id: str | None, **own: str) -> ServerState:
+        return ServerState(
+            host=HOST,
+            port=self.port,
+            backend_port=self.server.port,
+            pid=self.server.pid,
+            product=self.server.product,
+            version=version,
+            log_file=str(self.server.log_file),
+            resource_id=resource_id,
+            account=self.account,
+            **own,
+        )
+
+    def certify(self, tls: ServerTls) -> None:
+        """Give a server that ``speaks_tls`` its certificate."""
+        raise NotImplementedError
 
     # --- what is the same for all
 

@@ -1,31 +1,58 @@
 """What every embedded server has in common: a process of its own, started, stopped, killed, paused and resumed.
 
 An engine says how its command line looks, when it is ready and how it is told to stop (``soa_db.local.postgres``,
-``soa_db.local.redis``).
+``soa_db.local.redis``, ``soa_db.local.mongo``).
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Generic, Self, TypeVar
 
 from soa_db.errors import ServerUnavailable
 from soa_db.local import processes
 from soa_db.local.ports import free_port
 
-__all__ = ["Server", "environment"]
+__all__ = ["Server", "ServerGroup", "environment"]
+
+S = TypeVar("S", bound="Server")
 
 _LAUNCH = Path(__file__).with_name("_launch.py")
 
 
-class Server(ABC):
+class _Startable(ABC):
+    """What is started and stopped; as a context manager it runs as long as the ``with`` block."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @abstractmethod
+    def start(self, *, timeout: float = 30.0) -> None:
+        """Start it; returns once it can be used."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Shut it down in order."""
+
+    def restart(self, *, timeout: float = 30.0) -> None:
+        """Stop and start on the same port."""
+        self.stop()
+        self.start(timeout=timeout)
+
+
+class Server(_Startable):
     """One server in one folder, listening on 127.0.0.1.
 
     Args:
@@ -51,13 +78,6 @@ class Server(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.directory)!r}, port={self._port})"
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     @property
     def port(self) -> int:
@@ -95,6 +115,9 @@ class Server(ABC):
     def _ready(self, log: str) -> bool:
         """Whether it answers, by what it has logged since its start."""
 
+    def _settle(self, deadline: float) -> None:
+        """What is to be done once it answers, before anybody else uses it; by ``deadline`` (monotonic)."""
+
     @abstractmethod
     def _port_taken(self, log: str) -> bool:
         """Whether it ended because its port was taken."""
@@ -110,7 +133,7 @@ class Server(ABC):
     # --- life
 
     def start(self, *, timeout: float = 30.0) -> None:
-        """Start it; returns once it answers.
+        """Start it, making first what it needs; returns once it can be used.
 
         Args:
             timeout: seconds to wait for that.
@@ -122,17 +145,12 @@ class Server(ABC):
             return
         self._prepare()
         deadline = time.monotonic() + timeout
-        for attempt in range(1, 11):
-            if self._port is None:
-                self._port = free_port()
-            if self._spawn(self._port, deadline):
-                return
-            # Somebody took the port between our look and the server's bind.
-            if self._fixed_port and attempt > 3:
-                break
-            if not self._fixed_port:
-                self._port = None
-        raise ServerUnavailable(f"the port {self._port} is taken", hint="choose another, or none", log=self.log_file)
+        self._listen(deadline)
+        try:
+            self._settle(deadline)
+        except BaseException:
+            self.kill()
+            raise
 
     def stop(self, *, timeout: float = 10.0) -> None:
         """Shut it down in order; kill it when that takes longer than ``timeout`` seconds."""
@@ -156,11 +174,6 @@ class Server(ABC):
         self._process.wait()
         self._process = None
 
-    def restart(self, *, timeout: float = 30.0) -> None:
-        """Stop and start on the same port."""
-        self.stop()
-        self.start(timeout=timeout)
-
     def pause(self) -> None:
         """Stop all its processes without ending them: connections stay open and nothing answers."""
         if self._process is not None:
@@ -172,6 +185,19 @@ class Server(ABC):
             processes.resume_tree(self._process.pid)
 
     # --- how
+
+    def _listen(self, deadline: float) -> None:
+        for attempt in range(1, 11):
+            if self._port is None:
+                self._port = free_port()
+            if self._spawn(self._port, deadline):
+                return
+            # Somebody took the port between our look and the server's bind.
+            if self._fixed_port and attempt > 3:
+                break
+            if not self._fixed_port:
+                self._port = None
+        raise ServerUnavailable(f"the port {self._port} is taken", hint="choose another, or none", log=self.log_file)
 
     def _launch(self, uid: int, gid: int, command: Sequence[str]) -> list[str]:
         """The command that becomes ``command`` as that user, to be signalled when the parent ends."""
@@ -213,6 +239,96 @@ class Server(ABC):
         with self.log_file.open("rb") as file:
             file.seek(offset)
             return file.read().decode("utf-8", "replace").strip()
+
+
+class ServerGroup(_Startable, Generic[S]):
+    """Several servers in one folder that are one to their clients.
+
+    Args:
+        directory: where they live.
+        nodes: the servers, each in a folder below that.
+    """
+
+    def __init__(self, directory: Path, nodes: Sequence[S]) -> None:
+        self.directory = directory
+        self.nodes: tuple[S, ...] = tuple(nodes)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.directory)!r}, {len(self.nodes)} nodes)"
+
+    @abstractmethod
+    def wait(self, *, timeout: float = 30.0) -> None:
+        """Wait until the running nodes agree on who is which, and all of it can be used.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            ServerUnavailable: it does not come to that.
+        """
+
+    @abstractmethod
+    def _join(self, deadline: float) -> None:
+        """Make one of the running nodes, the first time."""
+
+    def start(self, *, timeout: float = 60.0) -> None:
+        """Start every node, making one of them the first time; returns once each says that it is whole.
+
+        Args:
+            timeout: seconds to wait for that.
+
+        Raises:
+            ServerUnavailable: it did not come up.
+        """
+        deadline = time.monotonic() + timeout
+        for node in self.nodes:
+            node.start(timeout=timeout)
+        joined = self.directory / "joined"
+        if not joined.exists():
+            self._join(deadline)
+            joined.touch()
+        self.wait(timeout=deadline - time.monotonic())
+
+    @property
+    def is_running(self) -> bool:
+        """Whether every node runs."""
+        return all(node.is_running for node in self.nodes)
+
+    @property
+    def _running(self) -> tuple[S, ...]:
+        return tuple(node for node in self.nodes if node.is_running)
+
+    def stop(self) -> None:
+        """Stop every node."""
+        for node in self.nodes:
+            node.stop()
+
+    def kill(self) -> None:
+        """SIGKILL every node."""
+        for node in self.nodes:
+            node.kill()
+
+    def pause(self) -> None:
+        """SIGSTOP every node."""
+        for node in self.nodes:
+            node.pause()
+
+    def resume(self) -> None:
+        """Undo ``pause``."""
+        for node in self.nodes:
+            node.resume()
+
+    def remove(self) -> None:
+        """Kill every node and delete the folder."""
+        for node in self.nodes:
+            node.remove()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _until(self, done: Callable[[], bool], deadline: float) -> None:
+        while not done():
+            if time.monotonic() > deadline:
+                raise ServerUnavailable(f"{self!r} does not get whole", log=self.nodes[0].log_file)
+            time.sleep(0.02)
 
 
 def environment() -> dict[str, str]:

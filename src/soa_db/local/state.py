@@ -44,7 +44,7 @@ class ServerState:
         account: the AWS account it belongs to.
         product: name and version, for people to read.
         superuser_conninfo: PostgreSQL's superuser, over the Unix socket, without a password.
-        admin_url: Redis's administrator, past any gate. Holds the password.
+        admin_url: the administrator of Redis (past any gate) or MongoDB. Holds the password.
     """
 
     host: str

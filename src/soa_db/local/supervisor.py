@@ -25,9 +25,11 @@ from soa_db import names
 from soa_db.errors import MissingExtra, SoaDbError
 from soa_db.local import processes, state
 from soa_db.local.engines import Engine, check_engine
+from soa_db.local.mongo_runner import MongoRunner
 from soa_db.local.postgres_runner import PostgresRunner
 from soa_db.local.redis_runner import RedisRunner
 from soa_db.local.runner import ACCOUNTS, Runner
+from soa_db.local.tls import ServerTls
 from soa_db.names import DEFAULT_REGION, ENVS, Env
 
 if TYPE_CHECKING:
@@ -35,9 +37,12 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-RUNNERS: Final[tuple[type[Runner], ...]] = (PostgresRunner, RedisRunner)
+RUNNERS: Final[tuple[type[Runner], ...]] = (PostgresRunner, RedisRunner, MongoRunner)
 PROD_ROLE = "soa-db-admin"
 EXTERNAL_ID = "soa-db-local"
+
+
+_Certificate = asyncio.Task[tuple[ssl.SSLContext, ServerTls]]
 
 
 class _Tell(Protocol):
@@ -63,10 +68,11 @@ class _Supervisor:
             aws = group.create_task(asyncio.to_thread(_start_aws))
             certificate = group.create_task(asyncio.to_thread(_make_certificate, self.directory))
             for runner in self._every():
-                group.create_task(self._start_server(runner))
+                group.create_task(self._start_server(runner, certificate))
         self.aws = aws.result()
+        context, _ = certificate.result()
         for runner in self._every():
-            await runner.open(self.aws, certificate.result())
+            await runner.open(self.aws, context)
             runner.publish(self.aws)
         keys = self._admit()
         control = await asyncio.start_server(self._control, "127.0.0.1", 0)
@@ -89,7 +95,10 @@ class _Supervisor:
     def _every(self) -> list[Runner]:
         return [runner for runners in self.runners.values() for runner in runners.values()]
 
-    async def _start_server(self, runner: Runner) -> None:
+    async def _start_server(self, runner: Runner, certificate: _Certificate) -> None:
+        if runner.speaks_tls:
+            _, tls = await certificate
+            runner.certify(tls)
         await runner.start()
         self.tell(progress=f"{runner.env}: {runner.server.product} is up")
 
@@ -180,19 +189,22 @@ def _start_aws() -> EmulatedAws:
     return aws
 
 
-def _make_certificate(directory: Path) -> ssl.SSLContext:
-    """A CA of this environment's own, written to ``ca.pem``, and a context with a certificate it signed."""
+def _make_certificate(directory: Path) -> tuple[ssl.SSLContext, ServerTls]:
+    """A CA of this environment's own, written to ``ca.pem``, and a certificate it signed, for gates and for servers."""
     try:
         import trustme
     except ImportError as error:  # pragma: no cover (the tests run with the extra installed)
         raise MissingExtra("the local environment needs trustme", hint="pip install 'soa-db[local]'") from error
+
     authority = trustme.CA(organization_name="soa-db local environment")
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     # As PostgreSQL itself (be-secure-openssl.c): libpq resumes no session.
     context.num_tickets = 0
-    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    certificate.configure_cert(context)
     state.write_private(directory / "ca.pem", authority.cert_pem.bytes().decode())
-    return context
+    chain = b"".join(part.bytes() for part in certificate.cert_chain_pems)
+    return context, ServerTls(chain, certificate.private_key_pem.bytes(), ca_pem=authority.cert_pem.bytes())
 
 
 def _settings(endpoint: str) -> str:

@@ -16,8 +16,8 @@ class ServerTls:
         key_pem: the key to it.
         client_ca_pem: the CA of client certificates it demands (on PostgreSQL, where a line ``hostssl … clientcert=…``
             does); none are demanded without.
-        ca_pem: the CA of its own certificate, by which the nodes of a Redis cluster and its administrator here verify
-            it. PostgreSQL needs none.
+        ca_pem: the CA of its own certificate, by which the nodes of a Redis cluster or the members of a replica set,
+            and its administrator here, verify it. PostgreSQL needs none.
     """
 
     cert_pem: bytes

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.servers.knife import Killed, Knife
 from tests.servers.redis_access.conftest import GROUP, attach
-from tests.servers.redis_access.world import Killed, Knife, World, knife_at_work, spec
+from tests.servers.redis_access.world import World, knife_at_work, spec
 
 from soa_db.access.spec import Spec
 from soa_db.aws import AwsClients

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
-from tests.servers.redis_access.world import Killed, Knife, World, acl_file, knife_at_work, spec
+from tests.servers.knife import Killed, Knife
+from tests.servers.redis_access.world import World, acl_file, knife_at_work, spec
 
 from soa_db.access.redis.acl import password_hash
 from soa_db.access.redis.admin import AdminServer

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.servers.redis_access.world import Killed, Knife, World, acl_file, knife_at_work, spec
+from tests.servers.knife import Killed, Knife
+from tests.servers.redis_access.world import World, acl_file, knife_at_work, spec
 
 from soa_db.access.redis.acl import password_hash
 from soa_db.access.redis.entry import redis_passwords

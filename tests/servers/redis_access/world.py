@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from tests.servers.knife import Knife, cut_aws
 
 from soa_db.access.engine import Request
 from soa_db.access.plan import PlanOptions, ServerPlan
@@ -15,7 +17,6 @@ from soa_db.access.redis.self_run import SelfRun
 from soa_db.access.redis.session import Session, opens
 from soa_db.access.settings import EnvironmentSettings, RedisBackend, Settings
 from soa_db.access.spec import RedisSpec, Spec, SpecSet
-from soa_db.aws import AwsClients
 from soa_db.config import RedisConfig
 from soa_db.errors import SecretNotFound
 from soa_db.local.redis import RedisCluster
@@ -25,11 +26,8 @@ if TYPE_CHECKING:
     import pytest
 
     from soa_db.access.redis.provision import RedisProvisioner
+    from soa_db.aws import AwsClients
     from soa_db.local.redis import RedisServer
-
-
-class Killed(BaseException):
-    """A kill -9, as far as the code can tell: nothing may catch it."""
 
 
 def spec(service: str, **redis: Any) -> Spec:
@@ -138,28 +136,10 @@ _READS = {"GET", "EXISTS", "ACL LIST", "ACL CAT", "ACL WHOAMI", "INFO", "CLIENT 
 _READS |= {"CLUSTER NODES", "AUTH", "WATCH", "UNWATCH", "MULTI"}
 
 
-@dataclass
-class Knife:
-    """Counts the changing commands and calls, and kills the run at one of them: before it, or just after it."""
-
-    at: int | None = None
-    after: bool = False
-    changes: list[str] = field(default_factory=list)
-
-    def cut(self, what: str, act: Callable[[], Any]) -> Any:
-        self.changes.append(what)
-        if self.at is None or len(self.changes) != self.at:
-            return act()
-        if self.after:
-            act()
-        self.at = None
-        raise Killed(what)
-
-
 @contextmanager
 def knife_at_work(monkeypatch: pytest.MonkeyPatch, knife: Knife) -> Iterator[Knife]:
     """Put the knife between the code and both Redis and AWS."""
-    pipeline, call = Session.pipeline, AwsClients.call
+    pipeline = Session.pipeline
 
     def pipelined(self: Session, commands: list[tuple[str | int, ...]]) -> list[Any]:
         words = [str(word).upper() for word in commands[0][:2]]
@@ -169,17 +149,9 @@ def knife_at_work(monkeypatch: pytest.MonkeyPatch, knife: Knife) -> Iterator[Kni
         found: list[Any] = knife.cut(f"redis {name}", lambda: pipeline(self, commands))
         return found
 
-    def called(self: AwsClients, service: str, operation: str, /, **parameters: object) -> dict[str, Any]:
-        if operation.startswith(("get", "describe", "batch", "list")):
-            return call(self, service, operation, **parameters)
-        answer: dict[str, Any] = knife.cut(
-            f"{service} {operation}", lambda: call(self, service, operation, **parameters)
-        )
-        return answer
-
     with monkeypatch.context() as patch:
         patch.setattr(Session, "pipeline", pipelined)
-        patch.setattr(AwsClients, "call", called)
+        cut_aws(patch, knife)
         yield knife
 
 

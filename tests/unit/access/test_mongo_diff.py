@@ -96,8 +96,10 @@ def test_a_read_that_both_sides_want_is_a_role_in_the_owners_database() -> None:
     assert [sentence for sentence, _ in changes(found)] == [
         "create role soa-db-read-for-reports-api in chat_api_db: it reads rooms",
         "create user chat_api_app in chat_api_db: readWrite on chat_api_db",
-        "create user reports_api_app in reports_api_db: soa-db-read-for-reports-api on chat_api_db, readWrite on "
-        "reports_api_db",
+        (
+            "create user reports_api_app in reports_api_db: soa-db-read-for-reports-api on chat_api_db, readWrite on "
+            "reports_api_db"
+        ),
     ]
 
 
@@ -127,13 +129,17 @@ def test_the_owners_spec_alone_leaves_the_role_that_was_agreed_on() -> None:
     found = compared(state(user(), wide), owner)
     assert found.changes == []
     assert said(found) == [
-        "note: role soa-db-read-for-reports-api in chat_api_db has more than is shared with reports-api: secrets, "
-        "insert on rooms of chat_api_db"
+        (
+            "note: role soa-db-read-for-reports-api in chat_api_db has more than is shared with reports-api: secrets, "
+            "insert on rooms of chat_api_db"
+        )
     ]
     assert changes(compared(state(user(), wide), owner, prune=True)) == [
         (
-            "set role soa-db-read-for-reports-api in chat_api_db: it reads rooms (no more: secrets, insert on rooms of "
-            "chat_api_db)",
+            (
+                "set role soa-db-read-for-reports-api in chat_api_db: it reads rooms (no more: secrets, insert on "
+                "rooms of chat_api_db)"
+            ),
             True,
         )
     ]
@@ -213,8 +219,10 @@ def test_a_user_nobody_marked_is_taken_over_as_a_destructive_change() -> None:
     """It may be somebody else's."""
     assert changes(compared(state(user(service=None)))) == [
         (
-            "take over user chat_api_app in chat_api_db, which soa-db did not make: its password and roles become the "
-            "spec's",
+            (
+                "take over user chat_api_app in chat_api_db, which soa-db did not make: its password and roles become "
+                "the spec's"
+            ),
             True,
         )
     ]
@@ -223,8 +231,10 @@ def test_a_user_nobody_marked_is_taken_over_as_a_destructive_change() -> None:
 def test_what_belongs_to_another_service_stands_in_the_way() -> None:
     """Its user, and its database, whoever claims them."""
     assert said(compared(state(user(service="other-api")))) == [
-        "error: the database chat_api_db belongs to service other-api by its user chat_api_app, but chat-api declares "
-        "it"
+        (
+            "error: the database chat_api_db belongs to service other-api by its user chat_api_app, but chat-api "
+            "declares it"
+        )
     ]
     found = compared(state(user()), spec("thief", database="chat_api_db"))
     assert found.changes == []
@@ -265,8 +275,10 @@ def test_users_nobody_declared_are_reported() -> None:
     found = compared(seen)
     assert found.changes == []
     assert said(found) == [
-        'note: user "mo""nitor\\u000a" in admin is not managed here: it is no service\'s by its mark; it has root on '
-        "admin",
+        (
+            'note: user "mo""nitor\\u000a" in admin is not managed here: it is no service\'s by its mark; it has root '
+            "on admin"
+        ),
         "note: user chat_api_app in old_db was made for service chat-api, whose spec no longer declares it",
         "note: user their_app in their_db is of the service theirs, whose spec is not given",
     ]

@@ -8,7 +8,8 @@ import pytest
 
 from soa_db.errors import ConfigurationError, ServerUnavailable
 from soa_db.local import redis_binaries
-from soa_db.local.redis_binaries import RedisBinary, find_redis
+from soa_db.local.programs import Program
+from soa_db.local.redis_binaries import find_redis
 
 
 def install(program: Path, version: str, product: str = "Redis") -> Path:
@@ -33,17 +34,17 @@ def test_the_order_of_looking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "site" / "some_redis" / "__init__.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     monkeypatch.setattr(redis_binaries, "_PACKAGE", "some_redis")
-    assert find_redis() == RedisBinary(packaged, "Valkey", (9, 1))
+    assert find_redis() == Program(packaged, "Valkey", (9, 1))
     valkey = install(tmp_path / "path" / "valkey-server", "8.0.1", "Valkey")
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
-    assert find_redis() == RedisBinary(valkey, "Valkey", (8, 0))
+    assert find_redis() == Program(valkey, "Valkey", (8, 0))
     on_path = install(tmp_path / "path" / "redis-server", "7.0.15")
-    assert find_redis() == RedisBinary(on_path, "Redis", (7, 0))
+    assert find_redis() == Program(on_path, "Redis", (7, 0))
     by_variable = install(tmp_path / "variable" / "my-redis", "7.2.0")
     monkeypatch.setenv("SOA_DB_REDIS_SERVER", str(by_variable))
     assert find_redis().path == by_variable
     given = install(tmp_path / "given", "7.4.0")
-    assert find_redis(given) == RedisBinary(given, "Redis", (7, 4))
+    assert find_redis(given) == Program(given, "Redis", (7, 4))
 
 
 def test_one_too_old_is_passed_over_on_path_and_refused_when_named(

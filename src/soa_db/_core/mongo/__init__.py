@@ -1,1 +1,1 @@
-"""Decisions about MongoDB: what its errors mean."""
+"""Decisions about MongoDB, without I/O: what its errors mean, how a connection string is written."""

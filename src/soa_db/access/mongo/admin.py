@@ -80,7 +80,7 @@ def admin_server(env: Env, *, aws: AwsClients, admin_url: str | None = None) -> 
     """
     if admin_url is None:
         return AdminServer(_from_aws(env, aws), aws)
-    config = MongoConfig.from_url(admin_url, instance_name=f"admin-{env}")
+    config = MongoConfig.from_url(admin_url, instance_name=f"admin-{env}", database=ADMIN_DATABASE)
     if config.user is None and env != "dev":
         raise ConfigurationError(
             "the administrator's URL of MongoDB names no user",

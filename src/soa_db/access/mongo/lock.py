@@ -41,15 +41,20 @@ class _Document:
 
     def take(self) -> bool:
         import pymongo.errors
+        from pymongo import ReturnDocument
 
-        free = {"_id": LOCK_ID, "$expr": {"$lt": ["$until", "$$NOW"]}}
-        mine = {"token": {"$literal": self.token}, "holder": {"$literal": self.who}, "until": self._later()}
+        # An upsert may not ask for the time in its filter: so the update itself looks whether it is free.
+        mine = {"token": self.token, "holder": self.who, "until": self._later()}
+        free = {"$lt": ["$until", "$$NOW"]}
+        update = {name: {"$cond": [free, _literal(value), f"${name}"]} for name, value in mine.items()}
         with self.session.typed("take the lock", needs=_NEEDS):
             try:
-                self._documents.update_one(free, [{"$set": mine}], upsert=True)
+                found = self._documents.find_one_and_update(
+                    {"_id": LOCK_ID}, [{"$set": update}], upsert=True, return_document=ReturnDocument.AFTER
+                )
             except pymongo.errors.DuplicateKeyError:
-                return False  # there is one that has not expired
-        return True
+                return False  # another run was faster to make it
+        return bool(found["token"] == self.token)
 
     def renew(self) -> bool:
         with self.session.typed("renew the lock"):
@@ -72,6 +77,10 @@ class _Document:
     @property
     def _documents(self) -> Any:
         return self.session.client[LOCK_DATABASE][LOCK_COLLECTION]
+
+
+def _literal(value: object) -> object:
+    return {"$literal": value} if isinstance(value, str) else value
 
 
 @contextmanager
