@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from soa_db.access.aws.secrets import issue_password, read_stages
+from soa_db.access.lease import LockLost
 from soa_db.access.plan import ProgressEvent
 from soa_db.access.redis.acl import password_hash
 from soa_db.errors import ConfigurationError, ProvisionError, SoaDbError
@@ -111,6 +112,8 @@ def _each(
         for user in users:
             try:
                 done.append(work(passwords, user, state, progress))
+            except LockLost:
+                raise  # somebody else may be at work on the others
             except SoaDbError as error:
                 failed.append((user.name, error))
                 progress(ProgressEvent("password", f"{user.name}: failed: {error.message}"))
