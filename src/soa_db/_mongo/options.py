@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from soa_db._runtime.pem import PemFile, Roots, existing_file, load_roots, named_roots
-from soa_db.config import MongoHost
 from soa_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -24,8 +23,9 @@ _APP_NAME_BYTES = 128
 
 def seeds(config: MongoConfig) -> list[str]:
     """Return what is dialled first, as pymongo takes it."""
-    if config.dial is not None:
-        return [MongoHost(host=config.dial.host, port=config.dial.port).address]
+    dial = config.dial
+    if dial is not None:
+        return [f"[{dial.host}]:{dial.port}" if ":" in dial.host else f"{dial.host}:{dial.port}"]
     return [one.address for one in config.hosts]
 
 
