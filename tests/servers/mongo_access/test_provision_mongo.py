@@ -264,6 +264,8 @@ def test_an_administrator_that_does_not_log_in_is_refused(world: World, dev_worl
     with pytest.raises(ConfigurationError, match="names no user"):
         world.plan(spec("chat-api"), url="mongodb://localhost:1/")
     _, port = dev_world.server.hosts[0]
+    with pytest.raises(ConfigurationError, match="as plain text"):
+        world.plan(spec("chat-api"), url="mongodb://master:c4nary@db.example:1/")
     with pytest.raises(ProvisionError, match="the administrator may not"):
         dev_world.plan(spec("chat-api"), url=f"mongodb://localhost:{port}/")
 
