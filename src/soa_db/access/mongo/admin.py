@@ -92,7 +92,7 @@ def admin_server(env: Env, *, aws: AwsClients, admin_url: str | None = None) -> 
     if config.tls is None and env != "dev" and not all(is_local(one.host) for one in dialled):
         raise ConfigurationError(
             "without TLS the passwords that are issued would go over the network as plain text",
-            hint="add tls=true&tlsCAFile=… to the administrator's URL, or come in by a tunnel that ends on this machine",
+            hint="add tls=true&tlsCAFile=… to the administrator's URL, or use a tunnel that ends on this machine",
             env=env,
         )
     return AdminServer(config, aws, _published(aws) if env == "dev" else ())
