@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from soa_db._runtime.pem import PemFile, Roots, existing_file, load_roots, named_roots
-from soa_db.config import MongoHost
 from soa_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -24,8 +23,9 @@ _APP_NAME_BYTES = 128
 
 def seeds(config: MongoConfig) -> list[str]:
     """Return what is dialled first, as pymongo takes it."""
-    if config.dial is not None:
-        return [MongoHost(host=config.dial.host, port=config.dial.port).address]
+    dial = config.dial
+    if dial is not None:
+        return [f"[{dial.host}]:{dial.port}" if ":" in dial.host else f"{dial.host}:{dial.port}"]
     return [one.address for one in config.hosts]
 
 
@@ -44,7 +44,6 @@ def client_options(config: MongoConfig) -> Iterator[dict[str, Any]]:
         "minPoolSize": options.min_pool_size,
         "connectTimeoutMS": _milliseconds(options.connect_timeout),
         "serverSelectionTimeoutMS": _milliseconds(options.server_selection_timeout),
-        "waitQueueTimeoutMS": _milliseconds(options.pool_timeout),
         "retryWrites": options.retry_writes if options.retry_writes is not None else config.tls is not None,
         # A tunnel leads to one member: asking it for the others would give names that do not lead through.
         "directConnection": config.dial is not None,
@@ -53,6 +52,8 @@ def client_options(config: MongoConfig) -> Iterator[dict[str, Any]]:
         found["replicaSet"] = config.replica_set
     if options.max_idle is not None:
         found["maxIdleTimeMS"] = _milliseconds(options.max_idle)
+    if options.pool_timeout is not None:
+        found["waitQueueTimeoutMS"] = _milliseconds(options.pool_timeout)
     if options.operation_timeout is not None:
         found["timeoutMS"] = _milliseconds(options.operation_timeout)
     if options.write_concern is not None:

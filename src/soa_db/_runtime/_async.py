@@ -159,7 +159,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 class Task:
     """Something running on its own."""
 
-    def __init__(self, task: asyncio.Task[None]) -> None:
+    def __init__(self, task: asyncio.Task[Any]) -> None:
         self._task = task
 
     def done(self) -> bool:
@@ -386,11 +386,14 @@ class SingleFlight(Generic[T]):
 class SharedCall(Generic[T]):
     """At most one call per key at a time, of a function that itself waits; who asks meanwhile shares how it ends.
 
-    A caller who is cancelled stops waiting and disturbs nobody. Event loops, and forked children, do not share.
+    A caller who is cancelled stops waiting and disturbs nobody; the call goes on, also when nobody is left. Event
+    loops, and forked children, do not share.
     """
 
     def __init__(self) -> None:
         self._under_way: dict[tuple[asyncio.AbstractEventLoop, Hashable], asyncio.Task[T]] = {}
+        # How many wait for each.
+        self._waiting: dict[asyncio.Task[T], int] = {}
 
     async def run(self, key: Hashable, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return what ``call`` returns, or what one already under way for ``key`` does."""
@@ -398,12 +401,27 @@ class SharedCall(Generic[T]):
         task = self._under_way.get(place)
         if task is None:
             task = self._under_way[place] = asyncio.create_task(call(), name="soa-db shared call")
+            self._waiting[task] = 0
             task.add_done_callback(lambda ended: self._landed(place, ended))
-        await asyncio.wait((task,))
+        self._waiting[task] += 1
+        try:
+            await asyncio.wait((task,))
+        except BaseException:
+            if task in self._waiting:
+                self._waiting[task] -= 1
+            raise
         return thread.result_of(task)
 
+    def take_unawaited(self) -> list[Task]:
+        """Return the calls of this event loop that nobody waits for any more; who asks from now on makes a new one."""
+        loop = asyncio.get_running_loop()
+        places = [place for place, task in self._under_way.items() if place[0] is loop and not self._waiting[task]]
+        return [Task(self._under_way.pop(place)) for place in places]
+
     def _landed(self, place: tuple[asyncio.AbstractEventLoop, Hashable], ended: asyncio.Task[T]) -> None:
-        del self._under_way[place]
+        del self._waiting[ended]
+        if self._under_way.get(place) is ended:
+            del self._under_way[place]
         if not ended.cancelled():
             # Seen, although all who waited may have been cancelled: asyncio would log it as never retrieved.
             ended.exception()

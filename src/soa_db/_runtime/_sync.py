@@ -203,7 +203,7 @@ def spawn(call: Callable[[], None], *, name: str) -> Task:
     return Task(thread.start(call, name=name))
 
 
-class SharedCall(Generic[T]):
+class _Shared(Generic[T]):
     """At most one call per key at a time; all who ask meanwhile share its result or its error. Empty after a fork.
 
     The first to ask makes the call in its own thread. If it is interrupted (KeyboardInterrupt, SystemExit), that is
@@ -225,8 +225,16 @@ class SharedCall(Generic[T]):
                 return thread.result_of(flight)
 
 
-class SingleFlight(SharedCall[T]):
-    """The same, of calls that block in the twin too; they can be started without waiting."""
+class SharedCall(_Shared[T]):
+    """At most one call per key at a time, of calls that the twin awaits."""
+
+    def take_unawaited(self) -> list[Task]:
+        """Return nothing: each call is made in the thread of somebody who waits for it."""
+        return []
+
+
+class SingleFlight(_Shared[T]):
+    """At most one call per key at a time, of calls that block in the twin too; they can be started without waiting."""
 
     def start(self, key: Hashable, call: Callable[[], T]) -> None:
         """Start ``call`` in a thread of its own unless one is under way for ``key``; do not wait for it."""

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from soa_db.access.redis.session import Session
     from soa_db.aws import AwsClients
     from soa_db.config import RedisConfig
-    from soa_db.local.redis import RedisCluster, RedisServer
+    from soa_db.local.redis import RedisServer
+    from soa_db.local.redis_cluster import RedisCluster
 
 OPEN_DEFAULT = "default on nopass ~* &* +@all"
 

@@ -20,7 +20,7 @@ from soa_db.access.settings import EnvironmentSettings, RedisBackend, Settings
 from soa_db.access.spec import RedisSpec, Spec, SpecSet
 from soa_db.config import RedisConfig
 from soa_db.errors import SecretNotFound
-from soa_db.local.redis import RedisCluster
+from soa_db.local.redis_cluster import RedisCluster
 from soa_db.names import Env, redis_admin_secret_ssm_path, redis_endpoint_ssm_path, redis_secret_name, redis_user
 
 if TYPE_CHECKING:

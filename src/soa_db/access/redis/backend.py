@@ -35,6 +35,10 @@ class Backend(Protocol):
         """What is there today, passwords aside."""
         ...
 
+    def again(self, user: str, state: ServerState) -> ServerState:
+        """The same with one user as it is now, where other runs are not kept away."""
+        ...
+
     def login_places(self, state: ServerState) -> tuple[RedisConfig, ...]:
         """Where a login must succeed to prove a password, as whoever provisions reaches it; ``auth`` is not used."""
         ...

@@ -60,7 +60,7 @@ class Passwords:
         """
         if state.group is not None and not state.group.attached:
             return {}
-        users = [user for user in self.desired.users.values() if not _uses_iam(state.users(user.name))]
+        users = [user for user in self.desired.users.values() if not (user.iam or _uses_iam(state.users(user.name)))]
         if not users:
             return {}
         versions = read_passwords(self.aws, [user.secret for user in users])
