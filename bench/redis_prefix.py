@@ -16,6 +16,7 @@ import redis
 
 from bench.report import Row
 from bench.servers import plain_redis
+from bench.timing import order
 from soa_db.config import RedisConfig
 from soa_db.redis import RedisConnectionManager
 
@@ -47,6 +48,13 @@ def _fill(server: RedisServer) -> None:
                 start + 1,
                 min(start + 50_000, missing),
             )
+
+
+def _left(server: RedisServer) -> dict[str, float]:
+    """How many keys with the prefix are still there, and how many others are not, as the server tells."""
+    with server.admin() as client:
+        left = sum(1 for _ in client.scan_iter(match=f"{PREFIX}*", count=10_000))
+        return {"left": left, "taken": ALL - CLEARED - (int(client.dbsize()) - left)}
 
 
 def _by_hand(url: str) -> int:
@@ -86,8 +94,8 @@ def run() -> list[Row]:
     """Five rounds each, in turn; the best of the times and the worst of the rest."""
     found: dict[str, list[dict[str, float]]] = {"ours": [], "hand": []}
     with plain_redis() as server:
-        for _ in range(ROUNDS):
-            for name, figures in found.items():
+        for number in range(ROUNDS):
+            for name in order(tuple(found), number):
                 _fill(server)
                 child = subprocess.run(
                     [sys.executable, "-m", "bench.redis_prefix", name],
@@ -96,14 +104,16 @@ def run() -> list[Row]:
                     text=True,
                     check=True,
                 )
-                figures.append(json.loads(child.stdout))
+                found[name].append({**json.loads(child.stdout), **_left(server)})
     best = {name: min(one["seconds"] for one in figures) for name, figures in found.items()}
     grown = {name: max(one["megabytes"] for one in figures) for name, figures in found.items()}
-    left = CLEARED - min(one["count"] for one in found["ours"])
+    ours = found["ours"]
     return [
         Row("clear 100,000 of 1,000,000 keys", best["ours"], "s", best["hand"], "SCAN and UNLINK by hand", 1.10),
         Row("memory on the way", grown["ours"], "MB", grown["hand"], "SCAN and UNLINK by hand"),
-        Row("keys it left", left, "keys", bar=0, bar_is="value"),
+        Row("keys it left", max(one["left"] for one in ours), "keys", bar=0, bar_is="value"),
+        Row("other keys it took", max(one["taken"] for one in ours), "keys", bar=0, bar_is="value"),
+        Row("keys it counted wrongly", max(abs(CLEARED - one["count"]) for one in ours), "keys", bar=0, bar_is="value"),
     ]
 
 

@@ -52,7 +52,8 @@ from soa_db.local.environment import LocalEnvironment
 from soa_db.local.mongo import MongoServer
 from soa_db.local.mongo_set import MongoReplicaSet
 from soa_db.local.postgres import PostgresServer
-from soa_db.local.redis import RedisCluster, RedisServer
+from soa_db.local.redis import RedisServer
+from soa_db.local.redis_cluster import RedisCluster
 from soa_db.local.server import Server, ServerGroup
 from soa_db.local.tls import ServerTls
 

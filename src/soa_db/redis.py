@@ -10,9 +10,9 @@ try:
     from soa_db._async.redis.manager import AsyncRedisConnectionManager
     from soa_db._sync.redis.manager import RedisConnectionManager
 except ModuleNotFoundError as error:
-    if error.name != "redis":
+    if error.name not in {"redis", "hiredis"}:
         raise
-    raise MissingExtra("redis is not installed", hint="pip install 'soa-db[redis]'") from error
+    raise MissingExtra(f"{error.name} is not installed", hint="pip install 'soa-db[redis]'") from error
 
 if TYPE_CHECKING:
     from soa_db._async.redis.loader import aload_redis_config_from_aws

@@ -161,6 +161,24 @@ def test_policy_prints_applies_and_checks(cli: Cli, cli_env: LocalEnvironment, s
     assert cli("policy", "--env", "mirror", "--apply", "--check").code == 0
 
 
+def test_policy_lets_services_of_redis_iam_connect_by_token(
+    cli: Cli, cli_env: LocalEnvironment, unique_name: str
+) -> None:
+    """As soa-db.toml names them; a service with Redis only needs no database to be found, in prod neither."""
+    Path("db-access.yaml").write_text(f"version: 1\nservice: {unique_name}\nredis: {{}}\n")
+    given = Path(cli_env.exports()["SOA_DB_SETTINGS"]).read_text("utf-8")
+    named = given.replace('redis = "elasticache"', f'redis = "elasticache"\nredis_iam = ["{unique_name}"]')
+    Path("tokens.toml").write_text(named, "utf-8")
+    for env in ("mirror", "prod"):
+        (before,) = cli("policy", "--env", env).document
+        assert "elasticache:Connect" not in json.dumps(before)
+        (after,) = cli("policy", "--env", env, "--settings", "tokens.toml").document
+        cache = cli_env.server(env, "redis").resource_id
+        (connect,) = [one for one in after["document"]["Statement"] if one["Action"] == ["elasticache:Connect"]]
+        assert [arn.rpartition(":")[2] for arn in connect["Resource"]] == [cache, f"{unique_name}-{env}"]
+        assert "secretsmanager" not in json.dumps(after)
+
+
 @pytest.mark.parametrize(
     "arguments", [["--create-roles"], ["--check"], ["--apply", "--create-roles", "--trust", "db-access.yaml"]]
 )

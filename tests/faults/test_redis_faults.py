@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.servers.aws_kit import settle
@@ -14,8 +14,11 @@ from tests.servers.redis_kit import config_of, connected, origin_of
 from tests.support.tcp import FaultyProxy
 
 from soa_db import RedisConfig, ServerUnavailable, SoaDbError, TlsConfig
-from soa_db.local.redis import RedisCluster, RedisServer
+from soa_db.local.redis import RedisServer
 from soa_db.redis import AsyncRedisConnectionManager
+
+if TYPE_CHECKING:
+    from soa_db.local.redis_cluster import RedisCluster
 
 RedisServerFactory = Callable[..., RedisServer]
 SHORT: dict[str, Any] = {"connect_timeout": 0.5, "command_timeout": 0.5}

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 from tests.servers.aws_kit import settle
 
 from soa_db import PasswordAuth, RedisConfig
-from soa_db.local.redis import RedisCluster, RedisServer
+from soa_db.local.redis_cluster import RedisCluster
 from soa_db.redis import AsyncRedisConnectionManager, RedisConnectionManager
+
+if TYPE_CHECKING:
+    from soa_db.local.redis import RedisServer
 
 # What a service is given, FACTS "Redis and ElastiCache".
 RULES = (

@@ -450,8 +450,11 @@ class Way:
         secret_of = partial(self.users.token_secret, CACHE)
         host, port = self.server.host, self.server.port
         made = RedisGate(host, port, secret_of=secret_of, check=check, tls=self.tls, **options)
-        yield await made.open()
-        await made.close()
+        port = await made.open()
+        try:
+            yield port
+        finally:
+            await made.close()
 
     def client(self, port: int, user: str, password: str, **options: Any) -> Any:
         """A client at the gate that tries once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,9 @@ from tests.support.postgres import eventually
 
 from soa_db.errors import ConfigurationError, ServerUnavailable
 from soa_db.local import processes
-from soa_db.local.redis import RedisCluster, RedisServer
+from soa_db.local.redis import RedisServer
 from soa_db.local.redis_binaries import find_redis
+from soa_db.local.redis_cluster import RedisCluster
 from soa_db.local.tls import ServerTls
 
 if TYPE_CHECKING:
@@ -254,6 +256,92 @@ def test_a_cluster_of_what_pip_brings(server_folder: Path, valkey: Program) -> N
         finally:
             cluster.remove()
     assert not cluster.directory.exists()
+
+
+def test_a_cluster_whose_making_was_cut_off_is_made_anew(server_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of its nodes know of each other; one of them still runs, left behind."""
+    cluster = RedisCluster(server_folder / "half", 3, replicas=0)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(RedisCluster, "_until", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                cluster.start()
+        again = RedisCluster(cluster.directory, 3, replicas=0)
+        left_behind = cluster.nodes[0].pid
+        assert left_behind is not None
+        with again:
+            assert len(again.primaries()) == 3
+            assert processes.find(left_behind) is None
+    finally:
+        cluster.kill()
+        cluster.remove()
+
+
+def test_an_acl_file_is_written_whole_or_not_at_all(server_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that was ended while it wrote leaves nothing that the next would take for the users there are."""
+    write = Path.write_bytes
+
+    def cut_off(self: Path, content: bytes) -> int:
+        write(self, content[:10])
+        raise KeyboardInterrupt
+
+    server = RedisServer(server_folder / "cut-off")
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_bytes", cut_off)
+            with pytest.raises(KeyboardInterrupt):
+                server.start()
+        server.start()
+        with server.admin() as master:
+            assert master.ping()
+    finally:
+        server.remove()
+
+
+def test_a_start_that_is_interrupted_leaves_no_process(server_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which the next start would take for a server that answers."""
+    server = RedisServer(server_folder / "interrupted")
+    pids = []
+
+    def interrupt(self: RedisServer, log: str) -> bool:
+        pids.append(self.pid)
+        raise KeyboardInterrupt
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(RedisServer, "_ready", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                server.start()
+        assert not server.is_running
+        assert pids[0] is not None
+        assert processes.find(pids[0]) is None
+        server.start()
+        with server.admin() as master:
+            assert master.ping()
+    finally:
+        server.remove()
+
+
+def test_a_server_that_has_ended_signals_nobody(server_folder: Path) -> None:
+    """Its pid may be anybody's by now."""
+    server = RedisServer(server_folder / "ended")
+    bystander = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        server.start()
+        pid = server.pid
+        assert pid is not None
+        processes.kill_tree(pid)
+        eventually(lambda: not server.is_running)
+        assert server._process is not None
+        server._process.pid = bystander.pid
+        server.pause()
+        status = (processes.PROC / str(bystander.pid) / "stat").read_text()
+        assert status.rpartition(")")[2].split()[0] != "T"
+        server.resume()
+    finally:
+        bystander.kill()
+        bystander.communicate()
+        server.remove()
 
 
 @pytest.mark.parametrize(("nodes", "replicas"), [(3, 1), (7, 1), (2, 0)])

@@ -120,6 +120,19 @@ async def test_the_mirrors_administrator(cloud: CountingAws, load: Load, service
     assert await settle(load(env="mirror", service=service, scope="mirror-current")) == expected
 
 
+async def test_where_shared_servers_are_is_said_by_ssm_alone(cloud: CountingAws, load: Load, service: str) -> None:
+    """What else stands in a secret does not count, nor stand in the way; the administrator's may name a host."""
+    secret_id = f"prod/mongodb-shared/{service}-password"
+    cloud.put_secret(ACCOUNT, secret_id, {**LOGIN, "hosts": ["x"], "host": 5, "database": "x", "replica_set": "x"})
+    members = [MongoHost(host="a.example"), MongoHost(host="fd00::1", port=27018)]
+    assert await settle(load(env="prod", service=service)) == shared(service, secret_id, hosts=members)
+    admin = {"username": "root", "password": "p", "host": "x", "database": "x"}
+    arn = cloud.put_secret(ACCOUNT, f"admin-of-{service}", admin)
+    cloud.put_parameters(ACCOUNT, {f"{MIRROR}/master-secret-arn": arn})
+    config = await settle(load(service=service, scope="mirror-current"))
+    assert config == shared(service, arn, hosts=[MEMBER], user="root", auth_source="admin")
+
+
 @pytest.mark.parametrize(
     ("payload", "expected"),
     [

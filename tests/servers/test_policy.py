@@ -11,7 +11,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from soa_db.access.aws.roles import PolicyResult, apply_policies, find_place, policies
-from soa_db.access.spec import PostgresDatabase, PostgresSpec, Spec, SpecSet
+from soa_db.access.spec import PostgresDatabase, PostgresSpec, RedisSpec, Spec, SpecSet
 from soa_db.aws import AwsClients
 from soa_db.errors import ConfigurationError, ParameterNotFound
 
@@ -221,6 +221,17 @@ def test_a_database_that_rds_does_not_know_is_an_error_with_a_way_out(aws: AwsCl
         rendered(aws)
     (first, *_) = rendered(aws, resource_id="db-GIVEN")
     assert "dbuser:db-GIVEN/chat_api_owner" in first.as_json()
+
+
+def test_nothing_is_looked_up_for_services_that_were_not_chosen(aws: AwsClients) -> None:
+    """In prod, where neither the database nor a cache is known: a service with only Redis needs neither."""
+    cache_only = Spec(version=1, service="cache-only", redis=RedisSpec())
+    wanted = SpecSet((*specs("chat-api").specs, cache_only))
+    (found,) = policies(wanted, env="prod", aws=aws, services=["cache-only"], redis_iam=["chat-api"])
+    assert found.role_name == "cache-only-app"
+    assert "rds" not in found.as_json()
+    with pytest.raises(ParameterNotFound):
+        policies(wanted, env="prod", aws=aws)
 
 
 def test_coordinates_that_are_missing_are_named(aws: AwsClients) -> None:

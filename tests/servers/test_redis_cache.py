@@ -72,8 +72,9 @@ async def test_what_the_origin_raises_passes_through_and_is_not_cached(
             with pytest.raises(LookupError, match="gone"):
                 await settle(cache.cached_call(unique_name, origin_of(kind, origin)))
         assert origin.calls == 2
-        with pytest.raises(ConfigurationError, match="JSON"):
-            await settle(cache.cached_call(unique_name, origin_of(kind, Origin(object()))))
+        for value in (object(), {1: "a"}):
+            with pytest.raises(ConfigurationError, match="JSON"):
+                await settle(cache.cached_call(unique_name, origin_of(kind, Origin(value))))
         assert await settle(cache.client.exists(unique_name)) == 0
 
 
@@ -218,6 +219,24 @@ async def test_a_refresh_is_throttled(redis_server: RedisServer, kind: str, uniq
             await settle(cache.refresh_cache(unique_name, origin_of(kind, origin), throttle=0))
 
 
+async def test_a_refresh_that_fails_leaves_the_marker_of_another(
+    redis_server: RedisServer, kind: str, unique_name: str
+) -> None:
+    """Its own ended while the origin was at work, and another process refreshes by now."""
+    marker = f"{unique_name}_refresh"
+    async with connected(kind, config_of(redis_server)) as cache:
+
+        def fail() -> object:
+            with redis_server.admin() as admin:
+                assert admin.exists(marker)
+                admin.set(marker, "another's")
+            raise LookupError
+
+        with pytest.raises(LookupError):
+            await settle(cache.refresh_cache(unique_name, origin_of(kind, fail)))
+        assert await settle(cache.client.get(marker)) == b"another's"
+
+
 async def test_an_outage_goes_to_the_origin_with_one_line_in_the_log(
     redis_server_factory: RedisServerFactory, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -283,7 +302,7 @@ async def test_on_error_miss_reads_nothing_during_an_outage(
 def test_an_outage_that_ends_while_it_is_told_of_is_no_error(redis_server: RedisServer) -> None:
     """Another thread finds the server back between two looks of this one."""
     manager = RedisConnectionManager(config_of(redis_server))
-    cache = manager._cache
+    cache = manager._cache._outage
 
     def other_thread(record: logging.LogRecord) -> bool:
         if record.levelno == logging.WARNING:
@@ -293,7 +312,7 @@ def test_an_outage_that_ends_while_it_is_told_of_is_no_error(redis_server: Redis
     log = logging.getLogger("soa_db.redis")
     log.addFilter(other_thread)
     try:
-        cache._met(ServerUnavailable("gone"))
+        cache.met(ServerUnavailable("gone"))
     finally:
         log.removeFilter(other_thread)
     assert not cache.is_away

@@ -7,18 +7,22 @@ import contextlib
 import logging
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.servers.aws_kit import settle
 from tests.servers.redis_kit import config_of, connected, origin_of
 
 from soa_db import AccessDenied, TlsConfig
-from soa_db.local.redis import RedisCluster, RedisServer
+from soa_db.local.redis import RedisServer
 from soa_db.redis import AsyncRedisConnectionManager, RedisConnectionManager
+
+if TYPE_CHECKING:
+    from soa_db.local.redis_cluster import RedisCluster
 
 RedisServerFactory = Callable[..., RedisServer]
 
@@ -128,7 +132,7 @@ async def test_reading_that_takes_an_outage_for_a_miss_waits_for_nothing(
             return native(*arguments)
 
         monkeypatch.setattr(client, "get", counted)
-        cache._cache._look_at = 0.0
+        cache._cache._outage._look_at = 0.0
         for _ in range(100):
             assert await settle(cache.get("k", default=5, on_error="miss")) == 5
         assert 1 <= asked < 100
@@ -200,10 +204,161 @@ async def test_a_caller_gets_the_origins_value_though_the_manager_is_disconnecte
     assert await call == 5
 
 
-def test_an_origin_that_hangs_in_the_background_does_not_keep_disconnect(
+async def test_disconnect_ends_the_origin_calls_nobody_waits_for(redis_server: RedisServer, unique_name: str) -> None:
+    """A renewal's, and one whose callers were all cancelled; it waits for their ends."""
+    under_way, ended = asyncio.Event(), []
+
+    async def hangs() -> int:
+        under_way.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+            ended.append(1)
+        return 2
+
+    async def one() -> int:
+        return 1
+
+    cache = AsyncRedisConnectionManager(config_of(redis_server))
+    await cache.connect()
+    assert await cache.cached_call(unique_name, one, stale_while_revalidate=60) == 1
+    await cache.delete(f"{unique_name}_refresh")
+    assert await cache.cached_call(unique_name, hangs, stale_while_revalidate=60) == 1
+    await under_way.wait()
+    under_way.clear()
+    caller = asyncio.create_task(cache.cached_call(f"{unique_name}:other", hangs))
+    await under_way.wait()
+    caller.cancel()
+    await asyncio.wait((caller,))
+    await cache.disconnect()
+    assert len(ended) == 2
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    # And it works again.
+    await cache.connect()
+    assert await cache.cached_call(f"{unique_name}:other", one) == 1
+    await cache.disconnect()
+
+
+async def test_an_origin_that_does_not_let_itself_be_cancelled_does_not_keep_disconnect(
+    redis_server: RedisServer, unique_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It goes on after the command timeout, and the log says so; what it returns is not kept."""
+    under_way, go_on = asyncio.Event(), asyncio.Event()
+
+    async def stubborn() -> int:
+        under_way.set()
+        while not go_on.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await go_on.wait()
+        return 2
+
+    async def one() -> int:
+        return 1
+
+    cache = AsyncRedisConnectionManager(config_of(redis_server, command_timeout=0.3))
+    await cache.connect()
+    await cache.cached_call(unique_name, one, stale_while_revalidate=60)
+    await cache.delete(f"{unique_name}_refresh")
+    await cache.cached_call(unique_name, stubborn, stale_while_revalidate=60)
+    await under_way.wait()
+    await cache.disconnect()
+    go_on.set()
+    assert "1 origin calls in the background go on" in caplog.text
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        await task
+
+
+async def test_a_renewal_that_takes_longer_than_its_claim_is_not_joined_by_another(
+    redis_server: RedisServer, kind: str, unique_name: str
+) -> None:
+    """In one process; across them, the claim is all there is."""
+    calls: list[int] = []
+    go_on = threading.Event()
+
+    def slow() -> int:
+        calls.append(1)
+        assert go_on.wait(10)
+        return 2
+
+    async def slow_too() -> int:
+        calls.append(1)
+        assert await asyncio.to_thread(go_on.wait, 10)
+        return 2
+
+    async with connected(kind, config_of(redis_server)) as cache:
+        await settle(cache.cached_call(unique_name, origin_of(kind, lambda: 1), stale_while_revalidate=60))
+        for _ in range(3):
+            await settle(cache.delete(f"{unique_name}_refresh"))
+            origin = slow_too if kind == "async" else slow
+            assert await settle(cache.cached_call(unique_name, origin, stale_while_revalidate=60)) == 1
+            await asyncio.sleep(0.02)
+        go_on.set()
+    assert len(calls) == 1
+
+
+async def test_whoever_is_cancelled_stops_waiting_and_the_others_go_on(
     redis_server: RedisServer, unique_name: str
 ) -> None:
-    """A thread cannot be stopped: it is left behind after the command timeout."""
+    """The first, one in the middle and the last of many; with all of them gone, the value is cached all the same."""
+    under_way, go_on = asyncio.Event(), asyncio.Event()
+    calls: list[int] = []
+
+    async def origin() -> int:
+        calls.append(1)
+        under_way.set()
+        await go_on.wait()
+        return 5
+
+    async with AsyncRedisConnectionManager(config_of(redis_server)) as cache:
+        callers = [asyncio.create_task(cache.cached_call(unique_name, origin)) for _ in range(30)]
+        while cache.stats()["misses"] < 30 or not under_way.is_set():
+            await asyncio.sleep(0.01)
+        for number in (0, 14, 29):
+            callers[number].cancel()
+        await asyncio.sleep(0.01)
+        assert [number for number, caller in enumerate(callers) if caller.cancelled()] == [0, 14, 29]
+        go_on.set()
+        ended = await asyncio.gather(*callers, return_exceptions=True)
+        assert [one for one in ended if not isinstance(one, asyncio.CancelledError)] == [5] * 27
+        go_on.clear()
+        alone = asyncio.create_task(cache.cached_call(f"{unique_name}:alone", origin))
+        while len(calls) < 2:
+            await asyncio.sleep(0.01)
+        alone.cancel()
+        await asyncio.sleep(0.01)
+        assert alone.cancelled()
+        go_on.set()
+        for _ in range(200):
+            if await cache.get(f"{unique_name}:alone") == 5:
+                break
+            await asyncio.sleep(0.01)
+        assert await cache.get(f"{unique_name}:alone") == 5
+        assert len(calls) == 2
+
+
+async def test_each_waiter_gets_an_error_of_its_own(redis_server: RedisServer, unique_name: str) -> None:
+    """One error object raised by all of them would collect the traceback of each, and the context of the last."""
+
+    async def origin() -> int:
+        await asyncio.sleep(0.1)
+        raise LookupError("gone") from KeyError("why")
+
+    async with AsyncRedisConnectionManager(config_of(redis_server)) as cache:
+        errors = await asyncio.gather(
+            *(cache.cached_call(unique_name, origin) for _ in range(50)), return_exceptions=True
+        )
+    assert len({id(error) for error in errors}) == 50
+    for error in errors:
+        assert isinstance(error, LookupError)
+        assert isinstance(error.__cause__, KeyError)
+        assert len(traceback.extract_tb(error.__traceback__)) < 20
+
+
+def test_an_origin_that_hangs_in_the_background_does_not_keep_disconnect(
+    redis_server: RedisServer, unique_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A thread cannot be stopped: it is left behind after the command timeout, and the log says so."""
     called, go_on = threading.Event(), threading.Event()
 
     def hangs() -> int:
@@ -224,6 +379,7 @@ def test_an_origin_that_hangs_in_the_background_does_not_keep_disconnect(
     ender.cancel()
     go_on.set()
     assert left_behind
+    assert "1 origin calls in the background go on" in caplog.text
 
 
 def test_threads_that_renew_do_not_trip_over_each_other(redis_server: RedisServer, unique_name: str) -> None:

@@ -270,7 +270,7 @@ async def test_a_refused_password_is_read_again_within_the_same_connect(
             return both.again()
 
     cache = KINDS[kind](service)
-    cache._credentials = Blocking() if kind == "sync" else Awaiting()
+    cache._principal._credentials = Blocking() if kind == "sync" else Awaiting()
     await settle(cache.connect())
     assert both.refreshed == 1
     with redis_server.admin() as admin:

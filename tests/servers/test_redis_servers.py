@@ -27,12 +27,13 @@ from soa_db import (
     TlsVerificationFailed,
 )
 from soa_db.aws import AwsClients
-from soa_db.local.redis import RedisCluster, RedisServer
+from soa_db.local.redis import RedisServer
 from soa_db.local.redis_binaries import find_redis
 from soa_db.redis import AsyncRedisConnectionManager
 
 if TYPE_CHECKING:
     from soa_db.local.environment import LocalEnvironment
+    from soa_db.local.redis_cluster import RedisCluster
     from soa_db.local.tls import ServerTls
 
 RedisServerFactory = Callable[..., RedisServer]

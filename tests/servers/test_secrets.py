@@ -316,6 +316,25 @@ def test_two_runs_at_once_come_to_one_pending_password(aws: Aws, endpoint: str, 
     assert holding(aws, unique_name) == {server.live}
 
 
+def test_a_rotation_that_another_run_has_finished_is_not_made_again(aws: Aws, endpoint: str, unique_name: str) -> None:
+    """At whatever write the other one came between: the password it has come to is the one both end with."""
+    other, server = Aws(endpoint), Server()
+    run(aws, server, (unique_name,))
+    writes = ("put_secret_value", "update_secret_version_stage")
+    for number in range(1, 4):
+        count, there = 0, ""
+
+        def interfere(operation: str, params: Mapping[str, object], number: int = number) -> None:
+            nonlocal count, there
+            count += operation in writes
+            if count == number and operation in writes:
+                there = run(other, server, (unique_name,), "rotate")
+
+        aws.before = interfere
+        assert run(aws, server, (unique_name,), "rotate") == there == server.live
+        assert holding(aws, unique_name) == {server.live}
+
+
 def test_a_label_taken_off_by_hand_does_not_stop_the_next_rotation(aws: Aws, unique_name: str) -> None:
     """The token of the abandoned version is taken; it is taken up again rather than tried for ever."""
     server = Server()

@@ -8,7 +8,7 @@ import struct
 import threading
 from typing import Literal, Self
 
-Mode = Literal["pass", "blackhole", "garbage", "reset", "hang_up", "slow"]
+Mode = Literal["pass", "blackhole", "garbage", "reset", "hang_up", "slow", "trickle"]
 
 
 class FaultyProxy:
@@ -22,6 +22,7 @@ class FaultyProxy:
     - ``reset``: relay, but reset the client's connection in the middle of the server's next reply.
     - ``hang_up``: accept and close.
     - ``slow``: relay, each reply ``delay`` seconds late.
+    - ``trickle``: relay, each byte of a reply ``delay`` seconds after the one before.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -114,6 +115,11 @@ class FaultyProxy:
                     break
                 if reply and self.mode == "slow":
                     threading.Event().wait(self.delay)
+                if reply and self.mode == "trickle":
+                    while data and self.mode == "trickle":
+                        threading.Event().wait(self.delay)
+                        sink.sendall(data[:1])
+                        data = data[1:]
                 sink.sendall(data)
         except OSError:
             pass

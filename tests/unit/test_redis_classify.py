@@ -24,6 +24,8 @@ DRIVER_ERRORS = sorted(
     key=lambda cls: cls.__name__,
 )
 CONFIG = RedisConfig(instance_name="cache", host="h", user="u", auth=PasswordAuth(password=SecretStr("p")))
+# What redis-py puts before the answer to a command of a pipeline.
+QUOTED = "Command # 1 (SET k [canary] PX 60000) of pipeline caused error: "
 
 
 def test_there_are_errors_to_look_at() -> None:
@@ -52,6 +54,9 @@ def test_an_unheard_of_class_is_unknown() -> None:
         (redis.exceptions.ResponseError("READONLY You can't write"), Category.NOT_READY),
         (redis.exceptions.ResponseError("NOPERM this user"), Category.PRIVILEGE),
         (redis.exceptions.ResponseError("WRONGPASS invalid"), Category.AUTHENTICATION),
+        (redis.exceptions.ResponseError(f"{QUOTED}MISCONF Redis is configured to save"), Category.FULL),
+        (redis.exceptions.ResponseError(f"{QUOTED}('NOREPLICAS Not enough',)"), Category.FULL),
+        (redis.exceptions.ResponseError(f'{QUOTED}("NOPERM User\'s",)'), Category.PRIVILEGE),
         (redis.exceptions.ConnectionError("No connection available."), Category.POOL),
         (redis.exceptions.ConnectionError("Connection closed by server."), Category.UNREACHABLE),
         (redis.exceptions.ConnectionError("[SSL: CERTIFICATE_VERIFY_FAILED] x"), Category.CERTIFICATE),
@@ -88,6 +93,13 @@ def test_every_category_becomes_its_typed_error_with_a_next_step(category: Categ
     assert message
     assert hint
     assert set(Category) >= {category}
+
+
+@pytest.mark.parametrize("text", ["OOM command not allowed", "('OOM command not allowed',)"])
+def test_a_value_that_the_driver_quotes_is_left_out(text: str) -> None:
+    """Of pipelines it quotes the command; the rest is the server's answer."""
+    _, message, _ = describe(Category.FULL, QUOTED + text)
+    assert message == "the server takes no writes: OOM command not allowed"
 
 
 @pytest.mark.parametrize(

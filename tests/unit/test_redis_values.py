@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soa_db import ConfigurationError, ValueMalformed
+from soa_db._core.redis import values
 from soa_db._core.redis.values import decode, encode, encode_key, milliseconds, prefix_pattern, shown, sibling
 
 CHARACTERS = st.characters(codec="utf-8")
@@ -31,6 +32,22 @@ def test_values_are_bare_compact_json() -> None:
     assert encode({"a": [1, None, True, "é"]}, b"k") == '{"a":[1,null,true,"é"]}'.encode()
 
 
+@given(st.dictionaries(st.none() | st.booleans() | st.integers() | st.floats() | st.text(CHARACTERS), JSON, min_size=1))
+def test_an_object_is_written_exactly_if_all_its_keys_are_text(value: dict[Any, Any]) -> None:
+    """Text that looks like a number is text."""
+    if all(isinstance(name, str) for name in value):
+        assert decode(encode([value], b"k"), b"k") == [value]
+    else:
+        with pytest.raises(ConfigurationError):
+            encode([value], b"k")
+
+
+@pytest.mark.parametrize("name", ["1", "-1.5", "true", "null", '"', '"1":', "\\"])
+def test_text_that_looks_like_a_number_may_be_a_key(name: str) -> None:
+    """It is what it is."""
+    assert decode(encode({name: {name: name}}, b"k"), b"k") == {name: {name: name}}
+
+
 class Opaque:
     """What JSON cannot hold."""
 
@@ -39,13 +56,60 @@ DEEP: list[Any] = []
 DEEP.append(DEEP)
 
 
-@pytest.mark.parametrize("value", [Opaque(), b"canary", math.nan, math.inf, {1, 2}, {(1, 2): 3}, "\ud800canary", DEEP])
+REFUSED: list[object] = [
+    Opaque(),
+    b"canary",
+    math.nan,
+    math.inf,
+    -math.inf,
+    [1, {"a": math.nan}],
+    {1, 2},
+    {(1, 2): 3},
+    "\ud800canary",
+    {"\ud800canary": 1},
+    [10**5000],
+    DEEP,
+    # What Python's json would write as another value.
+    {1: "canary"},
+    {True: "canary"},
+    {None: "canary"},
+    {1.5: "canary"},
+    {math.nan: "canary"},
+    {"1": "a", 1: "canary"},
+    [{"a": ({"b": {2: "canary"}},)}],
+]
+
+
+@pytest.mark.parametrize("value", REFUSED)
 def test_what_json_cannot_hold_is_refused_without_being_quoted(value: object) -> None:
-    """NaN is no JSON either: JSON.parse would fail on it."""
+    """NaN is no JSON either: JSON.parse would fail on it. Nor is there a trace of it in the error's context."""
     with pytest.raises(ConfigurationError, match="the-key") as caught:
         encode(value, b"the-key")
     assert "canary" not in str(caught.value)
     assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "value", [2**64, -(2**63) - 1, 2**53 + 1, 1e308, 5e-324, -0.0, True, None, "\x00\u2028\U0001f600"]
+)
+def test_what_json_holds_comes_back_to_the_last_digit(value: object) -> None:
+    """Integers beyond 64 bits too; a tuple comes back as a list."""
+    assert repr(decode(encode(value, b"k"), b"k")) == repr(value)
+    assert decode(encode((value, (1,)), b"k"), b"k") == [value, [1]]
+
+
+def test_what_is_longer_than_redis_takes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server would end the connection, which looks like an outage. Keys and values; the limit is 512 MB."""
+    assert values._LARGEST == 512 * 2**20
+    monkeypatch.setattr(values, "_LARGEST", 10)
+    assert encode("x" * 8, b"k") == b'"xxxxxxxx"'
+    with pytest.raises(ConfigurationError, match="11 bytes long"):
+        encode("x" * 9, b"k")
+    assert encode_key(b"k" * 10) == b"k" * 10
+    for key in (b"k" * 11, "\u00e9" * 6):
+        with pytest.raises(ConfigurationError, match="too long"):
+            encode_key(key)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +120,7 @@ def test_what_is_not_json_names_the_key_and_never_the_value(text: bytes) -> None
     with pytest.raises(ValueMalformed, match="the-key") as caught:
         decode(text, b"the-key")
     assert "canary" not in str(caught.value)
+    assert caught.value.__context__ is None
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 0.0, -0.0001, math.nan, math.inf, -math.inf, 1e13, True, "5", None])

@@ -52,6 +52,9 @@ role_arn = "arn:aws:iam::222222222222:role/platform"
 external_id = "x"
 endpoint_url = "http://localhost:5000"
 redis = "self"
+
+[environments.mirror]
+redis_iam = ["chat-api", "iam-api"]
 """
 
 
@@ -75,6 +78,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         "external_id": "x",
         "endpoint_url": "http://localhost:5000",
     }
+    assert settings.environment("mirror") == EnvironmentSettings(redis_iam=("chat-api", "iam-api"))
     assert settings.environment("dev") == EnvironmentSettings()
 
 
@@ -155,6 +159,11 @@ def test_parents_are_searched_up_to_the_repository_root(tmp_path: Path, monkeypa
             "role_arn is of account 111111111111, but account says 222222222222",
         ),
         ("[environments.prod]\nexternal_id = 'x'", "external_id is for a role_arn"),
+        ("[environments.prod]\nredis_iam = 'chat-api'", "environments.prod.redis_iam: Input should be a valid"),
+        ("[environments.prod]\nredis_iam = ['Chat']", "environments.prod.redis_iam: "),
+        ("[environments.prod]\nredis_iam = ['a', 'b', 'a']", "environments.prod.redis_iam: a stands there twice"),
+        ("[environments.prod]\nredis = 'self'\nredis_iam = ['a']", 'redis_iam is for ElastiCache, and redis is "self"'),
+        ("[environments.dev]\nredis_iam = ['a']", "environments.dev: redis_iam is for ElastiCache, and in dev"),
         ("environments = 3", "environments: Input should be"),
         ("environments = [", "not valid TOML"),
     ],

@@ -8,7 +8,7 @@ import traceback
 
 import pytest
 
-from soa_db._runtime import _async, _sync
+from soa_db._runtime import _async, _sync, thread
 from soa_db._runtime.thread import Stopped
 from soa_db.errors import NotConnectedError, SecretNotFound
 
@@ -210,6 +210,84 @@ async def test_an_error_of_a_shared_search_is_everybodys_own() -> None:
     while shared._under_way:
         await asyncio.sleep(0)
     assert unheard == []
+
+
+class Numbered(Exception):
+    """Makes its message of a number; a copy made of the message would not say the same."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"number {number}")
+        self.number = number
+
+
+class Nameless(Exception):
+    """Cannot be made from its ``args``."""
+
+    def __init__(self, *, name: str) -> None:
+        super().__init__(f"name {name}")
+
+
+def _fail(error: Exception) -> int:
+    error.add_note("a note")
+    raise error from KeyError("why")
+
+
+@pytest.mark.parametrize("error", [Numbered(4), OSError(2, "no such file", "f"), ExceptionGroup("all", [Numbered(5)])])
+def test_threads_that_share_a_failed_call_raise_errors_of_their_own(error: Exception) -> None:
+    """That say the same, with the traceback of the call, its cause and its notes."""
+    flight = thread.start(lambda: _fail(error), name="test")
+    raised = []
+    for _ in range(50):
+        with pytest.raises(type(error)) as caught:
+            thread.result_of(flight)
+        raised.append(caught.value)
+    assert len({id(one) for one in raised}) == 50
+    for one in raised:
+        assert str(one) == str(error)
+        assert vars(one) == vars(error)
+        assert isinstance(one.__cause__, KeyError)
+        names = [frame.name for frame in traceback.extract_tb(one.__traceback__)]
+        assert names[-1] == "_fail"
+        assert len(names) < 10
+
+
+def test_an_error_that_cannot_be_copied_is_shared() -> None:
+    """It passes through as it is."""
+    error = Nameless(name="x")
+    flight = thread.start(lambda: _fail(error), name="test")
+    with pytest.raises(Nameless) as caught:
+        thread.result_of(flight)
+    assert caught.value is error
+
+
+async def test_a_shared_call_nobody_waits_for_can_be_taken() -> None:
+    """Those that somebody waits for are left; who asks after that makes a call of its own."""
+    shared: _async.SharedCall[int] = _async.SharedCall()
+
+    async def hang() -> int:
+        await asyncio.Event().wait()
+        return 1
+
+    async def two() -> int:
+        return 2
+
+    left, stays = (asyncio.create_task(shared.run(key, hang)) for key in "ab")
+    await asyncio.sleep(0)
+    assert shared.take_unawaited() == []
+    left.cancel()
+    await asyncio.wait((left,))
+    (call,) = shared.take_unawaited()
+    assert shared.take_unawaited() == []
+    assert await shared.run("a", two) == 2
+    call.cancel()
+    assert await call.join(5)
+    stays.cancel()
+    await asyncio.wait((stays,))
+    for rest in shared.take_unawaited():
+        rest.cancel()
+        assert await rest.join(5)
+    assert not shared._under_way
+    assert not shared._waiting
 
 
 def test_a_loop_that_ends_during_a_shared_search_leaves_the_next_one_able() -> None:

@@ -23,13 +23,10 @@ _APP_NAME_BYTES = 128
 
 def seeds(config: MongoConfig) -> list[str]:
     """Return what is dialled first, as pymongo takes it."""
-    if config.dial is not None:
-        return [_address(config.dial.host, config.dial.port)]
-    return [_address(one.host, one.port) for one in config.hosts]
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    dial = config.dial
+    if dial is not None:
+        return [f"[{dial.host}]:{dial.port}" if ":" in dial.host else f"{dial.host}:{dial.port}"]
+    return [one.address for one in config.hosts]
 
 
 @contextmanager
@@ -47,7 +44,6 @@ def client_options(config: MongoConfig) -> Iterator[dict[str, Any]]:
         "minPoolSize": options.min_pool_size,
         "connectTimeoutMS": _milliseconds(options.connect_timeout),
         "serverSelectionTimeoutMS": _milliseconds(options.server_selection_timeout),
-        "waitQueueTimeoutMS": _milliseconds(options.pool_timeout),
         "retryWrites": options.retry_writes if options.retry_writes is not None else config.tls is not None,
         # A tunnel leads to one member: asking it for the others would give names that do not lead through.
         "directConnection": config.dial is not None,
@@ -56,6 +52,8 @@ def client_options(config: MongoConfig) -> Iterator[dict[str, Any]]:
         found["replicaSet"] = config.replica_set
     if options.max_idle is not None:
         found["maxIdleTimeMS"] = _milliseconds(options.max_idle)
+    if options.pool_timeout is not None:
+        found["waitQueueTimeoutMS"] = _milliseconds(options.pool_timeout)
     if options.operation_timeout is not None:
         found["timeoutMS"] = _milliseconds(options.operation_timeout)
     if options.write_concern is not None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import random
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
-from redis.asyncio.client import PubSub
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import Connection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import TimeoutError as DriverTimeout
 
 from soa_db._core.backoff import full_jitter
 from soa_db._core.redis.classify import Category
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Client",
     "Login",
+    "abandon_client",
     "close_client",
     "drop_idle",
     "forget_client",
@@ -63,6 +67,11 @@ class Login:
         self.credentials = credentials
         self.tls = tls_context(config)
 
+    @property
+    def lifetime(self) -> float | None:
+        """Seconds after which a connection is made anew; None for never."""
+        return _TOKEN_CONNECTION_SECONDS if self.config.auth.kind == "iam" else None
+
     def target(self, host: str, port: int) -> tuple[str, int]:
         """Return what is dialled for a server."""
         config = self.config
@@ -75,16 +84,49 @@ class ServerConnection(Connection):
     """A connection that asks for credentials each time it is made; subclassed for each manager with its ``login``."""
 
     login: Login
+    # Monotonic seconds.
     _renew_at: float | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
 
     async def connect(self) -> None:
-        """Connect, or replace a connection that is to go or whose token ends; called whenever the pool hands it out."""
-        ends = self._renew_at is not None and time.monotonic() >= self._renew_at
-        if self.is_connected and (ends or self.should_reconnect()):  # type: ignore[no-untyped-call]  # as below
+        """Connect, or replace a connection that is to go or whose token ends; called whenever a pool hands it out."""
+        if self.is_connected and self.should_reconnect():
             # Before connecting: subscriptions connect again within it.
-            self._renew_at = None
             await self.disconnect()
         await super().connect()  # type: ignore[no-untyped-call]  # redis-py's has no types
+
+    def should_reconnect(self) -> bool:
+        """Whether it is to be replaced: all that a cluster's nodes look at before they use a connection."""
+        return self._should_reconnect or (self._renew_at is not None and time.monotonic() >= self._renew_at)
+
+    async def disconnect(self, *arguments: Any, **keywords: Any) -> None:
+        """Disconnect: the next connection has its own time."""
+        self._renew_at = None
+        await super().disconnect(*arguments, **keywords)
+
+    # Not a coroutine function: calls pay for no second coroutine.
+    def read_response(self, *arguments: Any, push_request: bool | None = False, **keywords: Any) -> Any:
+        """Read one reply, or, as subscriptions ask for it (``push_request``), one message."""
+        if push_request:
+            return self._read_message(**keywords)
+        return super().read_response(*arguments, **keywords)
+
+    async def _read_message(self, *, timeout: float = math.inf, **keywords: Any) -> Any:
+        """Read one message of a subscription, None when none came in time.
+
+        RESP2 takes no AUTH on a subscribed connection: it is made anew when its token ends, also while nothing comes,
+        and subscribes again as it connects.
+
+        Who waits for as long as it takes asks for infinity: redis-py 8.0 did not, and the timeout of calls ended that.
+        """
+        while True:
+            if self.should_reconnect():
+                await self.connect()
+            rest = math.inf if self._renew_at is None else max(self._renew_at - time.monotonic(), 0.0)
+            found = await super().read_response(timeout=min(timeout, rest), push_request=True, **keywords)
+            if found is not None or timeout <= rest:
+                return found
+            timeout -= rest
 
     async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:  # noqa: ARG002 - redis-py's
         """Connect and log in: one forced re-read of refused credentials, further attempts while nothing was sent."""
@@ -97,7 +139,7 @@ class ServerConnection(Connection):
         while True:
             try:
                 self.username, self.password = credentials.user, credentials.secret or None
-                await super().connect_check_health(check_health=check_health, retry_socket_connect=False)
+                await self._attempt(check_health)
             except DRIVER_ERRORS as error:
                 category = category_of(error)
                 if category is Category.AUTHENTICATION and refused < _CANDIDATES:
@@ -115,9 +157,34 @@ class ServerConnection(Connection):
                 raise found from error.with_traceback(None)
             finally:
                 self.username = self.password = None
-            if login.config.auth.kind == "iam":
-                self._renew_at = time.monotonic() + _TOKEN_CONNECTION_SECONDS * (1 - random.random() / 20)  # noqa: S311 - jitter
+            if login.lifetime is not None:
+                self._renew_at = time.monotonic() + login.lifetime * (1 - random.random() / 20)  # noqa: S311 - jitter
             return
+
+    async def _attempt(self, check_health: bool) -> None:
+        self._loop = asyncio.get_running_loop()
+        # redis-py gives the time to the socket and TLS alone; a server that is silent at AUTH would have more.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.login.config.connect_timeout):
+                await super().connect_check_health(check_health=check_health, retry_socket_connect=False)
+            return
+        await self.disconnect(nowait=True)
+        # Out of the block: with the other error as its context it would keep frames that hold the password.
+        raise DriverTimeout("Timeout connecting to server")
+
+    def abandon(self) -> None:
+        """Close the socket, when the event loop it belongs to has ended."""
+        writer, loop = self._writer, self._loop
+        self._reader = self._writer = None
+        if writer is None or loop is None or not loop.is_closed():
+            return
+        # A transport closes in its loop's next step, and there is none: its last step is made here and now.
+        loop.call_soon = lambda call, *arguments, **_: call(*arguments)  # type: ignore[method-assign]
+        try:
+            with suppress(RuntimeError):  # other loops than asyncio's own
+                writer.transport.abort()
+        finally:
+            del loop.call_soon
 
     def _connection_arguments(self) -> Mapping[str, Any]:
         host, port = self.login.target(self.host, self.port)
@@ -125,24 +192,6 @@ class ServerConnection(Connection):
         if self.login.tls is not None:
             arguments |= {"ssl": self.login.tls, "server_hostname": self.host}
         return arguments
-
-
-class ServerPubSub(PubSub):
-    """Subscriptions outlive a token: RESP2 takes no AUTH on a subscribed connection, so that it is made anew."""
-
-    async def parse_response(self, block: bool = True, timeout: float = 0) -> Any:
-        """Read one message; the connection is replaced and subscribed again first, when its time has come."""
-        if self.connection is not None:
-            await self.connection.connect()
-        return await super().parse_response(block=block, timeout=timeout)
-
-
-class ServerClient(Redis):
-    """One server's client."""
-
-    def pubsub(self, **keywords: Any) -> PubSub:
-        """Return subscriptions of this client's."""
-        return ServerPubSub(self.connection_pool, **keywords)
 
 
 async def make_client(login: Login) -> Client:
@@ -168,7 +217,7 @@ async def make_client(login: Login) -> Client:
             db=config.db,
             **options,
         )
-        return ServerClient.from_pool(pool)
+        return Redis.from_pool(pool)
     client = RedisCluster(host=config.host, port=config.port, **options)
     client.connection_kwargs["connection_class"] = kind
     for node in client.nodes_manager.startup_nodes.values():
@@ -197,6 +246,27 @@ _INHERITED: list[Client] = []
 def forget_client(client: Client) -> None:
     """Keep a forked child's copy of the parent's client and never touch it. In the twin, its sockets are closed."""
     _INHERITED.append(client)
+
+
+def abandon_client(client: Client) -> None:
+    """Close the sockets of a client whose event loop has ended. In the twin there is no such thing."""
+    if isinstance(client, RedisCluster):
+        # It would warn that nobody closed it.
+        client._initialize = True  # noqa: SLF001 - no public way
+    for connection in _connections(client):
+        connection.abandon()
+
+
+def _connections(client: Client) -> list[ServerConnection]:
+    connections: list[Any]
+    if isinstance(client, RedisCluster):
+        # Two nodes of one name are equal, each with connections of its own.
+        nodes = [*client.get_nodes(), *client.nodes_manager.startup_nodes.values()]
+        connections = [one for node in nodes for one in node._connections]  # noqa: SLF001 - no public way
+    else:
+        pool = client.connection_pool
+        connections = [*pool._available_connections, *pool._in_use_connections]  # noqa: SLF001 - likewise
+    return connections
 
 
 def idle_and_used(client: Client) -> tuple[int, int]:

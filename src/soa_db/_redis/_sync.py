@@ -5,17 +5,20 @@ from __future__ import annotations
 import random
 import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
-from redis.client import PubSub
 from redis.cluster import RedisCluster
 from redis.connection import Connection
+from redis.exceptions import TimeoutError as DriverTimeout
 from redis.retry import Retry
+from redis.utils import SENTINEL
 
 from soa_db._core.backoff import full_jitter
 from soa_db._core.redis.classify import Category
+from soa_db._redis.deadline import DeadlineParser, remaining
 from soa_db._redis.failures import DRIVER_ERRORS, category_of, connecting
 from soa_db._redis.tls import tls_context
 from soa_db._runtime._sync import sleep
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Client",
     "Login",
+    "abandon_client",
     "close_client",
     "drop_idle",
     "forget_client",
@@ -62,6 +66,11 @@ class Login:
         self.credentials = credentials
         self.tls = tls_context(config)
 
+    @property
+    def lifetime(self) -> float | None:
+        """Seconds after which a connection is made anew; None for never."""
+        return _TOKEN_CONNECTION_SECONDS if self.config.auth.kind == "iam" else None
+
     def target(self, host: str, port: int) -> tuple[str, int]:
         """Return what is dialled for a server."""
         config = self.config
@@ -74,17 +83,69 @@ class ServerConnection(Connection):
     """A connection that asks for credentials each time it is made; subclassed for each manager with its ``login``."""
 
     login: Login
+    # Monotonic seconds.
     _renew_at: float | None = None
+    _parser: DeadlineParser
+
+    def __init__(self, **options: Any) -> None:
+        # Not by an option of the client: a cluster's passes on those it knows.
+        super().__init__(**options, parser_class=DeadlineParser)  # type: ignore[no-untyped-call]  # redis-py's has no types
 
     def connect(self) -> None:
-        """Connect, or replace a connection that is to go or whose token ends; called whenever the pool hands it out."""
-        ends = self._renew_at is not None and time.monotonic() >= self._renew_at
+        """Connect, or replace a connection that is to go or whose token ends; called whenever a pool hands it out."""
         # redis-py itself looks at the mark of ``drop_idle`` only after the next command.
-        if self._sock is not None and (ends or self.should_reconnect()):
+        if self._sock is not None and (self._should_reconnect or self._is_over()):
             # Before connecting: subscriptions connect again within it.
-            self._renew_at = None
             self.disconnect()
         super().connect()  # type: ignore[no-untyped-call]  # redis-py's has no types
+
+    # Not should_reconnect(): after a call that finds that so, redis-py connects, and if that fails so does the call.
+    def _is_over(self) -> bool:
+        return self._renew_at is not None and time.monotonic() >= self._renew_at
+
+    def disconnect(self, *arguments: Any, **keywords: Any) -> None:
+        """Disconnect: the next connection has its own time."""
+        self._renew_at = None
+        super().disconnect(*arguments, **keywords)  # type: ignore[no-untyped-call]  # likewise
+
+    def can_read(self, timeout: float = 0) -> bool:
+        """Whether there is something to read; subscriptions look before they read."""
+        if self._renew_at is not None and self._is_over():
+            self.connect()
+        return super().can_read(timeout)
+
+    # Spelled out, as every call comes through here: to pack arguments and unpack them takes longer.
+    def read_response(
+        self,
+        disable_decoding: bool = False,
+        *,
+        timeout: Any = SENTINEL,
+        disconnect_on_error: bool = True,
+        push_request: bool = False,
+    ) -> Any:
+        """Read one reply, or, as subscriptions ask for it (``push_request``), one message."""
+        if push_request:
+            return self._read_message(timeout, disconnect_on_error)
+        self._parser.ends = None
+        return super().read_response(disable_decoding, timeout=timeout, disconnect_on_error=disconnect_on_error)
+
+    def _read_message(self, timeout: float | None, disconnect_on_error: bool) -> Any:
+        """Read one message of a subscription; with a timeout of None, wait for it as long as it takes.
+
+        RESP2 takes no AUTH on a subscribed connection: it is made anew when its token ends, also while nothing comes,
+        and subscribes again as it connects.
+        """
+        while True:
+            if self._is_over():
+                self.connect()
+            rest = timeout
+            if timeout is None and self._renew_at is not None:
+                rest = remaining(self._renew_at)
+            try:
+                return super().read_response(timeout=rest, disconnect_on_error=disconnect_on_error, push_request=True)
+            except DriverTimeout:
+                if timeout is not None:
+                    raise
 
     def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:  # noqa: ARG002 - redis-py's
         """Connect and log in: one forced re-read of refused credentials, further attempts while nothing was sent."""
@@ -97,7 +158,7 @@ class ServerConnection(Connection):
         while True:
             try:
                 self.username, self.password = credentials.user, credentials.secret or None
-                super().connect_check_health(check_health=check_health, retry_socket_connect=False)
+                self._attempt(check_health)
             except DRIVER_ERRORS as error:
                 category = category_of(error)
                 if category is Category.AUTHENTICATION and refused < _CANDIDATES:
@@ -115,14 +176,22 @@ class ServerConnection(Connection):
                 raise found from error.with_traceback(None)
             finally:
                 self.username = self.password = None
-            if login.config.auth.kind == "iam":
-                self._renew_at = time.monotonic() + _TOKEN_CONNECTION_SECONDS * (1 - random.random() / 20)  # noqa: S311 - jitter
+            if login.lifetime is not None:
+                self._renew_at = time.monotonic() + login.lifetime * (1 - random.random() / 20)  # noqa: S311 - jitter
             return
+
+    def _attempt(self, check_health: bool) -> None:
+        self._parser.login_ends = time.monotonic() + self.login.config.connect_timeout
+        try:
+            super().connect_check_health(check_health=check_health, retry_socket_connect=False)
+        finally:
+            self._parser.login_ends = None
 
     def _connect(self) -> socket.socket:
         host, port = self.login.target(self.host, self.port)
-        # Takes each of the host's addresses in turn.
-        plain = socket.create_connection((host, port), timeout=self.socket_connect_timeout)
+        ends = self._parser.login_ends
+        assert ends is not None
+        plain = _dial(host, port, ends)
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -130,6 +199,7 @@ class ServerConnection(Connection):
                 plain.setsockopt(socket.IPPROTO_TCP, option, value)
             wrapped = plain
             if self.login.tls is not None:
+                plain.settimeout(remaining(ends))
                 wrapped = self.login.tls.wrap_socket(plain, server_hostname=self.host)
             wrapped.settimeout(self.socket_timeout)
         except BaseException:
@@ -138,22 +208,13 @@ class ServerConnection(Connection):
         return wrapped
 
 
-class ServerPubSub(PubSub):
-    """Subscriptions outlive a token: RESP2 takes no AUTH on a subscribed connection, so that it is made anew."""
-
-    def parse_response(self, block: bool = True, timeout: float = 0) -> Any:
-        """Read one message; the connection is replaced and subscribed again first, when its time has come."""
-        if self.connection is not None:
-            self.connection.connect()
-        return super().parse_response(block=block, timeout=timeout)  # type: ignore[no-untyped-call]  # redis-py's has no types
-
-
-class ServerClient(Redis):
-    """One server's client."""
-
-    def pubsub(self, **keywords: Any) -> PubSub:
-        """Return subscriptions of this client's."""
-        return ServerPubSub(self.connection_pool, **keywords)
+def _dial(host: str, port: int, ends: float) -> socket.socket:
+    """Return a socket to one of a host's addresses. They share the time that ``create_connection`` gives each."""
+    hosts = [str(address[0]) for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    for one in hosts[:-1]:
+        with suppress(OSError):
+            return socket.create_connection((one, port), timeout=remaining(ends))
+    return socket.create_connection((hosts[-1], port), timeout=remaining(ends))
 
 
 def make_client(login: Login) -> Client:
@@ -179,7 +240,7 @@ def make_client(login: Login) -> Client:
             db=config.db,
             **options,
         )
-        return ServerClient(connection_pool=pool)
+        return Redis(connection_pool=pool)
     host = f"[{config.host}]" if ":" in config.host else config.host
     # Only a client made from a URL takes a pool and a connection class of ours.
     return RedisCluster(
@@ -215,6 +276,10 @@ def forget_client(client: Client) -> None:
     for pool in _pools(client):
         for connection in pool._connections:  # noqa: SLF001 - disconnect() itself spares a parent's socket
             connection.disconnect()
+
+
+def abandon_client(client: Client) -> None:
+    """Do nothing; in the twin, close the sockets of a client whose event loop has ended."""
 
 
 def idle_and_used(client: Client) -> tuple[int, int]:

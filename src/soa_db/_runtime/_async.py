@@ -21,7 +21,7 @@ __all__ = [
     "StopEvent",
     "Stopped",
     "Task",
-    "bounded",
+    "Uninterrupted",
     "complete",
     "gather",
     "insist_on_cancellation",
@@ -159,7 +159,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 class Task:
     """Something running on its own."""
 
-    def __init__(self, task: asyncio.Task[None]) -> None:
+    def __init__(self, task: asyncio.Task[Any]) -> None:
         self._task = task
 
     def done(self) -> bool:
@@ -179,12 +179,6 @@ class Task:
 async def sleep(seconds: float) -> None:
     """Wait ``seconds``."""
     await asyncio.sleep(seconds)
-
-
-async def bounded(call: Callable[[], Coroutine[object, object, T]], timeout: float) -> T:
-    """Call; TimeoutError after ``timeout`` seconds. In the twin a plain call, which must bound itself."""
-    async with asyncio.timeout(timeout):
-        return await call()
 
 
 async def to_thread(call: Callable[[], T]) -> T:
@@ -250,11 +244,62 @@ async def complete(call: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **k
     async def rest() -> T:
         return await _Rest(work, waits_for)
 
-    task = asyncio.create_task(rest(), name="soa-db completion")
+    return await asyncio.shield(_detach(rest()))
+
+
+def _detach(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    task = asyncio.create_task(work, name="soa-db completion")
     # The loop itself holds tasks weakly.
     _detached.add(task)
     task.add_done_callback(_detached.discard)
-    return await asyncio.shield(task)
+    return task
+
+
+class Uninterrupted:
+    """Calls that leave a socket open when they are cancelled halfway: a cancelled caller leaves them to end."""
+
+    def __init__(self) -> None:
+        self._left: set[asyncio.Task[Any]] = set()
+
+    async def run(
+        self,
+        call: Callable[[], Coroutine[object, object, T]],
+        timeout: float,
+        discard: Callable[[T], Coroutine[Any, Any, object]],
+    ) -> T:
+        """Call; TimeoutError after ``timeout`` seconds. In the twin a plain call, which must bound itself.
+
+        Args:
+            call: what to do.
+            timeout: seconds.
+            discard: what to do with a result that comes when nobody waits for it any more.
+        """
+
+        async def within() -> T:
+            async with asyncio.timeout(timeout):
+                return await call()
+
+        task = _detach(within())
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._leave(self._dispose(task, discard))
+            raise
+
+    async def _dispose(self, task: asyncio.Task[T], discard: Callable[[T], Coroutine[Any, Any, object]]) -> None:
+        await asyncio.wait((task,))
+        if not task.cancelled() and task.exception() is None:
+            await discard(task.result())
+
+    def _leave(self, rest: Coroutine[Any, Any, None]) -> None:
+        left = _detach(rest)
+        self._left.add(left)
+        left.add_done_callback(self._left.discard)
+
+    async def settle(self, timeout: float) -> None:
+        """Wait, ``timeout`` seconds at most, for the end of those whose callers were cancelled."""
+        if self._left:
+            await asyncio.wait(self._left, timeout=timeout)
 
 
 async def insist_on_cancellation(call: Callable[[], Coroutine[object, object, T]]) -> T:
@@ -341,11 +386,14 @@ class SingleFlight(Generic[T]):
 class SharedCall(Generic[T]):
     """At most one call per key at a time, of a function that itself waits; who asks meanwhile shares how it ends.
 
-    A caller who is cancelled stops waiting and disturbs nobody. Event loops, and forked children, do not share.
+    A caller who is cancelled stops waiting and disturbs nobody; the call goes on, also when nobody is left. Event
+    loops, and forked children, do not share.
     """
 
     def __init__(self) -> None:
         self._under_way: dict[tuple[asyncio.AbstractEventLoop, Hashable], asyncio.Task[T]] = {}
+        # How many wait for each.
+        self._waiting: dict[asyncio.Task[T], int] = {}
 
     async def run(self, key: Hashable, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return what ``call`` returns, or what one already under way for ``key`` does."""
@@ -353,12 +401,27 @@ class SharedCall(Generic[T]):
         task = self._under_way.get(place)
         if task is None:
             task = self._under_way[place] = asyncio.create_task(call(), name="soa-db shared call")
+            self._waiting[task] = 0
             task.add_done_callback(lambda ended: self._landed(place, ended))
-        await asyncio.wait((task,))
+        self._waiting[task] += 1
+        try:
+            await asyncio.wait((task,))
+        except BaseException:
+            if task in self._waiting:
+                self._waiting[task] -= 1
+            raise
         return thread.result_of(task)
 
+    def take_unawaited(self) -> list[Task]:
+        """Return the calls of this event loop that nobody waits for any more; who asks from now on makes a new one."""
+        loop = asyncio.get_running_loop()
+        places = [place for place, task in self._under_way.items() if place[0] is loop and not self._waiting[task]]
+        return [Task(self._under_way.pop(place)) for place in places]
+
     def _landed(self, place: tuple[asyncio.AbstractEventLoop, Hashable], ended: asyncio.Task[T]) -> None:
-        del self._under_way[place]
+        del self._waiting[ended]
+        if self._under_way.get(place) is ended:
+            del self._under_way[place]
         if not ended.cancelled():
             # Seen, although all who waited may have been cancelled: asyncio would log it as never retrieved.
             ended.exception()

@@ -22,7 +22,7 @@ __all__ = [
     "StopEvent",
     "Stopped",
     "Task",
-    "bounded",
+    "Uninterrupted",
     "complete",
     "gather",
     "insist_on_cancellation",
@@ -147,11 +147,6 @@ def sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def bounded(call: Callable[[], T], timeout: float) -> T:  # noqa: ARG001 - the twin's
-    """Call. A blocking call bounds itself, by its socket's timeout; in the twin, TimeoutError after ``timeout``."""
-    return call()
-
-
 def to_thread(call: Callable[[], T]) -> T:
     """Run a blocking call, here and now; off the event loop in the twin."""
     return call()
@@ -177,6 +172,17 @@ def complete(call: Callable[P, T], *args: P.args, **keywords: P.kwargs) -> T:
     return call(*args, **keywords)
 
 
+class Uninterrupted:
+    """Calls that a cancelled caller leaves to end, in the twin: here nobody is cancelled."""
+
+    def run(self, call: Callable[[], T], timeout: float, discard: Callable[[T], object]) -> T:  # noqa: ARG002 - the twin's
+        """Call. A blocking call bounds itself, by its socket's timeout."""
+        return call()
+
+    def settle(self, timeout: float) -> None:
+        """Do nothing."""
+
+
 def insist_on_cancellation(call: Callable[[], T]) -> T:
     """Call; in the twin, see to it that a cancellation is not swallowed."""
     return call()
@@ -197,7 +203,7 @@ def spawn(call: Callable[[], None], *, name: str) -> Task:
     return Task(thread.start(call, name=name))
 
 
-class SharedCall(Generic[T]):
+class _Shared(Generic[T]):
     """At most one call per key at a time; all who ask meanwhile share its result or its error. Empty after a fork.
 
     The first to ask makes the call in its own thread. If it is interrupted (KeyboardInterrupt, SystemExit), that is
@@ -219,8 +225,16 @@ class SharedCall(Generic[T]):
                 return thread.result_of(flight)
 
 
-class SingleFlight(SharedCall[T]):
-    """The same, of calls that block in the twin too; they can be started without waiting."""
+class SharedCall(_Shared[T]):
+    """At most one call per key at a time, of calls that the twin awaits."""
+
+    def take_unawaited(self) -> list[Task]:
+        """Return nothing: each call is made in the thread of somebody who waits for it."""
+        return []
+
+
+class SingleFlight(_Shared[T]):
+    """At most one call per key at a time, of calls that block in the twin too; they can be started without waiting."""
 
     def start(self, key: Hashable, call: Callable[[], T]) -> None:
         """Start ``call`` in a thread of its own unless one is under way for ``key``; do not wait for it."""

@@ -14,8 +14,6 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from soa_db.errors import SoaDbError
-
 __all__ = ["Flights", "Stopped", "discard_later", "result_of", "start", "watch"]
 
 if TYPE_CHECKING:
@@ -87,12 +85,34 @@ def watch(
 def result_of(flight: Future[T] | asyncio.Task[T]) -> T:
     """Return the result of a call that has ended and that many share, or raise its error as the caller's own.
 
-    One error object raised by many callers at once gets a line of traceback from each of them.
+    One error object raised by many callers at once gets lines of traceback, and a context, from each of them.
     """
     error = flight.exception()
-    if isinstance(error, SoaDbError):
-        raise copy.copy(error).with_traceback(error.__traceback__) from error.__cause__
-    return flight.result()
+    own = _copied(error) if isinstance(error, Exception) else None
+    if error is None or own is None:
+        return flight.result()
+    try:
+        raise own.with_traceback(error.__traceback__)
+    finally:
+        # Its traceback leads to this frame, and back to it: nothing would go before a garbage collection.
+        del own, error
+
+
+def _copied(error: Exception) -> Exception | None:
+    """Return a copy; None of an error whose class cannot be made from its ``args``: that one is shared."""
+    try:
+        own = copy.copy(error)
+        # A class may have made its message of what it was given.
+        own.args = error.args
+    except Exception:  # noqa: BLE001 - whatever a foreign class raises
+        return None
+    if type(own) is not type(error):
+        return None
+    own.__cause__, own.__context__ = error.__cause__, error.__context__
+    own.__suppress_context__ = error.__suppress_context__
+    if hasattr(error, "__notes__"):
+        own.__notes__ = list(error.__notes__)
+    return own
 
 
 class Flights(Generic[T]):

@@ -10,6 +10,7 @@
     external_id = "…"             # what the role's trust policy may demand
     endpoint_url = "https://…"    # the local environment, VPC endpoints
     redis = "elasticache"         # or "self": how Redis is administered
+    redis_iam = ["chat-api"]      # services whose users log in to ElastiCache by IAM tokens (auth="iam")
 
 The file holds no secret.
 """
@@ -28,7 +29,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from soa_db.config import AwsTarget
 from soa_db.errors import ConfigurationError
-from soa_db.names import Env, check_env
+from soa_db.names import Env, check_env, check_service
 
 if TYPE_CHECKING:
     from soa_db.aws import AwsClients
@@ -65,6 +66,7 @@ class EnvironmentSettings:
         external_id: external id the role's trust policy may demand.
         endpoint_url: another endpoint for every AWS service.
         redis_backend: how Redis users are made: through ElastiCache's API or on the server itself.
+        redis_iam: services whose Redis users log in by IAM tokens of ElastiCache, not by a password; mirror and prod.
     """
 
     account: str | None = None
@@ -74,6 +76,7 @@ class EnvironmentSettings:
     external_id: str | None = None
     endpoint_url: str | None = None
     redis_backend: RedisBackend = "elasticache"
+    redis_iam: tuple[str, ...] = ()
 
     @property
     def target(self) -> AwsTarget:
@@ -211,6 +214,7 @@ class _Environment(_Table):
     external_id: _Text | None = None
     endpoint_url: _Text | None = None
     redis: RedisBackend = "elasticache"
+    redis_iam: tuple[_Text, ...] = ()
 
     @field_validator("account")
     @classmethod
@@ -218,6 +222,15 @@ class _Environment(_Table):
         if account is not None and not re.fullmatch(r"[0-9]{12}", account):
             raise ValueError("an AWS account id is 12 digits")
         return account
+
+    @field_validator("redis_iam")
+    @classmethod
+    def _services(cls, services: tuple[str, ...]) -> tuple[str, ...]:
+        for index, service in enumerate(services):
+            check_service(service)
+            if service in services[:index]:
+                raise ValueError(f"{service} stands there twice")
+        return services
 
     @field_validator("endpoint_url")
     @classmethod
@@ -235,6 +248,8 @@ class _Environment(_Table):
             raise ValueError(f"role_arn is of account {role[1]}, but account says {self.account}")
         if self.external_id is not None and role is None:
             raise ValueError("external_id is for a role_arn, and there is none")
+        if self.redis_iam and self.redis != "elasticache":
+            raise ValueError('redis_iam is for ElastiCache, and redis is "self"')
         return self
 
     def settings(self) -> EnvironmentSettings:
@@ -246,6 +261,7 @@ class _Environment(_Table):
             external_id=self.external_id,
             endpoint_url=self.endpoint_url,
             redis_backend=self.redis,
+            redis_iam=self.redis_iam,
         )
 
 
@@ -253,6 +269,13 @@ class _Environments(_Table):
     dev: _Environment | None = None
     mirror: _Environment | None = None
     prod: _Environment | None = None
+
+    @field_validator("dev")
+    @classmethod
+    def _no_elasticache(cls, dev: _Environment | None) -> _Environment | None:
+        if dev is not None and dev.redis_iam:
+            raise ValueError("redis_iam is for ElastiCache, and in dev there is none")
+        return dev
 
 
 class _Document(_Table):

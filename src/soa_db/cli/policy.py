@@ -89,7 +89,8 @@ def command(
     """Print the IAM policy of every service and role, or write it with --apply.
 
     Each allows exactly what its role needs: to connect as its database users, and to read its own secrets and
-    parameters. Written as the inline policy soa-db-{env} of the AWS role {service}-{role}.
+    parameters; for services in redis_iam of soa-db.toml, to connect to Redis by IAM token instead of reading a secret.
+    Written as the inline policy soa-db-{env} of the AWS role {service}-{role}.
     """
     from soa_db.access.aws.roles import apply_policies, policies
     from soa_db.cli.session import open_session
@@ -106,6 +107,7 @@ def command(
             aws=session.aws,
             services=services or None,
             password_services=password_services,
+            redis_iam=session.settings.environment(session.env).redis_iam,
             role_template=role_template,
             resource_id=resource_id,
         )

@@ -59,7 +59,8 @@ class MongoOptions(Model):
         max_idle: seconds after which an unused connection is closed; None for never.
         connect_timeout: seconds one physical connect may take.
         server_selection_timeout: seconds an operation waits for a member it can go to, as during an election.
-        pool_timeout: seconds an operation waits for a free connection.
+        pool_timeout: seconds an operation waits for a free connection; None for as long as it takes. With one,
+            pymongo's asynchronous client repeats fewer of the writes that meet an election.
         operation_timeout: seconds an operation may take, retries included; None for as long as it takes.
         retry_writes: whether the driver repeats a write that met a lost connection or an election; None: with TLS.
         write_concern: how many members acknowledge a write; None for the server's default (``majority`` since 5.0).
@@ -70,7 +71,7 @@ class MongoOptions(Model):
     max_idle: Seconds | None = None
     connect_timeout: Timeout = 10.0
     server_selection_timeout: Timeout = 10.0
-    pool_timeout: Timeout = 30.0
+    pool_timeout: Timeout | None = None
     operation_timeout: Timeout | None = None
     retry_writes: bool | None = None
     write_concern: Literal["majority"] | Annotated[int, Field(ge=1)] | None = None

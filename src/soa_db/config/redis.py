@@ -33,8 +33,9 @@ class RedisConfig(Model):
         db: number of the database; 0 in a cluster.
         dial: what is really dialled in the place of ``host`` and ``port`` when a tunnel or CNAME stands in front. The
             other nodes of a cluster are dialled as they announce themselves.
-        connect_timeout: seconds one attempt to connect may take, TLS and login included.
-        command_timeout: seconds to wait for the reply to one command, and for a free connection.
+        connect_timeout: seconds one attempt to connect may take, TLS and login included. Not counted: reading the
+            credentials before it and, on the blocking side, looking up the host's name, which cannot be interrupted.
+        command_timeout: seconds until the whole reply to one command is there, and to wait for a free connection.
         max_connections: connections at most; in a cluster for each node.
     """
 

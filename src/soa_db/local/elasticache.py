@@ -13,6 +13,7 @@ import hashlib
 import logging
 import re
 import secrets
+import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -132,6 +133,7 @@ class CacheUsers:
         self.groups: dict[str, UserGroup] = {}
         self.serverless: dict[str, ServerlessCache] = {}
         self._servers: dict[str, AclServer] = {}
+        self._applying = threading.Lock()
 
     def arn(self, kind: str, name: str) -> str:
         """The ARN of a ``user``, ``usergroup``, ``replicationgroup`` or ``serverlesscache``."""
@@ -191,7 +193,9 @@ class CacheUsers:
             if server is None:
                 continue
             try:
-                _apply(server, self.users_of(cache))
+                # One after the other, each by what there is by then: a start and a call to the API may come together.
+                with self._applying:
+                    _apply(server, self.users_of(cache))
             except RedisError as error:
                 _log.warning("the users of %s are not on its server yet: %s", cache, type(error).__name__)
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 __all__ = ["Login", "Requests", "encode"]
 
 _LOGINS = {b"AUTH", b"HELLO"}
-_LOGIN_LIMIT = 128 * 1024  # a token with a session token of 35 KB fits
+_LOGIN_LIMIT = 128 * 1024  # bytes of a word of a login: a token with a session token of 35 KB fits
+_LOGIN_WORDS = 16  # HELLO with everything it takes has 7; more are no login that a server would accept
 _LONGEST_NAME = max(map(len, _LOGINS))
 _LONGEST_COUNT = 32  # with its sign and its line's end
 
@@ -67,7 +68,9 @@ def encode(words: tuple[bytes, ...]) -> bytes:
 class Requests:
     """Splits what a client sends into logins and everything else, holding back no more than it must.
 
-    What is not the protocol passes as it is, and everything after it: the server will say what is wrong with it.
+    What is not the protocol passes as it is, and everything after it: the server will say what is wrong with it. So
+    does an AUTH or HELLO of more words, or of longer ones, than any login has: whole, so that nothing in it is taken
+    for a command, and without being held back, so that nobody fills our memory.
     """
 
     def __init__(self) -> None:
@@ -122,20 +125,20 @@ class Requests:
         if header is None:
             return None
         count, end = header
-        name = self._word(end, limit=_LONGEST_NAME) if count else (b"", end)
-        if name is None:
-            return None
-        if name[0].upper() not in _LOGINS:
-            self._left = count
-            return end, None
         words: list[bytes] = []
-        for _ in range(count):
-            word = self._word(end, limit=_LOGIN_LIMIT)
+        at = end
+        while len(words) < count <= _LOGIN_WORDS:
+            word = self._word(at, limit=_LOGIN_LIMIT if words else _LONGEST_NAME)
             if word is None:
                 return None
-            words.append(word[0])
-            end = word[1]
-        return end, Login(tuple(words))
+            text, at = word
+            if text is None or (not words and text.upper() not in _LOGINS):
+                break
+            words.append(text)
+        if words and len(words) == count:
+            return at, Login(tuple(words))
+        self._left = count
+        return end, None
 
     def _line(self, at: int) -> tuple[int, Login | None] | None:
         end = self._buffer.find(b"\n", at)
@@ -156,14 +159,14 @@ class Requests:
             raise _NotTheProtocol
         return int(digits), end + 2
 
-    def _word(self, at: int, *, limit: int) -> tuple[bytes, int] | None:
-        """The bulk string that stands there, and where it ends; one over the limit is empty."""
+    def _word(self, at: int, *, limit: int) -> tuple[bytes | None, int] | None:
+        """The bulk string that stands there, and where it ends; None for one over the limit, not waited for."""
         header = self._header(at, b"$") if at < len(self._buffer) else None
         if header is None:
             return None
         size, start = header
         if size > limit:
-            return b"", start
+            return None, start
         if len(self._buffer) < start + size + 2:
             return None
         return bytes(self._buffer[start : start + size]), start + size + 2

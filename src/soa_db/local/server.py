@@ -176,13 +176,14 @@ class Server(_Startable):
 
     def pause(self) -> None:
         """Stop all its processes without ending them: connections stay open and nothing answers."""
-        if self._process is not None:
-            processes.pause_tree(self._process.pid)
+        # Of a process that has ended the pid may be anybody's.
+        if (pid := self.pid) is not None:
+            processes.pause_tree(pid)
 
     def resume(self) -> None:
         """Undo ``pause``."""
-        if self._process is not None:
-            processes.resume_tree(self._process.pid)
+        if (pid := self.pid) is not None:
+            processes.resume_tree(pid)
 
     # --- how
 
@@ -222,13 +223,17 @@ class Server(_Startable):
                 # Ctrl-C in a terminal must reach us, who stop it in order, and not the server.
                 start_new_session=True,
             )
-        while self._process.poll() is None:
-            if self._ready(self._log_since(offset)):
-                return True
-            if time.monotonic() > deadline:
-                self.kill()
-                raise ServerUnavailable(f"{self.product} did not become ready: {self._log_since(offset)[-2000:]}")
-            time.sleep(0.005)
+        try:
+            while self._process.poll() is None:
+                if self._ready(self._log_since(offset)):
+                    return True
+                if time.monotonic() > deadline:
+                    raise ServerUnavailable(f"{self.product} did not become ready: {self._log_since(offset)[-2000:]}")
+                time.sleep(0.005)
+        except BaseException:
+            # Interrupted too: the next start would take it for one that answers.
+            self.kill()
+            raise
         self._process = None
         said = self._log_since(offset)
         if self._port_taken(said):
@@ -281,10 +286,14 @@ class ServerGroup(_Startable, Generic[S]):
             ServerUnavailable: it did not come up.
         """
         deadline = time.monotonic() + timeout
-        for node in self.nodes:
-            node.start(timeout=timeout)
         joined = self.directory / "joined"
-        if not joined.exists():
+        fresh = not joined.exists()
+        for node in self.nodes:
+            if fresh:
+                # Whoever began to make it may have been ended before it was whole: its nodes know half of each other.
+                node.remove()
+            node.start(timeout=timeout)
+        if fresh:
             self._join(deadline)
             joined.touch()
         self.wait(timeout=deadline - time.monotonic())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
 
 from soa_db.errors import ConfigurationError
-from soa_db.sources.fields import Payload, host_of, is_host, is_local, malformed, read_port, read_text
+from soa_db.sources.fields import Payload, is_host, is_local, malformed, read_port, read_text
+from soa_db.sources.url import read_url_parts
 
 __all__ = ["SecretFields", "read_environment", "read_payload", "read_url"]
 
@@ -84,40 +84,14 @@ def read_url(url: str) -> dict[str, object]:
         ConfigurationError: it is not such a URL, or holds a parameter that is not understood; the message names the
             parameter and never quotes the URL.
     """
-    hint = "write postgresql://user:password@host:port/database, special characters as %XX"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        # Not from its cause: urllib quotes what it could not read, and that can be the password.
-        raise ConfigurationError("the database URL cannot be read", hint=hint) from None
-    if parts.scheme not in {"postgresql", "postgres"}:
-        raise ConfigurationError("the database URL does not start with postgresql://", hint=hint)
-    if "@" in parts.path or "/" in parts.path[1:]:
-        # An unescaped / in a password ends the host there, and the rest of it would pass for the database.
-        raise ConfigurationError("the path of the database URL holds / or @", hint=hint)
-    if parts.fragment:
-        raise ConfigurationError("the database URL holds a #, which would cut it off", hint="write it as %23")
-    pairs = [
-        # Not parts.hostname, which makes it lower case.
-        ("host", host_of(parts.netloc)),
-        ("port", "" if port is None else str(port)),
-        ("user", parts.username or ""),
-        ("password", parts.password or ""),
-        ("dbname", parts.path.removeprefix("/")),
-    ]
-    values = {name: unquote(text) for name, text in pairs if text}
-    for pair in filter(None, parts.query.split("&")):
-        # Not parse_qsl: it makes + a space, libpq does not.
-        name, sign, text = pair.partition("=")
-        if name not in _PARAMETERS:
-            # A part without = can be the end of a password whose & or ? was not written as %XX.
-            told = f"the unknown parameter {name!r}" if sign and name.isidentifier() else "an unknown parameter"
-            known = ", ".join(_PARAMETERS)
-            raise ConfigurationError(f"the database URL holds {told}", hint=f"known: {known}")
-        if name in values:
-            raise ConfigurationError(f"the database URL gives {name!r} twice", hint=hint)
-        values[name] = unquote(text)
+    _, values = read_url_parts(
+        url,
+        called="the database URL",
+        schemes=("postgresql", "postgres"),
+        path="dbname",
+        parameters=_PARAMETERS,
+        hint="write postgresql://user:password@host:port/database, special characters as %XX",
+    )
     return _fields(values, "the database URL")
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
 
 from soa_db.errors import ConfigurationError
-from soa_db.sources.fields import Payload, host_of, malformed, read_endpoint, read_port, read_text
+from soa_db.sources.fields import Payload, malformed, read_endpoint, read_port, read_text
+from soa_db.sources.url import read_url_parts
 
 __all__ = [
     "RedisSecret",
@@ -104,37 +104,10 @@ def read_redis_url(url: str) -> dict[str, object]:
     Raises:
         ConfigurationError: it is not such a URL, or holds a parameter that is not understood; the URL is never quoted.
     """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        # Not from its cause: urllib quotes what it could not read, and that can be the password.
-        raise ConfigurationError("the Redis URL cannot be read", hint=_HINT) from None
-    if parts.scheme not in {"redis", "rediss"}:
-        raise ConfigurationError("the Redis URL starts neither with redis:// nor with rediss://", hint=_HINT)
-    if "@" in parts.path or "/" in parts.path[1:]:
-        # An unescaped / in a password ends the host there, and the rest of it would pass for the database.
-        raise ConfigurationError("the path of the Redis URL holds / or @", hint=_HINT)
-    if parts.fragment:
-        raise ConfigurationError("the Redis URL holds a #, which would cut it off", hint="write it as %23")
-    pairs = [
-        ("host", host_of(parts.netloc)),
-        ("port", "" if port is None else str(port)),
-        ("user", parts.username or ""),
-        ("password", parts.password or ""),
-        ("db", parts.path.removeprefix("/")),
-    ]
-    values = {name: unquote(text) for name, text in pairs if text}
-    for pair in filter(None, parts.query.split("&")):
-        name, sign, text = pair.partition("=")
-        if name not in _PARAMETERS:
-            # A part without = can be the end of a password whose & or ? was not written as %XX.
-            told = f"the unknown parameter {name!r}" if sign and name.isidentifier() else "an unknown parameter"
-            raise ConfigurationError(f"the Redis URL holds {told}", hint=f"known: {', '.join(_PARAMETERS)}")
-        if name in values:
-            raise ConfigurationError(f"the Redis URL gives {name!r} twice", hint=_HINT)
-        values[name] = unquote(text)
-    return _fields(values, tls=parts.scheme == "rediss", origin="the Redis URL")
+    scheme, values = read_url_parts(
+        url, called="the Redis URL", schemes=("redis", "rediss"), path="db", parameters=_PARAMETERS, hint=_HINT
+    )
+    return _fields(values, tls=scheme == "rediss", origin="the Redis URL")
 
 
 def read_redis_environment(environment: Mapping[str, str]) -> dict[str, object]:

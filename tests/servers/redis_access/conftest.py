@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.servers.aws_kit import CountingAws
 
     from soa_db.access.redis.session import Session
-    from soa_db.local.redis import RedisCluster
+    from soa_db.local.redis_cluster import RedisCluster
     from soa_db.local.tls import ServerTls
 
 REGION = "us-west-2"

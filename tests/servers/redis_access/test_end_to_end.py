@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from soa_db.access.aws.policy import Place
 from soa_db.access.redis.entry import backend_of
 from soa_db.access.redis.policy import redis_statements
 from soa_db.access.redis.probe import redis_home, redis_parts
+from soa_db.access.redis.state import Cache
 from soa_db.access.report import Outcome, VerifyReport
 from soa_db.access.spec import SpecSet
 from soa_db.aws import AwsClients
@@ -121,15 +123,15 @@ def test_statements_name_exactly_what_a_service_needs() -> None:
     assert "secret:prod/redis/chat-api-??????" in with_secret
     assert "parameter/shared/infra/prod/redis-endpoint" in with_secret
     assert "elasticache" not in with_secret
-    by_token = redis_statements(SPECS[0], "prod", place=place, iam=True, cache="prod-cache")
+    caches = (Cache("prod-cache"), Cache("prod-extra", serverless=True))
+    by_token = redis_statements(SPECS[0], "prod", place=replace(place, caches=caches), iam=True)
     assert by_token[-1]["Action"] == ["elasticache:Connect"]
     assert by_token[-1]["Resource"] == [
         "arn:aws:elasticache:us-west-2:111111111111:replicationgroup:prod-cache",
+        "arn:aws:elasticache:us-west-2:111111111111:serverlesscache:prod-extra",
         "arn:aws:elasticache:us-west-2:111111111111:user:chat-api-prod",
     ]
     assert "secretsmanager" not in json.dumps(by_token)
-    serverless = redis_statements(SPECS[0], "prod", place=place, iam=True, cache="prod-cache", serverless=True)
-    assert ":serverlesscache:prod-cache" in json.dumps(serverless)
     assert redis_statements(SPECS[0].model_copy(update={"redis": None}), "prod", place=place) == []
     with pytest.raises(ConfigurationError, match="names the cache"):
         redis_statements(SPECS[0], "prod", place=place, iam=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,10 +14,12 @@ from tests.servers.redis_access.world import World, knife_at_work, spec
 
 from soa_db.access.spec import Spec
 from soa_db.aws import AwsClients
-from soa_db.errors import AccessDenied, ProvisionError
+from soa_db.errors import AccessDenied, CredentialError, ProvisionError
+from soa_db.local.aws import EmulatedAws, _Refused
+from soa_db.local.elasticache import CacheUsers, Refused
+from soa_db.names import redis_secret_name
 
 if TYPE_CHECKING:
-    from soa_db.local.aws import EmulatedAws
     from soa_db.local.redis import RedisServer
     from soa_db.local.tls import ServerTls
 
@@ -230,6 +233,76 @@ def test_two_runs_at_once_end_with_one_password(attached: World) -> None:
     _, after = attached.apply(spec("chat-api"))
     assert after.is_empty
     assert attached.opens("chat-api", attached.password("chat-api"))
+
+
+def test_throttled_from_any_call_on_it_is_typed_and_the_next_run_converges(
+    attached: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From one call to ElastiCache on (every fourth is tried), be it a change or a look at whether one is in force."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr("soa_db.access.redis.elasticache._POLL", (0.001, 0.01))
+    authorise: Any = EmulatedAws._authorise
+    said: list[str] = []
+    with AwsClients() as clients:
+        attached.aws = clients
+        for step in itertools.count(2, 4):
+            calls = itertools.count(1)
+
+            def throttle(
+                self: EmulatedAws,
+                principal: object,
+                service: str,
+                *rest: object,
+                calls: Iterator[int] = calls,
+                step: int = step,
+            ) -> None:
+                if service == "elasticache" and next(calls) >= step:
+                    raise _Refused("Throttling", 400, "Rate exceeded")
+                authorise(self, principal, service, *rest)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(EmulatedAws, "_authorise", throttle)
+                try:
+                    attached.apply(spec("chat-api"))
+                    break
+                except CredentialError as error:
+                    said.append(str(error))
+            assert attached.apply(spec("chat-api"))[1].is_empty
+            assert attached.opens("chat-api", attached.password("chat-api"))
+            # From the beginning: calls do not grow in number with the users there are.
+            elasticache(attached, "delete_user", UserId="chat-api-mirror")
+            attached.plan(spec("chat-api"))
+            secret = redis_secret_name("mirror", "chat-api")
+            clients.call("secretsmanager", "delete_secret", SecretId=secret, ForceDeleteWithoutRecovery=True)
+    assert len(said) > 5
+    assert all("AWS throttles elasticache:" in one for one in said)
+
+
+def test_a_user_that_is_still_being_changed_or_deleted_is_waited_for(
+    attached: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a run that was ended before it was over: changes are refused for a while, and a deleted id is taken."""
+    attached.apply(spec("chat-api"), spec("old-api"))
+    idle: Any = CacheUsers._idle
+    refusals = 3
+
+    def busy(self: CacheUsers, thing: Any, what: str) -> None:
+        nonlocal refusals
+        refusals -= 1
+        if refusals >= 0:
+            raise Refused(f"Invalid{what}State", "it is being modified")
+        idle(self, thing, what)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CacheUsers, "_idle", busy)
+        patch.setattr("soa_db.access.redis.elasticache._POLL", (0.01, 0.02))
+        assert attached.apply(spec("chat-api", scan=True), spec("old-api"))[1].is_empty
+        assert refusals < 0
+    elasticache(attached, "delete_user", UserId="old-api-mirror")
+    plan, after = attached.apply(spec("chat-api", scan=True), spec("old-api"))
+    assert plan.changes[0].sentence.startswith("create user old-api-mirror")
+    assert after.is_empty
+    assert attached.opens("old-api", attached.password("old-api"))
 
 
 def test_nothing_goes_on_before_a_change_is_in_force(attached: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from soa_db.access.redis.expect import UserAccess
     from soa_db.access.redis.logins import Logins
-    from soa_db.local.redis import RedisCluster
+    from soa_db.local.redis_cluster import RedisCluster
     from soa_db.local.tls import ServerTls
     from soa_db.names import Env
 

@@ -13,9 +13,9 @@ from soa_db.access.redis.state import GroupState, NodeState, PasswordState, Serv
 from soa_db.access.spec import RedisSpec, Spec, SpecSet
 
 
-def wanted(env: Any = "prod", **redis: Any) -> Desired:
+def wanted(env: Any = "prod", iam: tuple[str, ...] = (), **redis: Any) -> Desired:
     """One service."""
-    return desired_users(SpecSet((Spec(version=1, service="chat-api", redis=RedisSpec(**redis)),)), env)
+    return desired_users(SpecSet((Spec(version=1, service="chat-api", redis=RedisSpec(**redis)),)), env, iam=iam)
 
 
 def user(name: str = "chat-api-prod", access: str | None = None, **fields: Any) -> UserState:
@@ -172,3 +172,37 @@ def test_passwords() -> None:
     assert "1 live password beside" in said(compared(state(node(user()), passwords={"chat-api-prod": more})))[0]
     assert wanted("dev").default_off is False
     assert wanted("mirror").default_off is True
+
+
+def test_tokens_need_redis_7() -> None:
+    """On an older cache the user could never log in."""
+    group = GroupState("cache-prod", True, frozenset({"chat-api-prod"}), None, ("the-cache",))
+    old = state(node(user(auth="iam"), version=6), group=group)
+    assert any(
+        "IAM authentication came with Redis 7" in line for line in said(compared(old, wanted(iam=("chat-api",))))
+    )
+    assert not any("IAM authentication" in line for line in said(compared(old)))
+
+
+def test_who_is_to_use_tokens_is_told_to_once() -> None:
+    """From a password, destructive; from nothing at all, not; and never back on its own."""
+    group = GroupState("cache-prod", True, frozenset({"chat-api-prod"}), None, ("the-cache",))
+    for auth, changes, destructive in (("password", 1, True), ("iam", 0, False)):
+        found = compared(state(node(user(auth=auth)), group=group, passwords={}), wanted(iam=("chat-api",)))
+        mine = [change for change in found.changes if "IAM tokens" in change.sentence]
+        assert len(mine) == changes
+        assert all(change.destructive is destructive for change in mine)
+    back = compared(state(node(user(auth="iam")), group=group, passwords={}))
+    assert not any("IAM" in change.sentence for change in back.changes)
+    assert any("redis_iam does not name chat-api; left so" in line for line in said(back))
+
+
+def test_a_name_too_long_for_elasticache_is_told_with_its_place() -> None:
+    """File, line and column of the service id; a server of one's own takes it."""
+    spec = Spec(version=1, service="a" * 50, redis=RedisSpec())
+    desired = desired_users(SpecSet((spec,), {spec.service: "a.db-access.yaml:2:10"}), "prod")
+    group = GroupState("cache-prod", True, attached=("the-cache",))
+    (line,) = said(compare(desired, state(node(), group=group, passwords={}), PlanOptions()))
+    assert line.startswith(f"error: a.db-access.yaml:2:10: {spec.service}-prod is longer than the 40 characters")
+    found = compare(desired, state(node(), passwords={}), PlanOptions())
+    assert not any(line.startswith("error") for line in said(found))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from soa_db.access.spec import load_spec, load_specs
+from soa_db.access.spec import SpecSet, load_spec, load_specs
 from soa_db.errors import SpecError
 
 
@@ -20,6 +20,15 @@ def test_the_smallest_spec_has_the_derived_names(tmp_path: Path) -> None:
     spec = load_spec(write(tmp_path / "db-access.yaml", "version: 1\nservice: chat-api\npostgres: {}\n"))
     assert spec.postgres_database(None) == spec.postgres_database("main") == "chat_api"
     assert spec.postgres_user("main", "ro") == "chat_api_ro"
+
+
+def test_where_each_service_is_named_is_kept(tmp_path: Path) -> None:
+    """For faults that only show in an environment; specs with other places are equal all the same."""
+    one = write(tmp_path / "one.yaml", "version: 1\nservice: chat-api\nredis: {}\n")
+    two = write(tmp_path / "two.yaml", "# two\nversion: 1\nservice:   iam-api\nredis: {}\n")
+    specs = load_specs([one, two])
+    assert specs.places == {"chat-api": f"{one}:2:10", "iam-api": f"{two}:3:12"}
+    assert specs == SpecSet(specs.specs)
 
 
 def test_a_user_shared_by_two_databases_is_one_identity(tmp_path: Path) -> None:

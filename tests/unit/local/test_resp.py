@@ -56,6 +56,36 @@ def test_a_long_word_is_not_held_back() -> None:
 
 
 @pytest.mark.parametrize(
+    "hostile",
+    [
+        # A login that never ends: neither many words nor a long one are waited for.
+        b"*1000000\r\n$4\r\nAUTH\r\n" + b"$1\r\nx\r\n" * 50_000,
+        b"*3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$9999999999\r\n" + b"x" * 300_000,
+        b"*" + b"9" * 30 + b"\r\n$5\r\nHELLO\r\n" + b"$1\r\nx\r\n" * 50_000,
+    ],
+)
+def test_a_login_without_end_fills_no_memory(hostile: bytes) -> None:
+    """It passes as it comes, in pieces of any size."""
+    requests = Requests()
+    passed = b"".join(
+        item
+        for start in range(0, len(hostile), 4096)
+        for item in requests.feed(hostile[start : start + 4096])
+        if isinstance(item, bytes)
+    )
+    assert passed == hostile
+
+
+def test_a_password_that_is_too_long_is_not_taken_for_commands() -> None:
+    """What is in it stays in it, and what comes after it is read as usual."""
+    inside = encode((b"AUTH", b"u", b"p")) * 10_000
+    long = encode((b"AUTH", b"u", inside))
+    found = Requests().feed(long + encode((b"AUTH", b"u", b"q")))
+    assert b"".join(item for item in found if isinstance(item, bytes)) == long
+    assert [item.words for item in found if isinstance(item, Login)] == [(b"AUTH", b"u", b"q")]
+
+
+@pytest.mark.parametrize(
     "garbage", [b"*x\r\n", b"*1\r\n:5\r\n", b"*2\r\n$3\r\nGET\r\n+x\r\n", b"*" + b"1" * 40, b"*-1\r\n"]
 )
 def test_after_garbage_everything_passes(garbage: bytes) -> None:

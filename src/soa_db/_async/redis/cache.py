@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 import random
 import secrets
+import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.exceptions import WatchError
 
 from soa_db._async.redis.calls import call_server
+from soa_db._async.redis.outage import AWAY, AsyncOutage
 from soa_db._core.reconnect import probe_delay
 from soa_db._core.redis.classify import Category
 from soa_db._core.redis.values import decode, encode, milliseconds, shown, sibling
 from soa_db._redis.failures import category_of
 from soa_db._runtime._async import Awaited, SharedCall, Task, sleep, spawn
-from soa_db.errors import CommandRefused, ConnectionFailed, NotConnectedError, PoolTimeout, SoaDbError
+from soa_db.errors import CommandRefused, NotConnectedError, SoaDbError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,8 +31,6 @@ __all__ = ["AsyncCache"]
 
 T = TypeVar("T")
 _LOG = logging.getLogger("soa_db.redis")
-_MISS = object()
-_AWAY = object()
 # Seconds one process may take to renew a stale value before another one tries.
 _RENEWAL_SECONDS = 30.0
 
@@ -39,97 +40,65 @@ class AsyncCache:
 
     def __init__(self, manager: AsyncRedisConnectionManager) -> None:
         self._manager = manager
+        self._outage = AsyncOutage(manager)
+        self.answered = self._outage.answered
         # As text: each caller gets an object of its own, as from a hit.
         self._shared: SharedCall[bytes] = SharedCall()
         # How many origin calls have ended: who missed before one did has to look again.
         self._landed = 0
-        self._away_since: float | None = None
-        self._look_at = 0.0
-        self._renewals: set[Task] = set()
-        self._counts = {"hits": 0, "misses": 0, "stale_hits": 0, "origin_calls": 0, "away": 0}
-
-    # --- outages
+        # By key: one that takes longer than its claim lasts is not joined by another one.
+        self._renewals: dict[bytes, Task] = {}
+        self._guard = threading.Lock()
+        self._counts = {"hits": 0, "misses": 0, "stale_hits": 0, "origin_calls": 0}
 
     @property
     def is_away(self) -> bool:
         """Whether the last call found the server away."""
-        return self._away_since is not None
-
-    def _met(self, error: SoaDbError) -> None:
-        # Another thread may see the server back at any moment: each value is read once.
-        now, since = time.monotonic(), self._away_since
-        if isinstance(error, PoolTimeout):
-            # Our own crowd, no outage. During one, it saw nothing: the next caller looks.
-            self._look_at = now
-            return
-        if since is None:
-            since = self._away_since = now
-            self._counts["away"] += 1
-            _LOG.warning("%s: Redis is away, cached calls go to their origins: %s", self._manager.name, error.message)
-        self._look_at = now + probe_delay(now - since, rng=random.random)
-
-    def answered(self) -> None:
-        """Take note that the server answered; the end of an outage is logged."""
-        if self._away_since is not None:
-            self._away_since = None
-            _LOG.info("%s: Redis is back", self._manager.name)
-
-    async def _ask(self, call: Callable[[Client], Any], key: bytes) -> Any:
-        """Return what a call gives, ``_AWAY`` during an outage; one caller at a time looks whether it is over."""
-        client = await self._manager.present()
-        if self._away_since is not None:
-            now = time.monotonic()
-            if now < self._look_at:
-                return _AWAY
-            self._look_at = now + self._manager.config.connect_timeout + self._manager.config.command_timeout
-        try:
-            found = await call_server(
-                client, self._manager.config, lambda: call(client), again=True, patience=0, key=shown(key)
-            )
-        except (ConnectionFailed, PoolTimeout) as error:
-            self._met(error)
-            return _AWAY
-        except SoaDbError:
-            # A refusal is an answer.
-            self.answered()
-            raise
-        except BaseException:
-            # Who is cancelled has seen nothing: the next caller looks.
-            self._look_at = 0.0
-            raise
-        self.answered()
-        return found
-
-    async def read(self, call: Callable[[Client], Any], miss: Any, key: bytes) -> Any:
-        """Return what a call gives, ``miss`` during an outage: tried once, by one caller at a time."""
-        found = await self._ask(call, key)
-        return miss if found is _AWAY else found
-
-    async def _tell(self, call: Callable[[Client], Any], key: bytes) -> Any:
-        """The same for writing: the value is there for the caller, whether it is kept or not."""
-        try:
-            return await self._ask(call, key)
-        except NotConnectedError:
-            # Disconnected while the origin was at work.
-            return _AWAY
-        except CommandRefused as error:
-            _LOG.warning("%s: a value was not cached: %s", self._manager.name, error.message)
-            return _AWAY
+        return self._outage.is_away
 
     def counts(self) -> Mapping[str, int]:
         """Return the counts."""
-        return dict(self._counts)
+        return {**self._counts, **self._outage.counts()}
+
+    async def read(self, call: Callable[[Client], Any], miss: Any, key: bytes) -> Any:
+        """Return what a call gives, ``miss`` during an outage: then one caller at a time asks, and nobody waits."""
+        found = await self._outage.ask(call, key)
+        return miss if found is AWAY else found
 
     async def stop(self) -> None:
-        """End the renewals in the background, or leave them: a thread whose origin hangs cannot be stopped."""
-        tasks = tuple(self._renewals)
+        """End the origin calls nobody waits for, renewals among them, and wait for that, ``command_timeout`` at most.
+
+        A thread cannot be stopped, nor an origin that swallows its cancellation: the log tells of those.
+        """
+        with self._guard:
+            renewals, self._renewals = self._renewals, {}
+        tasks = [*renewals.values(), *self._shared.take_unawaited()]
+        self._outage.forget()
+        if not tasks:
+            return
         for task in tasks:
             task.cancel()
-        if tasks:
-            end = time.monotonic() + self._manager.config.command_timeout
-            for task in tasks:
-                await task.join(max(0.0, end - time.monotonic()))
-        self._renewals.clear()
+        end = time.monotonic() + self._manager.config.command_timeout
+        left = 0
+        for task in tasks:
+            left += not await task.join(max(0.0, end - time.monotonic()))
+        if left:
+            text = "%s: disconnected while %d origin calls in the background go on; what they return is not kept"
+            _LOG.warning(text, self._manager.name, left)
+
+    async def _tell(self, call: Callable[[Client], Any], key: bytes) -> Any:
+        """Make a writing call: the value is there for the caller, whether it is kept or not."""
+        try:
+            found = await self._outage.ask(call, key)
+        except NotConnectedError:
+            # Disconnected while the origin was at work.
+            return AWAY
+        except CommandRefused as error:
+            _LOG.warning("%s: a value was not cached: %s", self._manager.name, error.message)
+            return AWAY
+        if found is not AWAY:
+            self._outage.wrote()
+        return found
 
     # --- calls
 
@@ -140,24 +109,18 @@ class AsyncCache:
         px = milliseconds(ttl)
         keep = px if stale is None else px + milliseconds(stale, "stale_while_revalidate")
         lock_px = None if lock is None else milliseconds(lock, "lock")
-        fresh = None if stale is None else px
-        before = self._landed
-        found = await self._look(key, fresh)
-        if found is _MISS or found is _AWAY:
+        before, is_stale = self._landed, False
+        if stale is None:
+            text = await self._outage.ask(lambda client: client.get(key), key)
+        else:
+            text, is_stale = await self._look(key, px)
+        if text is None or text is AWAY:
             self._counts["misses"] += 1
-
-            async def fly() -> bytes:
-                try:
-                    return await self._fly(
-                        key, origin, keep=keep, fresh=fresh, lock=lock_px, again=self._landed != before
-                    )
-                finally:
-                    self._landed += 1
-
+            fresh = None if stale is None else px
+            fly = partial(self._fly, key, origin, keep=keep, fresh=fresh, lock=lock_px, before=before)
             # As every later caller gets it: a tuple is a list then.
             result: T = decode(await self._shared.run(key, fly), key)
             return result
-        text, is_stale = found
         value: T = decode(text, key)
         self._counts["hits"] += 1
         if is_stale:
@@ -165,17 +128,14 @@ class AsyncCache:
             self._renew(key, origin, keep=keep, fresh=px)
         return value
 
-    async def _look(self, key: bytes, fresh: int | None) -> Any:
-        """Return ``_MISS``, ``_AWAY``, or the text and whether this caller is to renew it."""
-        if fresh is None:
-            text = await self._ask(lambda client: client.get(key), key)
-            return _MISS if text is None else text if text is _AWAY else (text, False)
+    async def _look(self, key: bytes, fresh: int) -> tuple[Any, bool]:
+        """Return the text, None or ``AWAY``, and whether this caller is to renew it."""
         claim = min(fresh, milliseconds(_RENEWAL_SECONDS))
-        found = await self._ask(lambda client: self._get_and_claim(client, key, claim), key)
-        if found is _AWAY:
-            return _AWAY
+        found = await self._outage.ask(lambda client: self._get_and_claim(client, key, claim), key)
+        if found is AWAY:
+            return AWAY, False
         text, claimed = found
-        return _MISS if text is None else (text, bool(claimed))
+        return text, bool(claimed)
 
     async def _get_and_claim(self, client: Client, key: bytes, claim: int) -> Any:
         # In one round trip; the two keys may stand in different slots.
@@ -188,8 +148,10 @@ class AsyncCache:
         if isinstance(claimed, Exception):
             if category_of(claimed) not in {Category.FULL, Category.NOT_READY}:
                 raise claimed
-            # It takes no writes now: there is a value, and a renewed one could not be kept.
-            claimed = None
+            # There is a value, and a renewed one could not be kept.
+            await self._outage.refused_beside(client, claimed)
+            return text, None
+        self._outage.wrote()
         return text, claimed
 
     async def _fly(
@@ -200,24 +162,31 @@ class AsyncCache:
         keep: int,
         fresh: int | None,
         lock: int | None,
-        again: bool,
+        before: int,
     ) -> bytes:
-        if again:
-            # Another call for this key may have ended between our look and now.
-            text = await self._ask(lambda client: client.get(key), key)
-            if text is not None and text is not _AWAY:
-                found: bytes = text
-                return found
-        if lock is None:
-            return await self._fetch(key, origin, keep=keep, fresh=fresh)
-        token = secrets.token_hex(16).encode()
-        cached = await self._lock(key, token, lock)
-        if cached is not None:
-            return cached
         try:
-            return await self._fetch(key, origin, keep=keep, fresh=fresh)
+            if self._landed != before:
+                # Another call for this key may have ended between our look and now.
+                text = await self._outage.ask(lambda client: client.get(key), key)
+                if text is not None and text is not AWAY:
+                    found: bytes = text
+                    return found
+            if lock is None:
+                return await self._fetch(key, origin, keep=keep, fresh=fresh)
+            return await self._fetch_locked(key, origin, keep=keep, fresh=fresh, lock=lock)
         finally:
-            await self._tell(lambda client: self._unlock(client, sibling(key, "lock"), token), key)
+            self._landed += 1
+
+    async def _fetch_locked(
+        self, key: bytes, origin: Callable[[], Awaited[Any]], *, keep: int, fresh: int | None, lock: int
+    ) -> bytes:
+        name, token = sibling(key, "lock"), _token()
+        try:
+            cached = await self._lock(key, name, token, lock)
+            return await self._fetch(key, origin, keep=keep, fresh=fresh) if cached is None else cached
+        finally:
+            # Whatever was seen of it: it may have been taken though the answer was lost.
+            await self._give_back(name, token)
 
     async def _fetch(self, key: bytes, origin: Callable[[], Awaited[Any]], *, keep: int, fresh: int | None) -> bytes:
         self._counts["origin_calls"] += 1
@@ -233,18 +202,16 @@ class AsyncCache:
 
     # --- across processes
 
-    async def _lock(self, key: bytes, token: bytes, px: int) -> bytes | None:
+    async def _lock(self, key: bytes, name: bytes, token: bytes, px: int) -> bytes | None:
         """Return None once the lock is ours or not to be had, or the text another one has cached meanwhile."""
         started = time.monotonic()
         while True:
-            taken = await self._tell(lambda client: client.set(sibling(key, "lock"), token, nx=True, px=px), key)
-            text = await self._ask(lambda client: client.get(key), key)
-            if text is not None and text is not _AWAY:
-                if taken is True:
-                    await self._tell(lambda client: self._unlock(client, sibling(key, "lock"), token), key)
+            taken = await self._tell(lambda client: self._take(client, name, token, px), key)
+            text = await self._outage.ask(lambda client: client.get(key), key)
+            if text is not None and text is not AWAY:
                 found: bytes = text
                 return found
-            if taken is _AWAY or text is _AWAY or taken:
+            if taken is AWAY or text is AWAY or taken:
                 return None
             elapsed = time.monotonic() - started
             if elapsed > 2 * px / 1000:
@@ -253,8 +220,21 @@ class AsyncCache:
             await sleep(probe_delay(elapsed, rng=random.random))
 
     @staticmethod
-    async def _unlock(client: Client, name: bytes, token: bytes) -> None:
-        """Delete the lock if it is still ours. Not by a script: services may not run any."""
+    async def _take(client: Client, name: bytes, token: bytes, px: int) -> bool:
+        """Set a key to a token unless it is there; return whether it holds it. May run twice."""
+        pipeline: Any = client.pipeline(transaction=False)
+        pipeline.set(name, token, nx=True, px=px)
+        pipeline.get(name)
+        # Not raised by the pipeline: it would quote the token.
+        answers = await pipeline.execute(raise_on_error=False)
+        for found in answers:
+            if isinstance(found, Exception):
+                raise found
+        return bool(answers[1] == token)
+
+    @staticmethod
+    async def _drop(client: Client, name: bytes, token: bytes) -> None:
+        """Delete a key if it still holds the token. Not by a script: services may not run any."""
         pipeline: Any = client.pipeline(transaction=True)
         async with pipeline:
             try:
@@ -267,39 +247,53 @@ class AsyncCache:
                 # It ended, or is another's by now.
                 return
 
+    async def _give_back(self, name: bytes, token: bytes) -> None:
+        """Delete what ``_take`` has set, if it is still ours. Raises no error: it ends by itself."""
+        try:
+            await self._outage.ask(lambda client: self._drop(client, name, token), name)
+        except SoaDbError as error:
+            text = "%s: the key %s could not be deleted and stays until it expires: %s"
+            _LOG.warning(text, self._manager.name, shown(name), error.message)
+
     # --- renewal
 
     def _renew(self, key: bytes, origin: Callable[[], Awaited[Any]], *, keep: int, fresh: int) -> None:
         async def renew() -> None:
             try:
-                await self._shared.run((key, "renew"), lambda: self._fetch(key, origin, keep=keep, fresh=fresh))
+                await self._fetch(key, origin, keep=keep, fresh=fresh)
             except Exception as error:  # noqa: BLE001 - nobody waits for this, and the stale value is still there
                 text = "%s: the key %s could not be renewed, its stale value stays: %s"
                 _LOG.warning(text, self._manager.name, shown(key), type(error).__name__)
 
-        # In place and over a copy: other threads do the same.
-        self._renewals.difference_update([task for task in tuple(self._renewals) if task.done()])
-        self._renewals.add(spawn(renew, name="soa-db refresh"))
+        with self._guard:
+            for other, task in tuple(self._renewals.items()):
+                if task.done():
+                    del self._renewals[other]
+            if key not in self._renewals:
+                self._renewals[key] = spawn(renew, name="soa-db refresh")
 
     async def refresh(
         self, key: bytes, origin: Callable[[], Awaited[object]], *, throttle: float, ttl: float | None
     ) -> bool:
         """See the manager's ``refresh_cache``."""
-        name, px = sibling(key, "refresh"), milliseconds(throttle, "throttle")
+        name, token, px = sibling(key, "refresh"), _token(), milliseconds(throttle, "throttle")
         keep = None if ttl is None else milliseconds(ttl)
         manager = self._manager
         client = await manager.present()
-        taken = await call_server(
-            client, manager.config, lambda: client.set(name, b"1", nx=True, px=px), again=False, key=shown(key)
-        )
-        if not taken:
-            return False
+        take = partial(self._take, client, name, token, px)
         try:
+            if not await call_server(client, manager.config, take, again=True, key=key):
+                return False
             text = encode(await origin(), key)
-            await call_server(
-                client, manager.config, lambda: client.set(key, text, px=keep), again=True, key=shown(key)
-            )
+            await call_server(client, manager.config, lambda: client.set(key, text, px=keep), again=True, key=key)
         except BaseException:
-            await self._tell(lambda client: client.delete(name), name)
+            # Also if the answer was lost; not what is another's by now: the origin may have taken longer than it lasts.
+            await self._give_back(name, token)
             raise
+        self.answered()
+        self._outage.wrote()
         return True
+
+
+def _token() -> bytes:
+    return secrets.token_hex(16).encode()

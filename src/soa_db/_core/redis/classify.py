@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import Enum
 
-__all__ = ["Category", "classify"]
+__all__ = ["Category", "answer", "classify"]
 
 
 class Category(Enum):
@@ -85,7 +85,20 @@ _BY_WORD = {
     "WRONGPASS": Category.AUTHENTICATION,
 }
 _TLS_SIGNS = ("certificate verify failed", "certificate_verify_failed", "wrong_version_number", "wrong version number")
-_FULL_SIGNS = ("max number of clients",)
+# redis-py puts "Command # 1 (SET key value) of pipeline caused error: " before the answer to a command of a pipeline;
+# its asynchronous client then gives the answer in the form ('…',).
+_ANNOTATION = " of pipeline caused error: "
+
+
+def answer(text: str) -> str:
+    """Return a message of the driver's without the command it quotes, values and all."""
+    _, found, rest = text.rpartition(_ANNOTATION)
+    if not found:
+        return text
+    for quote in ("'", '"'):
+        if rest.startswith(f"({quote}") and rest.endswith(f"{quote},)"):
+            return rest[2:-3]
+    return rest
 
 
 def classify(classes: Iterable[str], text: str = "") -> Category:
@@ -95,6 +108,7 @@ def classify(classes: Iterable[str], text: str = "") -> Category:
         classes: names of its classes, nearest first.
         text: its message, and its causes' where they say more.
     """
+    text = answer(text)
     found = next((_BY_CLASS[name] for name in classes if name in _BY_CLASS), Category.UNKNOWN)
     lower = text.lower()
     match found:

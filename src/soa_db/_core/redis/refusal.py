@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from soa_db._core.redis.classify import Category
+from soa_db._core.redis.classify import Category, answer
 from soa_db.errors import (
     AccessDenied,
     AuthenticationFailed,
@@ -27,7 +27,7 @@ def describe(  # noqa: PLR0911 - one for each category
         text: the driver's text, free of secrets.
         source: where the credentials came from: a secret id, ``elasticache-iam``, ``config``, ``none``.
     """
-    reason = " ".join(text.split())[:400]
+    reason = " ".join(answer(text).split())[:400]
     match category:
         case Category.AUTHENTICATION:
             return AuthenticationFailed, f"the server refused the credentials: {reason}", _login_hint(source)

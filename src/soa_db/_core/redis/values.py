@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, NoReturn
 
 from soa_db.errors import ConfigurationError, ValueMalformed
@@ -16,19 +17,55 @@ __all__ = ["decode", "encode", "encode_key", "milliseconds", "prefix_pattern", "
 
 # Redis keeps the moment of expiry in signed 64-bit milliseconds; this is some 30,000 years.
 _LONGEST = 10**12
+# The most a key or a value may have, https://redis.io/docs/latest/develop/data-types/strings/#limits: for more than
+# that the server ends the connection, which looks like an outage.
+_LARGEST = 512 * 1024 * 1024
+# What the encoder makes of a key that is no text. A key that is text may look so too, and text may hold what does; but
+# mostly nothing does, and to look at the value itself takes as long as to encode it.
+_MAY_BE_REWRITTEN = re.compile(rb'"(?:-?[0-9][^"]*|true|false|null)":')
+_JSON = "JSON has text, finite numbers, true, false, null, lists, and objects with text for keys"
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def encode(value: object, key: bytes) -> bytes:
     """Return a value as JSON; raises ConfigurationError, which names the key and the type, never the value."""
+    text: bytes | None
     try:
-        return _ENCODER.encode(value).encode()
+        text = _ENCODER.encode(value).encode()
     except (TypeError, ValueError, RecursionError):
-        # Not from its cause: the error quotes the value, or holds it.
+        # What is raised comes after it: these errors quote the value, or hold it.
+        text = None
+    if text is None:
         raise ConfigurationError(
-            f"the value for the key {shown(key)} ({type(value).__name__}) cannot be written as JSON",
-            hint="JSON has text, finite numbers, true, false, null, lists, and objects with text for keys",
-        ) from None
+            f"the value for the key {shown(key)} ({type(value).__name__}) cannot be written as JSON", hint=_JSON
+        )
+    if _MAY_BE_REWRITTEN.search(text) and not _has_text_keys(value):
+        # The encoder makes "1" of 1, "null" of None and "true" of True: another value, and maybe one key twice.
+        raise ConfigurationError(
+            f"the value for the key {shown(key)} ({type(value).__name__}) has an object with a key that is no text",
+            hint=_JSON,
+        )
+    if len(text) > _LARGEST:
+        raise ConfigurationError(
+            f"the value for the key {shown(key)} is {len(text)} bytes long, and Redis takes {_LARGEST}",
+            hint="keep it in parts, or elsewhere",
+        )
+    return text
+
+
+def _has_text_keys(value: object) -> bool:
+    """Whether every object in it has text for keys. Of values that are JSON otherwise, and so have an end."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            if not all(isinstance(name, str) for name in one):
+                return False
+            one = one.values()
+        elif not isinstance(one, list | tuple):
+            continue
+        left += [inner for inner in one if isinstance(inner, dict | list | tuple)]
+    return True
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -43,20 +80,28 @@ def decode(text: bytes, key: bytes) -> Any:
     try:
         return _DECODER.decode(text.decode())
     except (ValueError, RecursionError):
-        raise ValueMalformed(
-            f"what the key {shown(key)} holds is not JSON",
-            hint="something else writes this key: use another, or read it with the native client",
-        ) from None
+        # What is raised comes after it, likewise.
+        pass
+    raise ValueMalformed(
+        f"what the key {shown(key)} holds is not JSON",
+        hint="something else writes this key: use another, or read it with the native client",
+    )
 
 
 def encode_key(key: str | bytes) -> bytes:
-    """Return a key as bytes; raises ConfigurationError for another type or a lone surrogate."""
-    if isinstance(key, bytes):
-        return key
-    try:
-        return key.encode()
-    except (AttributeError, UnicodeEncodeError):
-        raise ConfigurationError("a key is neither bytes nor valid text", hint="give text or bytes") from None
+    """Return a key as bytes; raises ConfigurationError for another type, a lone surrogate or one that is too long."""
+    name: object = key
+    if isinstance(key, str):
+        try:
+            name = key.encode()
+        except UnicodeEncodeError:
+            name = None
+    if not isinstance(name, bytes) or len(name) > _LARGEST:
+        raise ConfigurationError(
+            "a key is neither bytes nor valid text, or too long",
+            hint=f"give text or bytes, {_LARGEST} of them at most",
+        )
+    return name
 
 
 def shown(key: bytes) -> str:

@@ -126,7 +126,7 @@ def load_mongo_config_from_aws(
             raise malformed(found.secret_id, "username", "is missing")
         user = names.mongo_user(service)
     if database is None:
-        database = found.secret.database or names.mongo_database(service)
+        database = (None if admin else found.secret.database) or names.mongo_database(service)
     if auth_source is None and auth.kind == "secret":
         auth_source = "admin" if admin else database
     return MongoConfig(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from soa_db._core.reconnect import probe_delay
 from soa_db._core.redis.classify import Category
+from soa_db._core.redis.values import shown
 from soa_db._redis._sync import Client, drop_idle
 from soa_db._redis.failures import DRIVER_ERRORS, NotReached, category_of, typed
 from soa_db._runtime._sync import Awaited, sleep
@@ -31,7 +32,7 @@ def call_server(
     *,
     again: bool,
     patience: float | None = None,
-    key: str = "",
+    key: str | bytes = "",
 ) -> T:
     """Return what ``call`` returns.
 
@@ -65,7 +66,7 @@ def call_server(
                 drop_idle(client)
             end = started + config.command_timeout if category is Category.POOL else deadline
             if not repeatable or time.monotonic() + delay >= end:
-                found = typed(error, config, key=key)
+                found = typed(error, config, key=shown(key) if isinstance(key, bytes) else key)
                 if found is error:
                     raise
                 raise found from error

@@ -5,31 +5,33 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 from soa_db._core.backoff import full_jitter
-from soa_db._core.redis.values import decode, encode, encode_key, milliseconds, prefix_pattern, shown
+from soa_db._core.redis.values import encode_key
 from soa_db._redis._sync import (
     Client,
     Login,
+    abandon_client,
     close_client,
     drop_idle,
     forget_client,
     idle_and_used,
     make_client,
-    scan_nodes,
-    scan_page,
 )
 from soa_db._redis.failures import DRIVER_ERRORS, typed
 from soa_db._runtime import fork
-from soa_db._runtime._sync import Awaited, Lock, complete, sleep
+from soa_db._runtime._sync import Affinity, Awaited, Lock, complete, sleep
+from soa_db._sync.redis.base import Key
 from soa_db._sync.redis.cache import Cache
 from soa_db._sync.redis.calls import call_server
+from soa_db._sync.redis.keys import DEFAULT_TTL, Keys
 from soa_db._sync.redis.principal import LoaderKeywords, RedisPrincipal
-from soa_db.errors import AccessDenied, ConfigurationError, NotConnectedError, ServerUnavailable
+from soa_db._sync.redis.sets import Sets
+from soa_db.errors import NotConnectedError, ServerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from soa_db._sync.aws import AwsClients
@@ -38,18 +40,12 @@ if TYPE_CHECKING:
 __all__ = ["RedisConnectionManager", "Key"]
 
 T = TypeVar("T")
-Key = str | bytes
-OnError = Literal["raise", "miss"]
-
-DEFAULT_TTL = 600.0
 _CONNECT_ATTEMPTS = 3
 _CONNECT_BASE = 1.0
 _CONNECT_CAP = 4.0
-# Keys a command takes at once: a server does nothing else while it runs one.
-_BATCH = 1000
 
 
-class RedisConnectionManager:
+class RedisConnectionManager(Keys, Sets):
     """Redis as one user: redis-py's client in ``client``, and calls whose values are JSON.
 
     Values are bare compact JSON, as the TypeScript packages write and read them. Errors are typed and never swallowed:
@@ -68,6 +64,7 @@ class RedisConnectionManager:
     def _start(self, principal: RedisPrincipal) -> None:
         self._principal = principal
         self._client: Client | None = None
+        self._affinity = Affinity()
         self._lock = Lock()
         self._inherited = False
         self._cache = Cache(self)
@@ -104,11 +101,29 @@ class RedisConnectionManager:
             ServerUnavailable: the server is down, starting or too slow.
             CredentialError: AWS did not give the configuration or the credentials.
             ConfigurationError: the configuration cannot be used.
+            NotConnectedError: the manager is connected in another event loop.
         """
+        self._enter()
         with self._lock:
             if self._client is None:
                 self._client = self._open()
                 self._inherited = False
+
+    def _enter(self) -> None:
+        """Belong to this event loop; what is left of one that has ended is dropped."""
+        if self._affinity.enter(in_use=self._client is not None or self._lock.locked()):
+            client = self._forget()
+            if client is not None:
+                abandon_client(client)
+                # Its tasks ended with their loop.
+                self._cache = Cache(self)
+
+    def _forget(self) -> Client | None:
+        """Be as new, and return the client there was."""
+        client, self._client = self._client, None
+        # Whoever holds it will not release it, and whoever waited for it bound it to a loop.
+        self._lock = Lock()
+        return client
 
     def _open(self) -> Client:
         config, credentials = self._principal.resolve()
@@ -137,7 +152,12 @@ class RedisConnectionManager:
         return client
 
     def disconnect(self) -> None:
-        """Close every connection. Does nothing when not connected; ``connect`` may be called again."""
+        """Close every connection. Does nothing when not connected; ``connect`` may be called again.
+
+        Raises:
+            NotConnectedError: the manager is connected in another event loop than this one.
+        """
+        self._enter()
         with self._lock:
             client, self._client, self._inherited = self._client, None, False
             # To its end: a caller who is cancelled here would leave connections behind.
@@ -162,9 +182,8 @@ class RedisConnectionManager:
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's connections: called in a forked child, before anything else runs there."""
-        client, self._client = self._client, None
-        # The parent may have held it at that moment; whoever held it is not here to release it.
-        self._lock = Lock()
+        self._affinity = Affinity()
+        client = self._forget()
         self._cache = Cache(self)
         if client is not None:
             self._inherited = True
@@ -190,10 +209,19 @@ class RedisConnectionManager:
         return self._client
 
     def present(self) -> Client:
-        """Return the native client; in a forked child, connected anew."""
+        """Return the native client; in a forked child, connected anew.
+
+        Raises:
+            NotConnectedError: the manager is not connected, or in another event loop.
+        """
         if self._client is None and self._inherited:
             self.connect()
-        return self.client
+        return self._here()
+
+    def _here(self) -> Client:
+        client = self.client
+        self._affinity.check()
+        return client
 
     def ping(self) -> bool:
         """Return whether a round trip succeeds, within the connect and command timeouts; never raises an error."""
@@ -215,153 +243,7 @@ class RedisConnectionManager:
 
     def drain(self) -> None:
         """Replace every idle connection; those in use are left to their callers."""
-        drop_idle(self.client)
-
-    # --- values
-
-    def get(self, key: Key, default: Any = None, *, on_error: OnError = "raise") -> Any:
-        """Return the value of a key, ``default`` when there is none.
-
-        Args:
-            key: text or bytes.
-            default: returned for a key that is not there; a JSON null is None.
-            on_error: ``miss`` to return ``default`` also while the server is away: it is tried once, without
-                waiting for its return, and during an outage by one caller at a time.
-        """
-        name = encode_key(key)
-        text = self._reading(lambda client: client.get(name), None, on_error, name)
-        return default if text is None else decode(text, name)
-
-    def set(self, key: Key, value: object, ttl: float | None = DEFAULT_TTL) -> None:
-        """Write a value as JSON.
-
-        Args:
-            key: text or bytes.
-            value: anything JSON can hold.
-            ttl: seconds to live, a fraction rounded up to milliseconds; None for as long as the server keeps it.
-
-        Raises:
-            ConfigurationError: the value is no JSON, or ``ttl`` is 0 or less. Nothing is sent then.
-        """
-        name = encode_key(key)
-        text, px = encode(value, name), None if ttl is None else milliseconds(ttl)
-        self._call(lambda client: client.set(name, text, px=px), again=True, key=name)
-
-    def delete(self, key: Key) -> bool:
-        """Delete a key; return whether it was there."""
-        return self.mdel([key]) > 0
-
-    def mget(self, keys: Iterable[Key], *, on_error: OnError = "raise") -> list[Any]:
-        """Return the values of keys in their order, None for one that is not there."""
-        names = [encode_key(key) for key in keys]
-        if not names:
-            return []
-        texts = self._reading(lambda client: self._mget(client, names), [None] * len(names), on_error, names[0])
-        return [None if text is None else decode(text, name) for text, name in zip(texts, names, strict=True)]
-
-    def _mget(self, client: Client, names: list[bytes]) -> list[bytes | None]:
-        texts: list[bytes | None] = []
-        for start in range(0, len(names), _BATCH):
-            batch = names[start : start + _BATCH]
-            # Of a cluster's client this goes by slot.
-            call: Any = client.mget_nonatomic if self.config.cluster else client.mget  # type: ignore[union-attr]
-            texts += call(batch)
-        return texts
-
-    def mset(self, values: Mapping[str, object] | Mapping[bytes, object], ttl: float | None = DEFAULT_TTL) -> None:
-        """Write several values in one pipeline, each with its time to live; not as one transaction.
-
-        Raises:
-            ConfigurationError: one of them is no JSON. Nothing is sent then.
-        """
-        px = None if ttl is None else milliseconds(ttl)
-        texts = {name: encode(value, name) for name, value in ((encode_key(key), one) for key, one in values.items())}
-        if texts:
-            self._call(lambda client: self._mset(client, texts, px), again=True)
-
-    def _mset(self, client: Client, texts: Mapping[bytes, bytes], px: int | None) -> None:
-        pairs = list(texts.items())
-        for start in range(0, len(pairs), _BATCH):
-            # Of a cluster's client this goes by node.
-            pipeline: Any = client.pipeline(transaction=False)
-            for name, text in pairs[start : start + _BATCH]:
-                pipeline.set(name, text, px=px)
-            pipeline.execute()
-
-    def mdel(self, keys: Iterable[Key]) -> int:
-        """Delete keys; return how many were there."""
-        names = [encode_key(key) for key in keys]
-        count = 0
-        for start in range(0, len(names), _BATCH):
-            batch = names[start : start + _BATCH]
-            count += self._call(lambda client, batch=batch: client.delete(*batch), key=batch[0])  # type: ignore[misc]
-        return count
-
-    # --- sets
-
-    def sadd(self, key: Key, *values: object, ttl: float | None = None) -> int:
-        """Add values to a set, each as JSON; return how many were new.
-
-        Two objects whose fields come in another order are two members.
-
-        Args:
-            key: text or bytes.
-            values: anything JSON can hold.
-            ttl: seconds the set lives from now; left as it is when None.
-        """
-        name = encode_key(key)
-        texts = [encode(value, name) for value in values]
-        px = None if ttl is None else milliseconds(ttl)
-        added: int = self._call(lambda client: client.sadd(name, *texts), key=name) if texts else 0
-        if px is not None:
-            self._call(lambda client: client.pexpire(name, px), again=True, key=name)
-        return added
-
-    def smembers(self, key: Key, *, on_error: OnError = "raise") -> list[Any]:
-        """Return the members of a set, in no order; a list, since JSON's objects and lists fit in no Python set."""
-        name = encode_key(key)
-        found = self._reading(lambda client: client.smembers(name), (), on_error, name)
-        return [decode(text, name) for text in found]
-
-    def srem(self, key: Key, *values: object) -> int:
-        """Remove values from a set; return how many were there."""
-        name = encode_key(key)
-        texts = [encode(value, name) for value in values]
-        removed: int = self._call(lambda client: client.srem(name, *texts), key=name) if texts else 0
-        return removed
-
-    # --- many keys
-
-    def clear_by_prefix(self, prefix: Key) -> int:
-        """Delete every key that begins with ``prefix``, on every primary of a cluster; return how many were deleted.
-
-        SCAN and UNLINK in batches: nothing is held up. ``*``, ``?`` and the like in the prefix mean themselves.
-
-        Raises:
-            AccessDenied: the user may not SCAN: ``scan: true`` is missing in the service's db-access.yaml.
-            ConfigurationError: the prefix is empty.
-        """
-        start = encode_key(prefix)
-        if not start:
-            raise ConfigurationError("an empty prefix would delete every key", hint="give the service's own prefix")
-        pattern = prefix_pattern(start)
-        count = 0
-        for node in self._call(scan_nodes, again=True):
-            cursor = 0
-            while True:
-                try:
-                    cursor, names = self._call(
-                        lambda client, at=cursor, node=node: scan_page(client, node, at, pattern, _BATCH),  # type: ignore[misc]
-                        again=True,
-                    )
-                except AccessDenied as error:
-                    hint = "set `scan: true` under `redis` in db-access.yaml, and provision"
-                    raise AccessDenied(error.message, hint=hint, **error.context) from error
-                if names:
-                    count += self._call(lambda client, names=names: client.unlink(*names), again=True)  # type: ignore[misc]
-                if cursor == 0:
-                    break
-        return count
+        drop_idle(self._here())
 
     # --- cache
 
@@ -418,18 +300,3 @@ class RedisConnectionManager:
             Whether it was done.
         """
         return self._cache.refresh(encode_key(key), origin, throttle=throttle, ttl=ttl)
-
-    # --- calls
-
-    def _call(self, call: Callable[[Client], Any], *, again: bool = False, key: bytes = b"") -> Any:
-        client = self.present()
-        found = call_server(client, self.config, lambda: call(client), again=again, key=shown(key) if key else "")
-        self._cache.answered()
-        return found
-
-    def _reading(self, call: Callable[[Client], Any], miss: Any, on_error: OnError, key: bytes) -> Any:
-        if on_error not in {"raise", "miss"}:
-            raise ConfigurationError(f"unknown on_error {on_error!r}", hint="'raise' or 'miss'")
-        if on_error == "miss":
-            return self._cache.read(call, miss, key)
-        return self._call(call, again=True, key=key)

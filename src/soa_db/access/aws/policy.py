@@ -37,6 +37,7 @@ from soa_db.names import (
 )
 
 if TYPE_CHECKING:
+    from soa_db.access.redis.state import Cache
     from soa_db.access.spec import PostgresIdentity, Spec, SpecSet
 
 __all__ = ["ROLE_NAME", "Place", "RolePolicy", "policy", "policy_name", "role_name", "undeclared"]
@@ -58,6 +59,7 @@ class Place:
         region: AWS region.
         partition: ``aws``, ``aws-us-gov`` or ``aws-cn``.
         resource_id: the database's DbiResourceId (``db-…``, ``cluster-…`` or ``prx-…``), for prod.
+        caches: the caches of ElastiCache, for services whose Redis users log in by IAM tokens.
         mongo_ca_secret: name or ARN of the secret with MongoDB's CA, for mirror and prod.
     """
 
@@ -65,6 +67,7 @@ class Place:
     region: str
     partition: str = "aws"
     resource_id: str | None = None
+    caches: tuple[Cache, ...] = ()
     mongo_ca_secret: str | None = None
 
 
@@ -128,6 +131,7 @@ def policy(
     place: Place,
     services: Collection[str] | None = None,
     password_services: Collection[str] = (),
+    redis_iam: Collection[str] = (),
     role_template: str = ROLE_NAME,
 ) -> tuple[RolePolicy, ...]:
     """Render the policy of every service and tier that has a user, in the order of the specs.
@@ -138,6 +142,7 @@ def policy(
         place: where its databases are.
         services: only these; all when left out.
         password_services: services not yet on IAM; their app tier may read the password secrets of mirror or prod.
+        redis_iam: services whose Redis users log in by IAM tokens; there may be others than those of the specs.
         role_template: how AWS roles are named.
 
     Raises:
@@ -150,7 +155,8 @@ def policy(
             raise ConfigurationError(
                 f"there is no service {name!r} among the specs", hint=f"known are {', '.join(sorted(known))}"
             )
-    if env == "prod" and not place.resource_id and specs.postgres_identities():
+    chosen = frozenset(known if services is None else services)
+    if env == "prod" and not place.resource_id and any(one.service in chosen for one in specs.postgres_identities()):
         raise ConfigurationError("policies for prod name the database exactly, and its resource id is not known")
     found = _tiers(specs)
     names: dict[str, tuple[str, Role]] = {}
@@ -175,10 +181,11 @@ def policy(
                 place,
                 identities,
                 with_password=role == "app" and service in password_services,
+                redis_iam=service in redis_iam,
             ),
         )
         for (service, role), identities in found.items()
-        if services is None or service in services
+        if service in chosen
     )
 
 
@@ -217,11 +224,18 @@ def undeclared(
 
 
 def _document(
-    spec: Spec, role: Role, env: Env, place: Place, identities: list[PostgresIdentity], *, with_password: bool
+    spec: Spec,
+    role: Role,
+    env: Env,
+    place: Place,
+    identities: list[PostgresIdentity],
+    *,
+    with_password: bool,
+    redis_iam: bool,
 ) -> dict[str, Any]:
     statements = _postgres_statements(env, place, identities, with_password=with_password) if identities else []
     if role == "app":
-        statements += redis_statements(spec, env, place=place)
+        statements += redis_statements(spec, env, place=place, iam=redis_iam)
         statements += mongo_statements(spec, env, place=place)
     document = {"Version": "2012-10-17", "Statement": statements}
     size = policy_size(document)

@@ -40,10 +40,12 @@ def probe_unreadable(
 
 
 def _reader(aws: AwsClients, name: str) -> Callable[[], object]:
+    """A call that reads a secret."""
     return lambda: aws.secret(name)
 
 
 def _refused(probe: Probe, calls: dict[str, Callable[[], object]]) -> Check:
+    """Whether AWS denies every one of these calls, by what each asks for; what they give is dropped unseen."""
     permitted: list[str] = []
     undecided: list[str] = []
     for name, call in calls.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from soa_db.access.aws.policy import ROLE_NAME, Place, RolePolicy, policy, policy_name, undeclared
+from soa_db.access.redis.caches import error_code, find_caches
 from soa_db.errors import AccessDenied, ConfigurationError, CredentialError, SoaDbError
 from soa_db.names import Env, iam_host_ssm_path, iam_port_ssm_path, mongo_ca_secret_ssm_path
 
@@ -40,6 +41,7 @@ def policies(
     aws: AwsClients,
     services: Collection[str] | None = None,
     password_services: Collection[str] = (),
+    redis_iam: Collection[str] = (),
     role_template: str = ROLE_NAME,
     resource_id: str | None = None,
 ) -> tuple[RolePolicy, ...]:
@@ -48,9 +50,11 @@ def policies(
     Args:
         specs: the declared services.
         env: the environment.
-        aws: who asks; in prod it must be able to find the database, unless ``resource_id`` is given.
+        aws: who asks; in prod it must be able to find the database, unless ``resource_id`` is given. Nothing is looked
+            up that no chosen service needs.
         services: only these; all when left out.
         password_services: services not yet on IAM (``auth="password"``).
+        redis_iam: services whose Redis users log in by IAM tokens (``auth="iam"``; ``redis_iam`` of soa-db.toml).
         role_template: how AWS roles are named.
         resource_id: prod's DbiResourceId, when it is not to be looked up.
 
@@ -58,12 +62,14 @@ def policies(
         ConfigurationError: something cannot be rendered, or prod's database is not found.
         CredentialError: AWS refused or lacks what was asked.
     """
+    chosen = frozenset(specs.by_service if services is None else services)
     place = find_place(
         aws,
         env,
         resource_id=resource_id,
-        postgres=bool(specs.postgres_identities()),
-        mongo=any(spec.mongo is not None for spec in specs.specs if services is None or spec.service in services),
+        postgres=any(identity.service in chosen for identity in specs.postgres_identities()),
+        redis_iam=any(spec.redis is not None and spec.service in chosen & {*redis_iam} for spec in specs.specs),
+        mongo=any(spec.mongo is not None and spec.service in chosen for spec in specs.specs),
     )
     return policy(
         specs,
@@ -71,12 +77,19 @@ def policies(
         place=place,
         services=services,
         password_services=password_services,
+        redis_iam=redis_iam,
         role_template=role_template,
     )
 
 
 def find_place(
-    aws: AwsClients, env: Env, *, resource_id: str | None = None, postgres: bool = True, mongo: bool = False
+    aws: AwsClients,
+    env: Env,
+    *,
+    resource_id: str | None = None,
+    postgres: bool = True,
+    redis_iam: bool = False,
+    mongo: bool = False,
 ) -> Place:
     """Where an environment's databases are.
 
@@ -85,15 +98,17 @@ def find_place(
         env: the environment.
         resource_id: the DbiResourceId, when it is known; looked up in prod, by the endpoint in SSM.
         postgres: whether there is any PostgreSQL to look up.
+        redis_iam: whether to look up the caches of ElastiCache, which tokens are for.
         mongo: whether the secret of MongoDB's CA is to be looked up, in mirror and prod.
     """
     caller = aws.caller_identity()
     partition = caller.arn.split(":")[1]
     if env == "prod" and resource_id is None and postgres:
         resource_id = _find_resource_id(aws, env)
+    caches = find_caches(aws, env) if redis_iam else ()
     ca_path = mongo_ca_secret_ssm_path(env) if mongo and env != "dev" else None
     ca_secret = aws.parameters([ca_path])[ca_path].strip() if ca_path is not None else None
-    return Place(caller.account, aws.region(), partition, resource_id, ca_secret)
+    return Place(caller.account, aws.region(), partition, resource_id, caches, ca_secret)
 
 
 def _find_resource_id(aws: AwsClients, env: Env) -> str:
@@ -255,7 +270,7 @@ def _creator(aws: AwsClients, item: RolePolicy, trust: str) -> Callable[[], obje
                 Tags=[{"Key": "managed-by", "Value": "soa-db"}, {"Key": "service", "Value": item.service}],
             )
         except CredentialError as error:
-            if _code(error) != "EntityAlreadyExists":  # another run was faster
+            if error_code(error) != "EntityAlreadyExists":  # another run was faster
                 raise
 
     return create
@@ -280,7 +295,7 @@ def _read(aws: AwsClients, role: str, name: str) -> object | None:
     try:
         answer = aws.call("iam", "get_role_policy", RoleName=role, PolicyName=name)
     except SoaDbError as error:
-        if _code(error) == "NoSuchEntity":
+        if error_code(error) == "NoSuchEntity":
             return None
         raise
     document: object = answer["PolicyDocument"]  # botocore decodes it
@@ -291,12 +306,7 @@ def _role_exists(aws: AwsClients, role: str) -> bool:
     try:
         aws.call("iam", "get_role", RoleName=role)
     except SoaDbError as error:
-        if _code(error) == "NoSuchEntity":
+        if error_code(error) == "NoSuchEntity":
             return False
         raise
     return True
-
-
-def _code(error: SoaDbError) -> str:
-    response = getattr(error.__cause__, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", ""))

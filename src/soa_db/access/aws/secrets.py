@@ -171,6 +171,7 @@ def issue_password(
     opens: Callable[[str], bool],
     goal: Goal = "keep",
     fixed: str | None = None,
+    seen: Sequence[SecretState] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Issued:
     """Bring secrets and server to one live password, in every secret's AWSCURRENT; run again, it does nothing.
@@ -185,6 +186,8 @@ def issue_password(
         opens: logs in with a password; False only when the server refused the password.
         goal: ``keep`` the live password, or ``rotate``: a new one (or the end of an interrupted rotation).
         fixed: the password to come to, instead of one made up.
+        seen: the secrets as ``read_stages`` gave them, in the order of ``wanted``, where the caller has decided on
+            that: what another run has changed since then is then noticed at the first write. Read now when left out.
         progress: told each change as a sentence, without any secret.
 
     Raises:
@@ -192,7 +195,7 @@ def issue_password(
         AccessDenied: an API call was refused.
         Exception: whatever the two callbacks raise; nothing is lost then, the next run goes on from there.
     """
-    run = _Run(aws, wanted, goal=goal, fixed=fixed, progress=progress or (lambda _: None))
+    run = _Run(aws, wanted, goal=goal, fixed=fixed, progress=progress or (lambda _: None), seen=seen)
     made: str | None = None
     while True:
         facts = run.facts
@@ -239,6 +242,7 @@ class _Run:
         goal: Goal,
         fixed: str | None,
         progress: Callable[[str], None],
+        seen: Sequence[SecretState] | None = None,
     ) -> None:
         self.aws = aws
         self.wanted = {secret.name: secret for secret in wanted}
@@ -247,7 +251,9 @@ class _Run:
         self.steps: list[str] = []
         self.set_on_server = False
         self.conflicts = 0
-        self.facts = Facts(goal, tuple(self.read(name) for name in self.wanted), target=fixed)
+        secrets = tuple(self.read(name) for name in self.wanted) if seen is None else tuple(seen)
+        self.facts = Facts(goal, secrets, target=fixed)
+        self.begun_with = _current_ids(secrets)
 
     @property
     def target(self) -> str:
@@ -311,7 +317,10 @@ class _Run:
                 ) from error
             # Whatever the other run stored is as good as ours: look at everything anew and go on from there.
             everything = tuple(self.read(other) for other in self.wanted)
-            self.facts = Facts(self.facts.goal, everything, target=self.fixed)
+            # A rotation that this run or the other one has carried so far is not made a second time: that would take a
+            # password away that clients were given a moment ago, or that they still hold.
+            goal = self.facts.goal if _current_ids(everything) == self.begun_with else "keep"
+            self.facts = Facts(goal, everything, target=self.fixed)
             return
         fresh = self.read(name, step.secret)
         self.facts = replace(
@@ -370,6 +379,10 @@ class _Run:
         self.aws.call(
             "secretsmanager", "update_secret_version_stage", SecretId=secret.name, VersionStage=stage, **params
         )
+
+
+def _current_ids(secrets: Sequence[SecretState]) -> list[str | None]:
+    return [None if secret.current is None else secret.current.id for secret in secrets]
 
 
 def _token(secret: SecretState, stage: str, attempt: int) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from soa_db.names import redis_secret_name, redis_user
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from soa_db.access.spec import SpecSet
     from soa_db.names import Env
@@ -61,6 +61,8 @@ class DesiredUser:
         channels: channel patterns.
         profile: what kind of commands it uses.
         scan: whether it may list keys, those of others too.
+        iam: whether it logs in by IAM tokens of ElastiCache, and has no password.
+        place: where its spec names the service, as ``file:line:column``; empty for a spec made in code.
     """
 
     service: str
@@ -71,6 +73,8 @@ class DesiredUser:
     channels: tuple[str, ...] = ()
     profile: Profile = "app"
     scan: bool = False
+    iam: bool = False
+    place: str = ""
 
     def access_string(self, *, version: int, cluster: bool) -> str:
         """The access string, for a server of this major version (Valkey counts as 7)."""
@@ -127,8 +131,14 @@ class Desired:
         return self.service_of(name) in self.services
 
 
-def desired_users(specs: SpecSet, env: Env) -> Desired:
-    """Derive the users of an environment from the specs."""
+def desired_users(specs: SpecSet, env: Env, *, iam: Collection[str] = ()) -> Desired:
+    """Derive the users of an environment from the specs.
+
+    Args:
+        specs: the specs.
+        env: the environment.
+        iam: service ids whose users log in by IAM tokens (``redis_iam`` of soa-db.toml).
+    """
     users = {
         (name := redis_user(spec.service, env)): DesiredUser(
             service=spec.service,
@@ -139,6 +149,8 @@ def desired_users(specs: SpecSet, env: Env) -> Desired:
             channels=spec.redis_channels(),
             profile=spec.redis.profile,
             scan=spec.redis.scan,
+            iam=spec.service in iam,
+            place=specs.places.get(spec.service, ""),
         )
         for spec in specs.specs
         if spec.redis is not None

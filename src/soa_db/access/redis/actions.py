@@ -15,17 +15,19 @@ __all__ = [
     "SaveUsers",
     "SetAccess",
     "SetPassword",
+    "UseTokens",
     "sentence",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class CreateUser:
-    """A user that nobody can log in as yet: it has no password anybody knows."""
+    """A user that nobody can log in as yet: it has no password anybody knows; with ``iam``, it never gets one."""
 
     name: str
     service: str
     access: str
+    iam: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,13 @@ class SetAccess:
     name: str
     access: str
     where: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UseTokens:
+    """Log in by IAM tokens from now on (ElastiCache); every password it has stops working."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +105,7 @@ class ChangeMembers:
 Action = (
     CreateUser
     | SetAccess
+    | UseTokens
     | MarkUser
     | SetPassword
     | DropUser
@@ -109,11 +119,13 @@ Action = (
 def sentence(action: Action) -> str:  # noqa: PLR0911  (one line per action)
     """What a person reads."""
     match action:
-        case CreateUser(name, _, access):
-            return f"create user {name}: {access}"
+        case CreateUser(name, _, access, iam):
+            return f"create user {name}{', who logs in by IAM tokens' if iam else ''}: {access}"
         case SetAccess(name, access, where):
             on = f" (it differs on {', '.join(where)})" if where else ""
             return f"set the access of {name}{on}: {access}"
+        case UseTokens(name):
+            return f"let {name} log in by IAM tokens, and by no password any more"
         case MarkUser(name, service):
             return f"mark {name} as a user of {service}"
         case SetPassword(name, secret, reason):

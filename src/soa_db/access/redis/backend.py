@@ -35,6 +35,10 @@ class Backend(Protocol):
         """What is there today, passwords aside."""
         ...
 
+    def again(self, user: str, state: ServerState) -> ServerState:
+        """The same with one user as it is now, where other runs are not kept away."""
+        ...
+
     def login_places(self, state: ServerState) -> tuple[RedisConfig, ...]:
         """Where a login must succeed to prove a password, as whoever provisions reaches it; ``auth`` is not used."""
         ...
@@ -45,4 +49,8 @@ class Backend(Protocol):
 
     def set_passwords(self, user: str, passwords: tuple[str, ...], state: ServerState) -> None:
         """Make exactly these the user's live passwords."""
+        ...
+
+    def add_password(self, user: str, password: str, state: ServerState) -> None:
+        """Make a password that is live on some nodes live on all, beside what else is live."""
         ...

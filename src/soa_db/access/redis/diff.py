@@ -19,18 +19,23 @@ from soa_db.access.redis.actions import (
     SaveUsers,
     SetAccess,
     SetPassword,
+    UseTokens,
     sentence,
 )
 from soa_db.access.redis.state import DEFAULT
 from soa_db.names import redis_default_user_id
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from soa_db.access.redis.access_string import Desired, DesiredUser
-    from soa_db.access.redis.state import GroupState, ServerState
+    from soa_db.access.redis.state import GroupState, ServerState, UserState
 
 __all__ = ["Findings", "compare"]
 
-_USER_ID = 40  # characters (API reference, CreateUser)
+# Characters. Not in the API reference, whose CreateUser gives a pattern only; AWS's own CDK checks for it
+# (aws-elasticache-alpha, validateUserId: "must be between 1 and 40 characters").
+_USER_ID = 40
 
 
 @dataclass(slots=True)
@@ -67,6 +72,15 @@ def _check_version(desired: Desired, state: ServerState, found: Findings) -> Non
     if state.version >= 7:
         return
     for user in desired.users.values():
+        if user.iam:
+            found.notices.append(
+                Notice(
+                    "error",
+                    f"redis_iam names {user.service}, and this is Redis {state.version}: IAM authentication came with "
+                    "Redis 7",
+                    "upgrade the cache, or take the service out of redis_iam in soa-db.toml",
+                )
+            )
         if user.read_only_keys:
             found.notices.append(
                 Notice(
@@ -93,15 +107,21 @@ def _check_administrator(desired: Desired, state: ServerState, found: Findings) 
 
 def _user(user: DesiredUser, state: ServerState, found: Findings) -> None:
     if state.group is not None and len(user.name) > _USER_ID:
+        place = f"{user.place}: " if user.place else ""
+        room = _USER_ID - len(user.name) + len(user.service)
         found.notices.append(
-            Notice("error", f"{user.name} is longer than the {_USER_ID} characters ElastiCache's user ids have")
+            Notice(
+                "error",
+                f"{place}{user.name} is longer than the {_USER_ID} characters ElastiCache's user ids have",
+                f"a service id of {room} characters at most; or a Redis that is not ElastiCache's",
+            )
         )
         return
     access = user.access_string(version=state.version, cluster=state.cluster)
     wanted = parse(access)
     there = state.users(user.name)
     if not any(there):
-        found.change("users", CreateUser(user.name, user.service, access))
+        found.change("users", CreateUser(user.name, user.service, access, user.iam))
         return
     differing = []
     loses = False
@@ -114,8 +134,25 @@ def _user(user: DesiredUser, state: ServerState, found: Findings) -> None:
     if differing:
         where = () if len(differing) == len(state.nodes) else tuple(differing)
         found.change("users", SetAccess(user.name, access, where), destructive=loses)
+    if state.group is not None:
+        _authentication(user, there, found)
     if state.group is not None and not all(today is None or today.managed for today in there):
         found.change("users", MarkUser(user.name, user.service))
+
+
+def _authentication(user: DesiredUser, there: Sequence[UserState | None], found: Findings) -> None:
+    today = {one.auth for one in there if one is not None}
+    if user.iam and today != {"iam"}:
+        found.change("users", UseTokens(user.name), destructive="password" in today)
+    elif not user.iam and "iam" in today:
+        # Settings that were not found must cut nobody off.
+        found.notices.append(
+            Notice(
+                "note",
+                f"{user.name} logs in by IAM tokens, though redis_iam does not name {user.service}; left so",
+                "name it in redis_iam of soa-db.toml; or delete the user, and the next run makes it with a password",
+            )
+        )
 
 
 def _group(desired: Desired, state: ServerState, group: GroupState, found: Findings) -> None:

@@ -4,6 +4,8 @@ There is no lock to be had: the API has no conditional write. Two runs at once a
 is being changed refuses a second change (InvalidUserState, InvalidUserGroupState), which is waited for; a password
 stands in Secrets Manager before it is set, and two runs that decide on the same state can write one version only, so
 that both set the same password; and each run inspects again at its end and fails, named, if what it set is not there.
+A rotation reads the secret, then looks at the user again, and writes on the secret it has read: so a rotation that
+another run has made meanwhile is seen by one of the three.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from soa_db._core.redis.endpoint import cache_endpoint
@@ -19,7 +21,16 @@ from soa_db.access.aws.secrets import MANAGED_BY, new_password
 from soa_db.access.plan import ProgressEvent
 from soa_db.access.redis.access_string import DEFAULT_OFF
 from soa_db.access.redis.acl import parse
-from soa_db.access.redis.actions import ChangeMembers, CreateGroup, CreateUser, DropUser, MarkUser, SetAccess
+from soa_db.access.redis.actions import (
+    ChangeMembers,
+    CreateGroup,
+    CreateUser,
+    DropUser,
+    MarkUser,
+    SetAccess,
+    UseTokens,
+)
+from soa_db.access.redis.caches import attached_caches, describe_one, error_code
 from soa_db.access.redis.state import DEFAULT, GroupState, NodeState, ServerState, UserState
 from soa_db.errors import AccessDenied, ProvisionError, SoaDbError
 from soa_db.names import redis_user_group
@@ -38,7 +49,8 @@ T = TypeVar("T")
 _PATIENCE = 600.0  # seconds a user or group may take to become active
 _POLL = (0.2, 5.0)  # seconds between two looks, at first and at last
 _BUSY = frozenset({"InvalidUserState", "InvalidUserStateFault", "InvalidUserGroupState", "InvalidUserGroupStateFault"})
-_GONE = frozenset({"UserNotFound", "UserNotFoundFault", "UserGroupNotFound", "UserGroupNotFoundFault"})
+# Its user id and user name are the same, as IAM authentication wants it (User Guide, "Authenticating with IAM").
+_TOKENS = {"Type": "iam"}
 _AUTH: dict[str, Literal["password", "iam", "none"]] = {"iam": "iam", "password": "password"}
 
 
@@ -92,11 +104,11 @@ class ElastiCache:
             user_id = str(user["UserId"])
             if user["UserName"] == DEFAULT and user_id in members:
                 default = user_id
+            if _is_deleted(user):
+                continue
             if user_id in members or user_id.endswith(f"-{self.env}"):
                 users[user_id] = self._user_state(user)
-        attached = tuple(
-            str(name) for kind in ("ReplicationGroups", "ServerlessCaches") for name in (group or {}).get(kind) or ()
-        )
+        attached = tuple(cache.name for cache in attached_caches(group))
         cluster, version = self._cache((group or {}).get("ReplicationGroups") or ())
         return ServerState(
             address=self.address,
@@ -132,14 +144,7 @@ class ElastiCache:
         return self._one("describe_user_groups", "UserGroups", UserGroupId=self.user_group)
 
     def _one(self, operation: str, kind: str, **which: str) -> Mapping[str, Any] | None:
-        try:
-            answer = self.aws.call("elasticache", operation, **which)
-        except SoaDbError as error:
-            if _code(error) in _GONE:
-                return None
-            raise
-        found = answer.get(kind) or ()
-        return found[0] if found else None
+        return describe_one(self.aws, operation, kind, **which)
 
     def _cache(self, attached: Any) -> tuple[bool, int]:
         """Whether the cache is in cluster mode, and its major version; by its endpoint where nobody may tell."""
@@ -164,6 +169,15 @@ class ElastiCache:
         except SoaDbError:
             return {}  # being replaced just now
 
+    def again(self, user: str, state: ServerState) -> ServerState:
+        """The same with one user as it is now: nobody keeps other runs away."""
+        today = self._user(user)
+        (node,) = state.nodes
+        users = {name: one for name, one in node.users.items() if name != user}
+        if today is not None and not _is_deleted(today):
+            users[user] = self._user_state(today)
+        return replace(state, nodes=(replace(node, users=users),))
+
     def login_places(self, state: ServerState) -> tuple[RedisConfig, ...]:
         """Where a login proves a password: users are the same everywhere."""
         del state
@@ -179,13 +193,16 @@ class ElastiCache:
             CredentialError: AWS refused it.
         """
         match action:
-            case CreateUser(name, service, access):
-                self._create_user(name, name, access, {"service": service})
+            case CreateUser(name, service, access, iam):
+                # Nobody knows the password: the user's own comes by way of its secret.
+                self._create_user(name, access, {"service": service}, _TOKENS if iam else _closed())
             case SetAccess(name, access):
                 # A user that anybody could log in as is shut: with a password that nobody knows.
                 open_to_all = any(user is not None and user.auth == "none" for user in state.users(name))
-                proof = {"AuthenticationMode": _password_mode((new_password(),))} if open_to_all else {}
+                proof = {"AuthenticationMode": _closed()} if open_to_all else {}
                 self._modify_user(name, AccessString=access, **proof)
+            case UseTokens(name):
+                self._modify_user(name, AuthenticationMode=_TOKENS)
             case MarkUser(name, service):
                 self._mark(name, service)
             case DropUser(name):
@@ -194,14 +211,8 @@ class ElastiCache:
                 self._until_active(self._group, f"user group {self.user_group}", _PATIENCE)
             case CreateGroup(name, default, members):
                 self._ensure_default(default)
-                self.aws.call(
-                    "elasticache",
-                    "create_user_group",
-                    UserGroupId=name,
-                    Engine=self._engine(),
-                    UserIds=[default, *members],
-                    Tags=_tags({}),
-                )
+                wanted = {"UserGroupId": name, "Engine": self._engine(), "UserIds": [default, *members]}
+                self._busy(lambda: self.aws.call("elasticache", "create_user_group", **wanted, Tags=_tags({})))
                 self._until_active(self._group, f"user group {name}", _PATIENCE)
             case ChangeMembers(name, add, remove, default):
                 if default is not None:
@@ -215,16 +226,30 @@ class ElastiCache:
         del state
         self._modify_user(user, AuthenticationMode=_password_mode(passwords))
 
-    def _create_user(self, user_id: str, name: str, access: str, tags: Mapping[str, str]) -> None:
+    def add_password(self, user: str, password: str, state: ServerState) -> None:
+        """Never needed: a user's passwords are the same on every node."""
+        del user, password, state
+        raise AssertionError("ElastiCache has a password on every node, or on none")
+
+    def _create_user(
+        self,
+        user_id: str,
+        access: str,
+        tags: Mapping[str, str],
+        proof: Mapping[str, object],
+        *,
+        name: str | None = None,
+    ) -> None:
+        # One that a run deleted which was ended before it was gone has its id until then.
+        self._until(lambda: not _is_deleted(self._user(user_id)), f"the old user {user_id} is gone", _PATIENCE)
         self.aws.call(
             "elasticache",
             "create_user",
             UserId=user_id,
-            UserName=name,
+            UserName=name or user_id,
             Engine=self._engine(),
             AccessString=access,
-            # Nobody knows it: the user's own comes by way of its secret.
-            AuthenticationMode=_password_mode((new_password(),)),
+            AuthenticationMode=proof,
             Tags=_tags(tags),
         )
         self._user_active(user_id)
@@ -235,9 +260,10 @@ class ElastiCache:
 
     def _ensure_default(self, user_id: str) -> None:
         """Our own ``default``, off; one that is there is put right."""
-        if self._user(user_id) is None:
-            self._create_user(user_id, DEFAULT, DEFAULT_OFF, {})
-        elif parse(str((self._user(user_id) or {}).get("AccessString", ""))).enabled:
+        today = self._user(user_id)
+        if today is None or _is_deleted(today):
+            self._create_user(user_id, DEFAULT_OFF, {}, _closed(), name=DEFAULT)
+        elif parse(str(today.get("AccessString", ""))).enabled:
             self._modify_user(user_id, AccessString=DEFAULT_OFF)
 
     def _change_members(self, name: str, add: tuple[str, ...], remove: tuple[str, ...]) -> None:
@@ -299,7 +325,7 @@ class ElastiCache:
             try:
                 return call()
             except SoaDbError as error:
-                if _code(error) not in _BUSY or time.monotonic() >= end:
+                if error_code(error) not in _BUSY or time.monotonic() >= end:
                     raise
             # Looking brings the news, when there is any.
             self._group()
@@ -311,11 +337,14 @@ def _password_mode(passwords: tuple[str, ...]) -> dict[str, object]:
     return {"Type": "password", "Passwords": list(passwords)}
 
 
+def _closed() -> dict[str, object]:
+    """A password that nobody knows."""
+    return _password_mode((new_password(),))
+
+
+def _is_deleted(user: Mapping[str, Any] | None) -> bool:
+    return user is not None and str(user.get("Status")).lower() == "deleting"
+
+
 def _tags(more: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in {"managed-by": MANAGED_BY, **more}.items()]
-
-
-def _code(error: BaseException) -> str:
-    response = getattr(error.__cause__, "response", None)
-    found = response.get("Error") if isinstance(response, dict) else None
-    return str(found.get("Code", "")) if isinstance(found, dict) else ""

@@ -45,8 +45,7 @@ def _rotate(request: Request, selection: Selection) -> RotateResult:
     work = finish_redis if selection.finish else rotate_redis
     done = work(passwords, progress=request.progress, services=selection.services, lock_timeout=selection.lock_timeout)
     rotated = tuple(Rotated(one.service, one.user, one.secrets, one.finished) for one in done if one.changed)
-    idle = tuple(f"{one.user} has one live password: there is nothing to finish" for one in done if not one.changed)
-    return RotateResult(rotated, idle)
+    return RotateResult(rotated, tuple(one.idle for one in done if not one.changed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +73,21 @@ class _Verification:
 
     def parts(self) -> list[Part]:
         """Everything there is to ask; opens nothing yet."""
+        from soa_db.access.redis.caches import find_caches
         from soa_db.access.redis.probe import redis_parts
 
+        request = self.request
+        # With an administrator's URL it is a Redis of one's own, without IAM.
+        iam = request.settings.environment(request.env).redis_iam if request.admin_url is None else ()
         return redis_parts(
-            self.request.specs,
-            self.request.env,
+            request.specs,
+            request.env,
             clients_of=self._clients_of,
             assumes=self.rights.assumes,
             only=self.services,
-            administration=partial(_administration, self.request),
+            administration=partial(_administration, request),
+            iam=iam,
+            caches=partial(find_caches, request.aws, request.env),
         )
 
     def end(self) -> None:

@@ -67,7 +67,8 @@ def redis_passwords(
         admin_url: an administrator's URL: the Redis is then taken for self-run.
     """
     server, endpoint = backend_of(env, aws=aws, settings=settings, admin_url=admin_url)
-    return Passwords(aws, server, desired_users(specs, env), endpoint, fixed)
+    iam = settings.environment(env).redis_iam if server.user_group is not None else ()
+    return Passwords(aws, server, desired_users(specs, env, iam=iam), endpoint, fixed)
 
 
 def backend_of(

@@ -15,6 +15,7 @@ from soa_db.access.redis.actions import (
     SaveUsers,
     SetAccess,
     SetPassword,
+    UseTokens,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def step_of(action: Action) -> int:
     match action:
         case SaveUsers():
             return 0
-        case CreateUser() | SetAccess() | MarkUser():
+        case CreateUser() | SetAccess() | UseTokens() | MarkUser():
             return 1
         case CreateGroup() | ChangeMembers(default=None):
             return 2

@@ -15,6 +15,7 @@ from soa_db.names import (
     redis_endpoint_ssm_path,
     redis_secret_name,
     redis_user,
+    redis_user_group,
     secret_arn_pattern,
     ssm_parameter_arn,
 )
@@ -33,21 +34,17 @@ def redis_statements(
     *,
     place: Place,
     iam: bool = False,
-    cache: str | None = None,
-    serverless: bool = False,
 ) -> list[dict[str, Any]]:
     """The statements for one service's ``app`` tier; none without a ``redis`` part.
 
     Args:
         spec: the service's spec.
         env: the environment.
-        place: account and region.
+        place: account and region; with ``iam``, the caches too.
         iam: whether its user logs in by IAM token (mirror and prod): it then needs no secret.
-        cache: with ``iam``, the replication group or serverless cache.
-        serverless: with ``iam``, that it is a serverless one.
 
     Raises:
-        ConfigurationError: ``iam`` without a cache.
+        ConfigurationError: ``iam``, and no cache is known.
     """
     if spec.redis is None:
         return []
@@ -71,11 +68,17 @@ def redis_statements(
             }
         )
         return statements
-    if cache is None:
-        raise ConfigurationError("elasticache:Connect names the cache, and it is not known", service=spec.service)
-    kind = "serverlesscache" if serverless else "replicationgroup"
+    if not place.caches:
+        raise ConfigurationError(
+            f"elasticache:Connect names the cache, and the user group {redis_user_group(env)} is attached to none",
+            hint="`soa-db provision` makes the group; attach it to the cache, then write the policies",
+            service=spec.service,
+        )
     resources = [
-        elasticache_arn(kind, cache, **in_place),
+        *(
+            elasticache_arn("serverlesscache" if cache.serverless else "replicationgroup", cache.name, **in_place)
+            for cache in place.caches
+        ),
         elasticache_arn("user", redis_user(spec.service, env), **in_place),
     ]
     connect = {"Sid": "ConnectToRedis", "Effect": "Allow", "Action": ["elasticache:Connect"], "Resource": resources}

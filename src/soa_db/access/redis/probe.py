@@ -6,7 +6,7 @@ An error nobody expected never ends the run and never counts as a refusal: it be
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -25,10 +25,12 @@ from soa_db.errors import AccessDenied, AuthenticationFailed, CredentialError, S
 
 if TYPE_CHECKING:
     from soa_db.access.engine import Part
+    from soa_db.access.redis.access_string import Desired
     from soa_db.access.redis.backend import Backend
     from soa_db.access.redis.expect import UserAccess
     from soa_db.access.redis.logins import Logins
     from soa_db.access.redis.session import Session
+    from soa_db.access.redis.state import Cache
     from soa_db.access.spec import SpecSet
     from soa_db.aws import AwsClients
     from soa_db.names import Env
@@ -45,6 +47,8 @@ def redis_parts(
     only: Collection[str] | None = None,
     administration: Callable[[], Backend] | None = None,
     logins: Logins | None = None,
+    iam: Collection[str] = (),
+    caches: Callable[[], Sequence[Cache]] = tuple,
 ) -> list[Part]:
     """What verifies the Redis of an environment, in parts that may run at the same time.
 
@@ -56,6 +60,8 @@ def redis_parts(
         only: service ids; only their users are probed.
         administration: gives whoever may look at the list of users (``entry.backend_of``); None: nobody does.
         logins: another way of logging in, for tests.
+        iam: service ids whose users log in by IAM tokens (``redis_iam`` of soa-db.toml).
+        caches: finds the caches that their tokens can be for.
 
     Returns:
         Nothing when no spec has a ``redis`` part.
@@ -64,7 +70,8 @@ def redis_parts(
     if not access.users:
         return []
     mine = [user for user in access.users if only is None or user.service in only]
-    run = _Run(specs, access, logins or LoaderLogins(env, clients_of), f"soa-db provision --env {env}")
+    logins = logins or LoaderLogins(env, clients_of, iam=iam, caches=caches)
+    run = _Run(desired_users(specs, env, iam=iam), access, logins, f"soa-db provision --env {env}")
     parts: list[Part] = [(user.user, partial(run.user, user)) for user in mine]
     if assumes:
         parts += [(f"{user.user} (AWS)", partial(run.aws, user, clients_of)) for user in mine]
@@ -83,7 +90,7 @@ def redis_home(
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    specs: SpecSet
+    desired: Desired
     access: RedisAccess
     logins: Logins
     mend: str
@@ -142,7 +149,7 @@ class _Run:
         except SoaDbError as error:
             yield not_looked_at(_line(error))
             return
-        checks = judge_users(desired_users(self.specs, self.access.env), state, mend=self.mend)
+        checks = judge_users(self.desired, state, mend=self.mend)
         yield from (check for check in checks if check.probe.identity not in left_out)
 
 

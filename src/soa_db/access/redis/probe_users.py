@@ -16,7 +16,7 @@ from soa_db.access.report import Check, Outcome, Probe
 from soa_db.access.spec.redis import patterns_overlap
 
 if TYPE_CHECKING:
-    from soa_db.access.redis.access_string import Desired
+    from soa_db.access.redis.access_string import Desired, DesiredUser
     from soa_db.access.redis.state import NodeState, ServerState, UserState
 
 __all__ = ["judge_users", "not_looked_at"]
@@ -37,21 +37,8 @@ def judge_users(desired: Desired, state: ServerState, *, mend: str) -> Iterator[
         mend: the command that provisions.
     """
     for user in desired.users.values():
-        wanted = parse(user.access_string(version=state.version, cluster=state.cluster))
-        faults = []
-        for node, today in zip(state.nodes, state.users(user.name), strict=True):
-            where = "" if len(state.nodes) == 1 else f" on {node.address}"
-            if today is None:
-                faults.append(f"it is missing{where}")
-                continue
-            if today.acl.selectors:
-                faults.append(f"it has selectors beside its own rights{where}")
-            if today.auth == "none":
-                faults.append(f"anybody gets in as it without a password{where}")
-            if not same_access(today.acl, wanted, node.table) and not today.acl.selectors:
-                faults.append(f"its access string is another one{where}")
         probe = Probe(user.name, DATABASE, "roles", "its access is what the spec says", "is", "catalog")
-        yield _found(probe, faults, mend)
+        yield _found(probe, list(_wrong_about(user, state)), mend)
     for address, reason in state.unreached:
         probe = Probe(
             "", DATABASE, "roles", f"the users of the replica {address} are what the specs say", "is", "catalog"
@@ -77,6 +64,24 @@ def judge_users(desired: Desired, state: ServerState, *, mend: str) -> Iterator[
     elif not state.group.attached:
         probe = Probe("", DATABASE, "roles", f"the user group {state.group.name} opens a cache", "is", "catalog")
         yield Check(probe, Outcome.VIOLATED, "it is attached to none", "attach it to the replication group")
+
+
+def _wrong_about(user: DesiredUser, state: ServerState) -> Iterator[str]:
+    """What is wrong with a declared user, node by node."""
+    wanted = parse(user.access_string(version=state.version, cluster=state.cluster))
+    for node, today in zip(state.nodes, state.users(user.name), strict=True):
+        where = "" if len(state.nodes) == 1 else f" on {node.address}"
+        if today is None:
+            yield f"it is missing{where}"
+            continue
+        if today.acl.selectors:
+            yield f"it has selectors beside its own rights{where}"
+        if today.auth == "none":
+            yield f"anybody gets in as it without a password{where}"
+        if user.iam and today.auth == "password":
+            yield "it takes passwords, though redis_iam lets it log in by IAM tokens only"
+        if not same_access(today.acl, wanted, node.table) and not today.acl.selectors:
+            yield f"its access string is another one{where}"
 
 
 def _foreign(desired: Desired, state: ServerState, names: list[str]) -> Iterator[Check]:

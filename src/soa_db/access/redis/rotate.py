@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from soa_db.access.aws.secrets import issue_password, read_stages
+from soa_db.access.lease import LockLost
 from soa_db.access.plan import ProgressEvent
 from soa_db.access.redis.acl import password_hash
 from soa_db.errors import ConfigurationError, ProvisionError, SoaDbError
@@ -37,15 +38,20 @@ class RedisRotated:
         service: whose it is.
         user: the user.
         secrets: the secret that holds its password.
-        finished: the password is that of a rotation that was interrupted before; with ``finish``, always true.
-        changed: whether anything was written.
+        finished: the password is that of a rotation that another run began; with ``finish``, always true.
+        idle: why nothing was written, as a sentence; empty when something was.
     """
 
     service: str
     user: str
     secrets: tuple[str, ...]
     finished: bool
-    changed: bool = True
+    idle: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was written."""
+        return not self.idle
 
 
 def rotate_redis(
@@ -94,7 +100,8 @@ def _each(
     failed: list[tuple[str, SoaDbError]] = []
     with passwords.server.locked(lock_timeout, progress):
         state = passwords.server.inspect()
-        users = [user for user in users if not _by_token(user, state)]
+        by_token = [user for user in users if _by_token(user, state)]
+        users = [user for user in users if user not in by_token]
         missing = [user.name for user in users if not all(state.users(user.name))]
         if missing:
             raise ProvisionError(
@@ -105,6 +112,8 @@ def _each(
         for user in users:
             try:
                 done.append(work(passwords, user, state, progress))
+            except LockLost:
+                raise  # somebody else may be at work on the others
             except SoaDbError as error:
                 failed.append((user.name, error))
                 progress(ProgressEvent("password", f"{user.name}: failed: {error.message}"))
@@ -117,7 +126,11 @@ def _each(
             hint=_AGAIN,
             host=passwords.server.address,
         ) from failed[0][1]
-    return tuple(done)
+    idle = (
+        RedisRotated(one.service, one.name, (), False, f"{one.name} logs in by IAM tokens: it has no password")
+        for one in by_token
+    )
+    return (*done, *idle)
 
 
 def _by_token(user: DesiredUser, state: ServerState) -> bool:
@@ -130,7 +143,9 @@ def _rotate(passwords: Passwords, user: DesiredUser, state: ServerState, progres
 
     say("rotating its password")
     opens = passwords.opener(user, state)
+    # In this order: a rotation that another run makes after the first line is seen in the second, or by ``seen`` below.
     secret = read_stages(passwords.aws, passwords.secret(user))
+    state = passwords.server.again(user.name, state)
     current, known = _current(passwords, user, secret)
     interrupted = secret.pending is not None and secret.pending.password is not None
     if not opens(current) and not (interrupted and opens(str(secret.pending and secret.pending.password))):
@@ -155,13 +170,16 @@ def _rotate(passwords: Passwords, user: DesiredUser, state: ServerState, progres
         ),
         opens=opens,
         goal="rotate",
+        seen=(secret,),
         progress=say,
     )
-    return RedisRotated(user.service, user.name, (user.secret,), not issued.made, issued.changed)
+    idle = "" if issued.changed else f"{user.name} has been rotated by another run meanwhile"
+    return RedisRotated(user.service, user.name, (user.secret,), not issued.made, idle)
 
 
 def _finish(passwords: Passwords, user: DesiredUser, state: ServerState, progress: Progress) -> RedisRotated:
     secret = read_stages(passwords.aws, passwords.secret(user))
+    state = passwords.server.again(user.name, state)
     current, known = _current(passwords, user, secret)
     if secret.waiting is not None:
         raise ProvisionError(
@@ -176,11 +194,18 @@ def _finish(passwords: Passwords, user: DesiredUser, state: ServerState, progres
             hint="`soa-db provision` issues one",
             host=passwords.server.address,
         )
-    changed = _others(user, state, known)
-    if changed:
-        passwords.server.set_passwords(user.name, (current,), state)
-        progress(ProgressEvent("password", f"{user.name}: took away every password but the current one"))
-    return RedisRotated(user.service, user.name, (user.secret,), finished=True, changed=changed)
+    if not _others(user, state, known):
+        idle = f"{user.name} has one live password: there is nothing to finish"
+        return RedisRotated(user.service, user.name, (user.secret,), finished=True, idle=idle)
+    passwords.server.set_passwords(user.name, (current,), state)
+    progress(ProgressEvent("password", f"{user.name}: took away every password but the current one"))
+    if read_stages(passwords.aws, passwords.secret(user)) != secret:
+        raise ProvisionError(
+            f"another run has rotated {user.name} meanwhile: its new password may be among those taken away",
+            hint="`soa-db provision` makes the secret and the server agree again",
+            host=passwords.server.address,
+        )
+    return RedisRotated(user.service, user.name, (user.secret,), finished=True)
 
 
 def _current(passwords: Passwords, user: DesiredUser, secret: SecretState) -> tuple[str, frozenset[str]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from soa_db.access.redis.acl import Acl, CommandTable
 
-__all__ = ["DEFAULT", "GroupState", "NodeState", "PasswordState", "ServerState", "UserState"]
+__all__ = ["DEFAULT", "Cache", "GroupState", "NodeState", "PasswordState", "ServerState", "UserState"]
 
 DEFAULT = "default"
 """The user that a client without a name is."""
@@ -51,6 +51,14 @@ class NodeState:
     users: Mapping[str, UserState]
     table: CommandTable | None = field(default=None, repr=False)
     keeps: Literal["aclfile", "config", "nowhere", "service"] = "service"
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """A replication group of ElastiCache, or a serverless cache."""
+
+    name: str
+    serverless: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,12 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.position.line}:{self.position.column}: {self.text}"
+        return f"{self.place}: {self.text}"
+
+    @property
+    def place(self) -> str:
+        """``file:line:column``."""
+        return f"{self.file}:{self.position.line}:{self.position.column}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,10 @@ class Document:
         while path and path not in self.values:
             path = path[:-1]
         return Problem(self.file, self.values.get(path, Position()), text)
+
+    def place(self, path: Path) -> str:
+        """``file:line:column`` of what is at ``path``."""
+        return self.problem(path, "").place
 
 
 class _Mark(Protocol):

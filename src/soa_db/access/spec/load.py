@@ -56,7 +56,8 @@ def load_specs(paths: Sequence[str | os.PathLike[str]]) -> SpecSet:
     problems += [read[index][1].problem(path, text) for index, path, text in conflicts([spec for spec, _ in read])]
     if problems:
         raise SpecError([str(problem) for problem in sorted(set(problems))])
-    return SpecSet(tuple(spec for spec, _ in read))
+    places = {spec.service: document.place(("service",)) for spec, document in read}
+    return SpecSet(tuple(spec for spec, _ in read), places)
 
 
 def _check(document: Document) -> tuple[Spec | None, list[Problem]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -64,11 +64,16 @@ class PendingRead:
 class SpecSet:
     """The specs a command works on, one per service.
 
+    Attributes:
+        specs: the specs.
+        places: service id → where its spec names it, as ``file:line:column``; empty for specs made in code.
+
     Raises:
         SpecError: they don't fit together.
     """
 
     specs: tuple[Spec, ...]
+    places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         # For specs made in code; load_specs has found the same faults before, with their lines.

@@ -34,9 +34,9 @@ Examples:
 def command(context: click.Context, *, state_dir: Path, keep: bool) -> None:
     """Show the whole idea on real servers on this machine, and check what it promises.
 
-    Starts PostgreSQL and Redis for dev, mirror and prod and an emulated AWS, provisions seven services, verifies every
-    identity with the service's own AWS rights, connects as each, rotates passwords and kills servers while calls are
-    made.
+    Starts PostgreSQL, Redis and MongoDB for dev, mirror and prod and an emulated AWS, provisions seven services,
+    verifies every identity with the service's own AWS rights, connects as each, rotates passwords and kills servers
+    while calls are made.
     Exits with 1 when a promise is broken. Leaves nothing running.
     """
     from soa_db.cli.demo.acts import play

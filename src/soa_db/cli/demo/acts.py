@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from soa_db.cli.demo import redis_work, work
+from soa_db.cli.demo import mongo_work, redis_work, work
 from soa_db.cli.demo.examples import load_examples
 from soa_db.cli.demo.mishaps import restart, rotation
 from soa_db.cli.terminal import counted
@@ -34,7 +34,7 @@ def play(stage: Stage, story: Story) -> None:
 
 def _provision(stage: Stage, story: Story) -> None:
     services = counted(len(load_examples()[0].specs), "service")
-    with story.step(f"provision: roles, databases and privileges, Redis users and keys of {services}") as lines:
+    with story.step(f"provision: roles, databases and privileges, users of Redis and MongoDB, of {services}") as lines:
         lines.append(_per_env(stage.in_each(work.provision), "change"))
     with story.step("policy: each tier may become its own users and read its own secrets, nothing else") as lines:
         lines.append(_per_env(stage.in_each(work.write_policies, _accounts(stage)), "write"))
@@ -50,7 +50,7 @@ def _migrate(stage: Stage, story: Story) -> None:
 
 
 def _verify(stage: Stage, story: Story) -> None:
-    with story.step("verify: log in as everyone on both, with the service's AWS rights, and try what must fail"):
+    with story.step("verify: log in as everyone everywhere, with the service's AWS rights, and try what must fail"):
         reports = stage.in_each(work.prove)
     for report in reports.values():
         story.promise(report.exit_code == 0, report.summary())
@@ -62,9 +62,10 @@ def _verify(stage: Stage, story: Story) -> None:
 
 
 def _connect(stage: Stage, story: Story) -> None:
-    with story.step("connect as each identity, as its service does, to PostgreSQL and Redis"):
+    with story.step("connect as each identity, as its service does"):
         results = stage.in_each(work.connect_as_each, _accounts(stage))
         caches = stage.in_each(redis_work.connect_as_each, _accounts(stage))
+        documents = stage.in_each(mongo_work.connect_as_each, _accounts(stage))
     good, wanted = (sum(result[index] for result in results.values()) for index in (0, 1))
     story.promise(
         good == wanted, f"PostgreSQL: {good} of {wanted} are who and where they should be, with TLS in mirror and prod"
@@ -72,6 +73,9 @@ def _connect(stage: Stage, story: Story) -> None:
     seen = [user for users in caches.values() for user in users]
     good = sum(user.right for user in seen)
     story.promise(good == len(seen), f"Redis: {good} of {len(seen)} likewise, a value written and read where they may")
+    good, wanted = (sum(result[index] for result in documents.values()) for index in (0, 1))
+    text = f"MongoDB: {good} of {wanted} likewise, a document written and read, and what others share with it"
+    story.promise(good == wanted, text)
     callers, keys, origin = (sum(getattr(user, name) for user in seen) for name in ("callers", "keys", "origin_calls"))
     text = f"cached_call: {callers} callers of {counted(keys, 'key')} at once, {counted(origin, 'call')} of the origin"
     story.promise(origin == keys, text)

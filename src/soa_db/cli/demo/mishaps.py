@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from soa_db.access.settings import load_settings
 from soa_db.cli.demo.examples import load_examples
 from soa_db.cli.demo.load import Load, kinds
+from soa_db.cli.demo.mongo_load import MongoLoad
 from soa_db.cli.demo.postgres_load import PostgresLoad
 from soa_db.cli.demo.redis_load import CacheLoad, RedisLoad
 from soa_db.cli.demo.work import role_arn
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["restart", "rotation"]
 
 _SERVICE = "saga-dash"
+# Of those who have a MongoDB.
+_MONGO_SERVICE = "sds-api"
 # Seconds of calls before, during and after a mishap.
 _BEFORE, _DOWN, _AFTER = 0.7, 0.7, 1.0
 
@@ -44,12 +47,14 @@ def rotation(stage: Stage, story: Story) -> None:
     specs = load_examples()[0]
     table = _postgres(stage, "dev", "rotation", reconnect=True)
     cache = RedisLoad(f"{_SERVICE}:rotation:", _redis(stage, "dev"), _rights(stage, "dev"), reconnect=True)
-    title = "rotate passwords of PostgreSQL and Redis in dev under load, on ever new connections"
-    with story.step(title), table, cache, load_settings().aws_for("dev") as aws:
+    documents = _mongo(stage, "dev", "demo_rotation", reconnect=True)
+    title = "rotate passwords of PostgreSQL, Redis and MongoDB in dev under load, on ever new connections"
+    with story.step(title), table, cache, documents, load_settings().aws_for("dev") as aws:
         time.sleep(_BEFORE)
         old = _password(aws)
         began = time.monotonic()
         rotate(specs, env="dev", aws=aws, services=[_SERVICE], roles=["app"], all_consumers_reread=True)
+        rotate(specs, env="dev", aws=aws, services=[_MONGO_SERVICE], engines=["mongo"], all_consumers_reread=True)
         took = time.monotonic() - began
         time.sleep(_AFTER / 2)
         opens = [_opens(stage, old), _opens(stage, _password(aws))]
@@ -57,12 +62,16 @@ def rotation(stage: Stage, story: Story) -> None:
         time.sleep(_AFTER / 2)
         afterwards = [_opens(stage, old), _opens(stage, _password(aws))]
     calls = f"{counted(table.calls, 'call')} by {table.tasks} tasks on {table.connections} connections"
-    story.say(f"PostgreSQL: {calls}; Redis: {counted(cache.calls, 'call')} by {cache.tasks}; rotated in {took:.1f} s")
-    for engine, load in (("PostgreSQL", table), ("Redis", cache)):
+    others = "; ".join(
+        f"{engine}: {counted(load.calls, 'call')} by {load.tasks}"
+        for engine, load in (("Redis", cache), ("MongoDB", documents))
+    )
+    story.say(f"PostgreSQL: {calls}; {others}; rotated in {took:.1f} s")
+    for engine, load in (("PostgreSQL", table), ("Redis", cache), ("MongoDB", documents)):
         failed = load.failures
         why = f" ({kinds(failed)})" if failed else ""
         story.promise(not failed, f"{engine}: {counted(len(failed), 'call')} failed{why}")
-    story.promise(table.lost == 0, f"{table.lost} of {len(table.succeeded)} acknowledged writes lost")
+    _nothing_lost(story, table, documents)
     story.promise(
         opens == [True, True] and afterwards == [False, True],
         "Redis took the old password beside the new one until `rotate --finish`, and only the new one after it",
@@ -77,22 +86,28 @@ def restart(stage: Stage, story: Story) -> None:
     config = _redis(stage, "prod")
     values = RedisLoad(f"{_SERVICE}:restart:", config, _rights(stage, "prod"))
     cached = CacheLoad(f"{_SERVICE}:cached:", config, _rights(stage, "prod"))
-    title = "kill -9 prod's PostgreSQL and Redis under load, start them again"
-    with story.step(title), _logged("soa_db.redis") as lines, table, values, cached:
+    documents = _mongo(stage, "prod", "demo_restart")
+    title = "kill -9 prod's PostgreSQL, Redis and MongoDB under load, start them again"
+    with story.step(title), _logged("soa_db.redis") as lines, table, values, cached, documents:
         time.sleep(_BEFORE)
         stage.local.kill_server("prod", "redis")
         redis_dead, origin_before = time.monotonic(), cached.origin_calls
         stage.local.kill_server("prod", "postgres")
         postgres_dead = time.monotonic()
+        stage.local.kill_server("prod", "mongo")
+        mongo_dead = time.monotonic()
         time.sleep(_DOWN)
         origin_calls = cached.origin_calls - origin_before
         stage.local.start_server("prod", "redis")
         redis_accepts = time.monotonic()
         stage.local.start_server("prod", "postgres")
         postgres_accepts = time.monotonic()
+        stage.local.start_server("prod", "mongo")
+        mongo_accepts = time.monotonic()
         time.sleep(_AFTER)
     _account(story, "PostgreSQL", table, postgres_dead, postgres_accepts)
-    story.promise(table.lost == 0, f"{table.lost} of {len(table.succeeded)} acknowledged writes lost")
+    _account(story, "MongoDB", documents, mongo_dead, mongo_accepts)
+    _nothing_lost(story, table, documents)
     _account(story, "Redis", values, redis_dead, redis_accepts)
     # Nothing of a cache is on disk: what the server had confirmed went with it.
     text = f"{values.wrong} values read from Redis other than they were written; {values.gone} had gone with the server"
@@ -140,6 +155,11 @@ def _account(story: Story, engine: str, load: Load, dead: float, accepts: float)
     story.promise(first is not None, f"first good call {_since(accepts, first)}")
 
 
+def _nothing_lost(story: Story, table: PostgresLoad, documents: MongoLoad) -> None:
+    for engine, load in (("PostgreSQL", table), ("MongoDB", documents)):
+        story.promise(load.lost == 0, f"{engine}: {load.lost} of {len(load.succeeded)} acknowledged writes lost")
+
+
 def _postgres(stage: Stage, env: Env, name: str, *, reconnect: bool = False) -> PostgresLoad:
     from soa_db.aws import AwsClients
     from soa_db.postgres import load_postgres_config_from_aws
@@ -147,6 +167,15 @@ def _postgres(stage: Stage, env: Env, name: str, *, reconnect: bool = False) -> 
     with AwsClients(role_arn=role_arn(stage.account(env), _SERVICE, "app")) as aws:
         config = load_postgres_config_from_aws(env=env, service=_SERVICE, role="app", aws=aws)
     return PostgresLoad(name, config, _rights(stage, env), reconnect=reconnect)
+
+
+def _mongo(stage: Stage, env: Env, name: str, *, reconnect: bool = False) -> MongoLoad:
+    from soa_db.aws import AwsClients
+    from soa_db.mongo import load_mongo_config_from_aws
+
+    with AwsClients(role_arn=role_arn(stage.account(env), _MONGO_SERVICE, "app")) as aws:
+        config = load_mongo_config_from_aws(env=env, service=_MONGO_SERVICE, aws=aws)
+    return MongoLoad(name, config, _rights(stage, env, _MONGO_SERVICE), reconnect=reconnect)
 
 
 def _redis(stage: Stage, env: Env) -> RedisConfig:
@@ -157,10 +186,10 @@ def _redis(stage: Stage, env: Env) -> RedisConfig:
         return load_redis_config_from_aws(env=env, service=_SERVICE, aws=aws)
 
 
-def _rights(stage: Stage, env: Env) -> AsyncAwsClients:
+def _rights(stage: Stage, env: Env, service: str = _SERVICE) -> AsyncAwsClients:
     from soa_db.aws import AsyncAwsClients
 
-    return AsyncAwsClients(role_arn=role_arn(stage.account(env), _SERVICE, "app"))
+    return AsyncAwsClients(role_arn=role_arn(stage.account(env), service, "app"))
 
 
 def _password(aws: AwsClients) -> str:

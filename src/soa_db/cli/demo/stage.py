@@ -24,9 +24,9 @@ __all__ = ["Stage", "staged"]
 
 T = TypeVar("T")
 
-# What would lead AWS clients or PostgreSQL's elsewhere; the two that are kept say which servers to start.
+# What would lead AWS clients or PostgreSQL's elsewhere; those that are kept say which servers to start.
 _FOREIGN = ("AWS_", "PG", "SOA_DB_")
-_KEPT = {"SOA_DB_POSTGRES_BIN", "SOA_DB_REDIS_SERVER"}
+_KEPT = {"SOA_DB_POSTGRES_BIN", "SOA_DB_REDIS_SERVER", "SOA_DB_MONGOD"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def staged(directory: Path, story: Story, *, keep: bool) -> Iterator[Stage]:
         stack.enter_context(_alone(directory))
         # The demo begins on empty servers: what an earlier one was told to keep, or left when it was killed, goes.
         local.down()
-        with story.step("start PostgreSQL and Redis for dev, mirror and prod, and an emulated AWS") as lines:
+        with story.step("start PostgreSQL, Redis and MongoDB for dev, mirror and prod, and an emulated AWS") as lines:
             if keep:
                 local.up()
             else:
@@ -72,6 +72,8 @@ def staged(directory: Path, story: Story, *, keep: bool) -> Iterator[Stage]:
             lines.append(f"PostgreSQL {versions}: dev plain, with passwords; mirror and prod with TLS and IAM tokens")
             products = ", ".join(sorted({local.server(env, "redis").product for env in ENVS}))
             lines.append(f"{products}: dev self-run; mirror and prod with TLS, users and groups by ElastiCache's API")
+            products = ", ".join(sorted({local.server(env, "mongo").product for env in ENVS}))
+            lines.append(f"{products}: dev plain; mirror and prod replica sets with TLS; passwords everywhere")
             lines.append("AWS: signatures and policies enforced; dev and mirror in one account, prod in another")
         stack.enter_context(_pointing_at(local.exports()))
         yield Stage(local, stack.enter_context(_workers()))
