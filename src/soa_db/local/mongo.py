@@ -263,8 +263,6 @@ class MongoServer(MongoDeployment, Server):
             raise ServerUnavailable(f"the data of {self.product} in {self.directory} cannot be copied: it does not run")
         try:
             with self.system(timeout=30.0) as client:
-                # One that was left by a copy which could not undo it any more.
-                _unlock(client)
                 client.admin.command("fsync", lock=True)
                 try:
                     shutil.copytree(self.data_directory, target, ignore=shutil.ignore_patterns("mongod.lock"))
@@ -425,6 +423,7 @@ def create_user(
 
 
 def _unlock(client: MongoClient[dict[str, Any]]) -> None:
+    """Undo every lock there is: also one of a copy that was ended before it could undo it."""
     while client.admin.command("currentOp").get("fsyncLock"):
         client.admin.command("fsyncUnlock")
 

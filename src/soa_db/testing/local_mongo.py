@@ -129,7 +129,16 @@ class _AsyncPrincipal(AsyncMongoPrincipal):
         self._config = self._credentials = None
 
 
-class LocalMongoProvider(MongoProvider):
+class _OnThrowAway:
+    _behind: _ThrowAway
+
+    @property
+    def admin_url(self) -> str | None:
+        """The administrator's way in, for assertions; None before ``connect``. Holds the password."""
+        return self._behind.server.admin_url if self._behind.server is not None else None
+
+
+class LocalMongoProvider(_OnThrowAway, MongoProvider):
     """A ``MongoProvider`` with a real MongoDB of its own, which ``connect`` starts and ``disconnect`` throws away.
 
     It takes the place of a ``MongoProvider`` in the code under test, however that is made: instance name, database and
@@ -153,13 +162,8 @@ class LocalMongoProvider(MongoProvider):
         """Return one for ``service``; nothing is loaded from AWS."""
         return cls(aws=aws, service=loader["service"])
 
-    @property
-    def admin_url(self) -> str | None:
-        """The administrator's way in, for assertions; None before ``connect``. Holds the password."""
-        return self._behind.server.admin_url if self._behind.server is not None else None
 
-
-class AsyncLocalMongoProvider(AsyncMongoProvider):
+class AsyncLocalMongoProvider(_OnThrowAway, AsyncMongoProvider):
     """The asynchronous twin of ``LocalMongoProvider``."""
 
     def __init__(
@@ -173,8 +177,3 @@ class AsyncLocalMongoProvider(AsyncMongoProvider):
     def from_aws(cls, *, aws: AsyncAwsClients | None = None, **loader: Unpack[LoaderKeywords]) -> Self:
         """Return one for ``service``; nothing is loaded from AWS."""
         return cls(aws=aws, service=loader["service"])
-
-    @property
-    def admin_url(self) -> str | None:
-        """The administrator's way in, for assertions; None before ``connect``. Holds the password."""
-        return self._behind.server.admin_url if self._behind.server is not None else None

@@ -4,47 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from soa_db.testing.server import require_part, spec_with_part
+from soa_db.testing.provisioned import ProvisionedServer
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
 
-    from soa_db.access.spec import SpecSet
     from soa_db.config import MongoConfig
-    from soa_db.local.environment import LocalEnvironment
 
 __all__ = ["TestMongo"]
 
 
-class TestMongo:
-    """A local environment's dev MongoDB with the users of some specs.
+class TestMongo(ProvisionedServer):
+    """A local environment's dev MongoDB with the users of some specs."""
 
-    Args:
-        environment: the environment, which runs.
-        specs: what is provisioned.
-    """
-
-    __test__ = False  # the name begins with what pytest collects
-
-    def __init__(self, environment: LocalEnvironment, specs: SpecSet) -> None:
-        self.specs = specs
-        self._environment = environment
-
-    @property
-    def admin_url(self) -> str:
-        """The administrator's way in: for assertions, not for what is tested. Holds the password."""
-        return self._environment.server("dev", "mongo").admin_url
-
-    def prepare(self) -> None:
-        """Provision. The process's environment must have the local environment's exports.
-
-        Raises:
-            ConfigurationError: no spec has a ``mongo`` part.
-        """
-        from soa_db.access import apply
-
-        require_part(self.specs, "mongo")
-        apply(self.specs, env="dev", engines=("mongo",))
+    engine = "mongo"
 
     def config(self, *, service: str | None = None) -> MongoConfig:
         """Return how a service's user reaches its database, as the public loader gives it.
@@ -58,7 +31,7 @@ class TestMongo:
         """
         from soa_db.mongo import load_mongo_config_from_aws
 
-        spec = spec_with_part(self.specs, service, "mongo")
+        spec = self._spec(service)
         return load_mongo_config_from_aws(env="dev", service=spec.service)
 
     def reset(self) -> None:
