@@ -20,6 +20,7 @@ NAMES = (
     "redis_cache",
     "redis_prefix",
     "redis_recovery",
+    "mongo_cold_start",
 )
 
 

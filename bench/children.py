@@ -5,9 +5,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from typing import IO
 
-__all__ = ["Child"]
+from bench.environment import child_environment
+
+__all__ = ["Child", "start_to_end"]
+
+
+def start_to_end(module: str, *arguments: str, prints: str) -> float:
+    """Run a module in a new process and return the seconds it took; RuntimeError if it printed something else."""
+    command = [sys.executable, "-m", module, *arguments]
+    start = time.perf_counter()
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=child_environment(), timeout=60)
+    seconds = time.perf_counter() - start
+    if run.stdout.strip() != prints:
+        raise RuntimeError(f"{module} {' '.join(arguments)} did not print {prints}: {run.stderr[-2000:]}")
+    return seconds
 
 
 class Child:

@@ -5,12 +5,10 @@ Best of several interleaved rounds, with compiled bytecode: what else the machin
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from functools import partial
 
-from bench.environment import child_environment, provisioned
+from bench.children import start_to_end
+from bench.environment import provisioned
 from bench.report import Row
 from bench.timing import alternate
 
@@ -20,19 +18,13 @@ TITLES = {"dev": "dev", "mirror": "IAM"}
 WAYS = ("hand", "provider", "connect")
 
 
-def _seconds(way: str, env: str) -> float:
-    command = [sys.executable, "-m", "bench.first_row", way, env]
-    start = time.perf_counter()
-    run = subprocess.run(command, capture_output=True, text=True, check=False, env=child_environment(), timeout=60)
-    seconds = time.perf_counter() - start
-    if run.stdout.strip() != "(1,)":
-        raise RuntimeError(f"{way} in {env} gave no row: {run.stderr[-2000:]}")
-    return seconds
-
-
 def run() -> list[Row]:
     """Every way in both environments."""
-    contenders = {f"{way} {env}": partial(_seconds, way, env) for env in BARS for way in WAYS}
+    contenders = {
+        f"{way} {env}": partial(start_to_end, "bench.first_row", way, env, prints="(1,)")
+        for env in BARS
+        for way in WAYS
+    }
     with provisioned():
         for contender in contenders.values():
             contender()  # writes the bytecode

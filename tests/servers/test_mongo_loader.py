@@ -10,16 +10,26 @@ import warnings
 from collections.abc import Callable, Iterable
 from io import BytesIO
 from secrets import token_hex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
+from pymongo import MongoClient
 from tests.servers.aws_kit import ACCOUNT, REGION, CountingAws, allow, settle
 
 from soa_db import Dial, MongoConfig, MongoHost, MongoOptions, NoAuth, SecretAuth, TlsConfig, names
 from soa_db.aws import AsyncAwsClients, AwsClients
 from soa_db.errors import AccessDenied, ConfigurationError, ParameterNotFound, SecretMalformed, SecretNotFound
-from soa_db.mongo import aload_mongo_config_from_aws, load_mongo_config_from_aws
+from soa_db.mongo import (
+    AsyncMongoProvider,
+    MongoProvider,
+    aload_mongo_config_from_aws,
+    connection_uri,
+    load_mongo_config_from_aws,
+)
+
+if TYPE_CHECKING:
+    from soa_db.local.mongo import MongoServer
 
 CA = trustme.CA().cert_pem.bytes().decode()
 MIRROR = "/mirror/current/mongodb-shared"
@@ -110,6 +120,19 @@ async def test_the_mirrors_administrator(cloud: CountingAws, load: Load, service
     assert await settle(load(env="mirror", service=service, scope="mirror-current")) == expected
 
 
+async def test_where_shared_servers_are_is_said_by_ssm_alone(cloud: CountingAws, load: Load, service: str) -> None:
+    """What else stands in a secret does not count, nor stand in the way; the administrator's may name a host."""
+    secret_id = f"prod/mongodb-shared/{service}-password"
+    cloud.put_secret(ACCOUNT, secret_id, {**LOGIN, "hosts": ["x"], "host": 5, "database": "x", "replica_set": "x"})
+    members = [MongoHost(host="a.example"), MongoHost(host="fd00::1", port=27018)]
+    assert await settle(load(env="prod", service=service)) == shared(service, secret_id, hosts=members)
+    admin = {"username": "root", "password": "p", "host": "x", "database": "x"}
+    arn = cloud.put_secret(ACCOUNT, f"admin-of-{service}", admin)
+    cloud.put_parameters(ACCOUNT, {f"{MIRROR}/master-secret-arn": arn})
+    config = await settle(load(service=service, scope="mirror-current"))
+    assert config == shared(service, arn, hosts=[MEMBER], user="root", auth_source="admin")
+
+
 @pytest.mark.parametrize(
     ("payload", "expected"),
     [
@@ -133,7 +156,7 @@ async def test_dev_is_the_parity_secret(
 
 
 async def test_staging_warns_once_with_the_callers_line(cloud: CountingAws, service: str) -> None:
-    """The asynchronous loader too, also when it runs as a task, far from the line that called it."""
+    """The asynchronous loader too, also when it runs as a task, far from that line; a provider's caller is its own."""
     secret_id = f"staging/mongodb-shared/{service}-password"
     cloud.put_secret(ACCOUNT, secret_id, LOGIN)
     lines = []
@@ -147,6 +170,12 @@ async def test_staging_warns_once_with_the_callers_line(cloud: CountingAws, serv
         second = await aload_mongo_config_from_aws(env="staging", service=service)
         lines.append(frame.f_lineno + 1)
         (third,) = await asyncio.gather(aload_mongo_config_from_aws(env="staging", service=service))
+        with pytest.raises(SecretNotFound):
+            lines.append(frame.f_lineno + 1)
+            MongoProvider.from_aws(env="staging", service=f"{service}-none").connect()
+        with pytest.raises(SecretNotFound):
+            lines.append(frame.f_lineno + 1)
+            await AsyncMongoProvider.from_aws(env="staging", service=f"{service}-none").connect()
     told = [(one.category, one.filename, one.lineno) for one in caught]
     assert told == [(DeprecationWarning, __file__, line) for line in lines]
     assert "env='mirror'" in str(caught[0].message)
@@ -375,3 +404,26 @@ async def test_clients_that_are_given_are_used_and_left_open(
     assert await settle(clients.secret(config.auth.secret_id)) == LOGIN
     assert cloud.seen == {"GetParameters": 1, "GetSecretValue": 2}
     await settle(clients.close())
+
+
+async def test_what_is_loaded_connects_and_so_does_its_uri(
+    aws: CountingAws, load: Load, service: str, mongo_tls_server: MongoServer
+) -> None:
+    """To a replica set with TLS, as a user of the service's own whose password wants encoding."""
+    database, user, password = names.mongo_database(service), names.mongo_user(service), f"p@s/s:+%? {service}"
+    mongo_tls_server.create_user(user, password, database=database)
+    assert mongo_tls_server.tls is not None
+    assert mongo_tls_server.tls.ca_pem is not None
+    ca_arn = aws.put_secret(ACCOUNT, f"ca-of-{service}", {"ca_cert": mongo_tls_server.tls.ca_pem.decode()})
+    host, port = mongo_tls_server.hosts[0]
+    parameters = {"endpoint": host, "port": str(port), "replica-set-name": "saga-rs", "ca-secret-arn": ca_arn}
+    aws.put_parameters(ACCOUNT, {f"{MIRROR}/{name}": value for name, value in parameters.items()})
+    aws.put_secret(ACCOUNT, f"/mirror/current/{service}-mongo-password", {"username": user, "password": password})
+    config = await settle(load(env="mirror", service=service))
+    with MongoProvider(config) as provider:
+        provider.database["x"].insert_one({"_id": 1})
+    uri = connection_uri(config, str(mongo_tls_server.ca_file), show_password=True, password=password)
+    with MongoClient[dict[str, Any]](uri) as client:
+        assert client.get_default_database()["x"].find_one({}) == {"_id": 1}
+    with MongoProvider(MongoConfig.from_url(uri, instance_name="again")) as provider:
+        assert provider.database["x"].find_one_and_delete({}) == {"_id": 1}

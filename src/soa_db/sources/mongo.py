@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from soa_db.errors import SecretMalformed
 from soa_db.sources.fields import Payload, is_host, is_name_or_address, malformed, read_endpoint, read_port, read_text
 
-__all__ = ["MOST_HOSTS", "Address", "MongoSecret", "read_ca_payload", "read_mongo_hosts", "read_mongo_payload"]
+__all__ = [
+    "MOST_HOSTS",
+    "Address",
+    "MongoSecret",
+    "read_ca_payload",
+    "read_mongo_hosts",
+    "read_mongo_login",
+    "read_mongo_payload",
+]
 
 Address = tuple[str, int]
 """Host and port."""
@@ -28,7 +36,19 @@ class MongoSecret:
     replica_set: str | None = None
 
 
-def read_mongo_payload(payload: Payload, secret_id: str) -> MongoSecret:
+def read_mongo_login(payload: Payload, secret_id: str) -> MongoSecret:
+    """Return the fields ``{username?, password?}`` of a secret; a user without a password is an error.
+
+    Raises:
+        SecretMalformed: a field is missing, empty or of another type; the message names it.
+    """
+    user, password = read_text(payload, "username", secret_id), read_text(payload, "password", secret_id)
+    if user is not None and password is None:
+        raise malformed(secret_id, "password", "is missing")
+    return MongoSecret(password, user)
+
+
+def read_mongo_payload(payload: Payload, secret_id: str, *, default_port: int | None = None) -> MongoSecret:
     """Return the fields ``{username?, password?, hosts | host+port, database?, replica_set?}`` of a secret.
 
     ``hosts`` is text or a list of texts, and wins over ``host`` and ``port``. A server may know no users, so that
@@ -37,23 +57,20 @@ def read_mongo_payload(payload: Payload, secret_id: str) -> MongoSecret:
     Args:
         payload: the secret's JSON object; what else stands in it is nobody's business here.
         secret_id: whose payload it is, for messages.
+        default_port: the port where ``host`` stands without one; an error when left out.
 
     Raises:
         SecretMalformed: a field is missing, empty or of another type; the message names it.
     """
-    user, password = read_text(payload, "username", secret_id), read_text(payload, "password", secret_id)
-    if user is not None and password is None:
-        raise malformed(secret_id, "password", "is missing")
-    return MongoSecret(
-        password,
-        user,
-        _hosts(payload, secret_id),
-        read_text(payload, "database", secret_id),
-        read_text(payload, "replica_set", secret_id),
+    return replace(
+        read_mongo_login(payload, secret_id),
+        hosts=_hosts(payload, secret_id, default_port),
+        database=read_text(payload, "database", secret_id),
+        replica_set=read_text(payload, "replica_set", secret_id),
     )
 
 
-def _hosts(payload: Payload, secret_id: str) -> tuple[Address, ...] | None:
+def _hosts(payload: Payload, secret_id: str, default_port: int | None) -> tuple[Address, ...] | None:
     given = payload.get("hosts")
     if given is not None:
         match given:
@@ -72,12 +89,14 @@ def _hosts(payload: Payload, secret_id: str) -> tuple[Address, ...] | None:
         return None
     if not is_host(host) or not is_name_or_address(host):
         raise malformed(secret_id, "host", "is not one host name or address")
-    if payload.get("port") is None:
-        raise malformed(secret_id, "port", "is missing")
-    port = read_port(payload["port"])
+    port = payload.get("port")
+    port = default_port if port is None else port
     if port is None:
+        raise malformed(secret_id, "port", "is missing")
+    number = read_port(port)
+    if number is None:
         raise malformed(secret_id, "port", "is not a port number from 1 to 65535")
-    return ((host, port),)
+    return ((host, number),)
 
 
 def read_mongo_hosts(text: str, *, default_port: int | None = None) -> tuple[Address, ...]:

@@ -11,7 +11,14 @@ from soa_db._runtime._async import gather
 from soa_db._runtime.clock import Clock
 from soa_db.errors import ConfigurationError
 from soa_db.sources.fields import malformed, read_endpoint, read_port
-from soa_db.sources.mongo import Address, MongoSecret, read_ca_payload, read_mongo_hosts, read_mongo_payload
+from soa_db.sources.mongo import (
+    Address,
+    MongoSecret,
+    read_ca_payload,
+    read_mongo_hosts,
+    read_mongo_login,
+    read_mongo_payload,
+)
 
 if TYPE_CHECKING:
     from soa_db._async.aws import AsyncAwsClients
@@ -29,7 +36,7 @@ class Coordinates:
         replica_set: its name; None for a single server.
         ca_pem: what the members' certificates are verified against, where it was asked for.
         secret_id: name or ARN of the secret that holds user and password.
-        secret: what it says.
+        secret: what it says; of a service's in mirror and prod only who logs in.
     """
 
     hosts: tuple[Address, ...]
@@ -86,6 +93,7 @@ async def read_shared(
         hosts = _hosts(env, held)
     if replica_set is None:
         replica_set = held[names.mongo_replica_set_ssm_path(env)]
+    admin = secret_id is None
     if secret_id is None:
         secret_id = held[names.mongo_admin_secret_ssm_path(env)]
     pem = None
@@ -95,7 +103,12 @@ async def read_shared(
         pem = read_ca_payload(roots, ca_id, now=Clock().wall())
     else:
         payload = await clients.secret(secret_id)
-    return Coordinates(hosts, replica_set, pem, secret_id, read_mongo_payload(payload, secret_id))
+    if admin:
+        # It may name another way in: {username, password, host?, port?}.
+        secret = read_mongo_payload(payload, secret_id, default_port=names.MONGO_PORT)
+    else:
+        secret = read_mongo_login(payload, secret_id)
+    return Coordinates(hosts, replica_set, pem, secret_id, secret)
 
 
 def _host_paths(env: MongoEnv) -> list[str]:

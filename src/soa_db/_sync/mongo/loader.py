@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -33,10 +34,19 @@ def _warns_of_staging(load: Callable[P, R]) -> Callable[P, R]:
     def warn_and_load(*args: P.args, **keywords: P.kwargs) -> R:
         if keywords.get("env") == "staging":
             told = "the environment 'staging' is deprecated, and goes with the next major version: use env='mirror'"
-            warnings.warn(told, DeprecationWarning, stacklevel=2)
+            warnings.warn(told, DeprecationWarning, stacklevel=_levels_to_caller())
         return load(*args, **keywords)
 
     return warn_and_load
+
+
+def _levels_to_caller() -> int:
+    """How far up the first frame outside this package is: a provider calls the loader for somebody else."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "soa_db":
+        frame, level = frame.f_back, level + 1
+    # Of the frames counted this one is gone when the warning is given.
+    return level
 
 
 @_warns_of_staging
@@ -116,7 +126,7 @@ def load_mongo_config_from_aws(
             raise malformed(found.secret_id, "username", "is missing")
         user = names.mongo_user(service)
     if database is None:
-        database = found.secret.database or names.mongo_database(service)
+        database = (None if admin else found.secret.database) or names.mongo_database(service)
     if auth_source is None and auth.kind == "secret":
         auth_source = "admin" if admin else database
     return MongoConfig(
