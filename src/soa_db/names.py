@@ -15,6 +15,7 @@ from soa_db.errors import ConfigurationError
 __all__ = [
     "DEFAULT_REGION",
     "ENVS",
+    "MONGO_LOCK_DATABASE",
     "MONGO_PORT",
     "POSTGRES_PORT",
     "REDIS_PORT",
@@ -69,6 +70,8 @@ Role = Literal["owner", "app", "ro"]
 ENVS: tuple[Env, ...] = get_args(Env)
 ROLES: tuple[Role, ...] = get_args(Role)
 DEFAULT_REGION = "us-west-2"
+MONGO_LOCK_DATABASE = "soa-db"
+"""Of provisioning alone: with a hyphen, which no derived name of a service's database has."""
 MONGO_PORT = 27017
 POSTGRES_PORT = 5432
 REDIS_PORT = 6379

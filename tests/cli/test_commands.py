@@ -75,6 +75,8 @@ def test_plan_provision_verify_and_a_planted_fault(cli: Cli, cli_env: LocalEnvir
     assert again.code == 0
     assert "nothing to do" in again.out
     assert cli("plan", "--env", "dev", "--check").code == 0
+    for command in ("plan", "provision"):
+        assert "redis was not looked at: no spec given has a part for it" in cli(command, "--env", "dev", "--prune").out
 
     good = cli("verify", "--env", "dev")
     assert good.code == 0, good

@@ -128,6 +128,24 @@ def test_no_warning_without_a_password_or_from_the_variable(arguments: list[str]
 
 
 @pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (["redis://m@cache"], ["redis://m@cache", "postgresql://m:c4nary@db/x"]),
+        (["rediss://m@cache", "postgres://m@other/x"], ["rediss://m@cache", "postgres://m@other/x"]),
+        (["postgres://m@other/x"], ["postgres://m@other/x", "redis://m:c4nary@db"]),
+    ],
+)
+def test_a_url_given_wins_for_its_engine_and_leaves_the_variables_others(given: list[str], kept: list[str]) -> None:
+    """The variable has one of each kind; what comes from it is nothing to warn about."""
+    arguments = [word for url in given for word in ("--admin-url", url)]
+    variable = {"SOA_DB_ADMIN_URL": "postgresql://m:c4nary@db/x  redis://m:c4nary@db"}
+    result = CliRunner().invoke(probe, ["--env", "dev", *arguments], env=variable)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"None dev ['db-access.yaml'] None {' '.join(kept)} False")
+
+
+@pytest.mark.usefixtures("folder")
 def test_prod_without_anybody_to_ask_is_wrong_usage() -> None:
     """In a pipeline changing prod needs --yes, and the message says so."""
     result = CliRunner().invoke(probe, ["--env", "prod"])

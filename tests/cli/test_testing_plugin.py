@@ -317,7 +317,18 @@ def test_several_services_must_be_told_apart(server_folder: Path) -> None:
 
 def test_loading_the_plugin_loads_no_driver_and_no_server() -> None:
     """pytest imports it in every run where soa-db is installed: it must cost nothing there."""
-    heavy = ("psycopg", "psycopg_pool", "redis", "botocore", "moto", "trustme", "pydantic", "yaml", "soa_db.local")
+    heavy = (
+        "psycopg",
+        "psycopg_pool",
+        "redis",
+        "botocore",
+        "moto",
+        "trustme",
+        "pydantic",
+        "yaml",
+        "pymongo",
+        "soa_db.local",
+    )
     code = (
         f"import sys, soa_db.testing\nloaded = sorted(set(sys.modules) & set({heavy!r}))\nassert not loaded, loaded\n"
     )

@@ -57,6 +57,8 @@ from soa_db.errors import ConfigurationError
         (names.mongo_secret_name("staging", "chat-api"), "staging/mongodb-shared/chat-api-password"),
         (names.mongo_endpoint_ssm_path(), "/mirror/current/mongodb-shared/endpoint"),
         (names.mongo_port_ssm_path(), "/mirror/current/mongodb-shared/port"),
+        (names.mongo_read_role("chat-api"), "soa-db-read-for-chat-api"),
+        (names.MONGO_LOCK_DATABASE, "soa-db"),
         (names.mongo_hosts_ssm_path("dev"), "/dev/mongodb-shared/hosts"),
         (names.mongo_hosts_ssm_path("prod"), "/shared/infra/prod/mongodb-hosts"),
         (names.mongo_hosts_ssm_path("staging"), "/shared/infra/staging/mongodb-hosts"),

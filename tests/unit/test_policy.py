@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soa_db.access.aws.policy import Place, RolePolicy, policy, policy_size, role_name, undeclared
-from soa_db.access.spec import PostgresDatabase, PostgresSpec, Spec, SpecSet
+from soa_db.access.spec import MongoSpec, PostgresDatabase, PostgresSpec, Spec, SpecSet
 from soa_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -88,6 +89,40 @@ def test_in_dev_a_tier_may_read_its_parity_secrets_and_nothing_else() -> None:
     assert resources(found["iam-api-app"]) == {
         "secretsmanager:GetSecretValue": [f"{prefix}iam-api/app-??????", f"{prefix}iam-api/pii/app-??????"]
     }
+
+
+def test_the_app_tier_may_read_what_its_mongodb_takes() -> None:
+    """Its secret and, in mirror and prod, the coordinates and the CA, whose secret is named as SSM names it."""
+    chat = SpecSet((Spec(version=1, service="chat-api", mongo=MongoSpec()),))
+    secret = "arn:aws:secretsmanager:eu-west-1:222222222222:secret:"
+    ssm = "arn:aws:ssm:eu-west-1:222222222222:parameter/"
+    (found,) = render("dev", chat).values()
+    assert (found.role_name, found.users) == ("chat-api-app", ("chat_api_app",))
+    assert resources(found) == {
+        "secretsmanager:GetSecretValue": [f"{secret}dev/mongodb-shared/chat-api-password-??????"]
+    }
+    (found,) = policy(chat, env="mirror", place=replace(PLACE, mongo_ca_secret="the/ca"))
+    paths = [f"{ssm}mirror/current/mongodb-shared/{one}" for one in ("ca-secret-arn", "endpoint", "port")]
+    assert resources(found) == {
+        "ssm:GetParameter": [*paths, f"{ssm}mirror/current/mongodb-shared/replica-set-name"],
+        "ssm:GetParameters": [*paths, f"{ssm}mirror/current/mongodb-shared/replica-set-name"],
+        "secretsmanager:GetSecretValue": [
+            f"{secret}/mirror/current/chat-api-mongo-password-??????",
+            f"{secret}the/ca-??????",
+        ],
+    }
+    (found,) = policy(chat, env="prod", place=replace(PLACE, mongo_ca_secret=f"{secret}the/ca-AbCdEf"))
+    paths = [f"{ssm}shared/infra/prod/mongodb-{one}" for one in ("ca-secret-arn", "hosts", "replica-set-name")]
+    assert resources(found) == {
+        "ssm:GetParameter": paths,
+        "ssm:GetParameters": paths,
+        "secretsmanager:GetSecretValue": [
+            f"{secret}prod/mongodb-shared/chat-api-password-??????",
+            f"{secret}the/ca-AbCdEf",
+        ],
+    }
+    with pytest.raises(ConfigurationError, match="MongoDB's CA"):
+        policy(chat, env="prod", place=PLACE)
 
 
 def test_the_app_tier_of_a_service_not_yet_on_iam_may_read_its_password() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from soa_db.access.mongo.engine import MONGO
 from soa_db.access.plan import Notice
 from soa_db.access.postgres.engine import POSTGRES
 from soa_db.access.redis.engine import REDIS
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ENGINES", "ENGINE_NAMES", "chosen_engines", "overlooked"]
 
-ENGINES: tuple[Engine, ...] = (POSTGRES, REDIS)
+ENGINES: tuple[Engine, ...] = (POSTGRES, REDIS, MONGO)
 ENGINE_NAMES: tuple[str, ...] = tuple(engine.name for engine in ENGINES)
 
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from soa_db.access.plan import Progress, ProgressEvent
+from soa_db.access.quoting import printable
 from soa_db.errors import ProvisionError, SoaDbError
 
 __all__ = ["LEASE_SECONDS", "HeldLease", "Lease", "LockLost", "hold", "new_token"]
@@ -148,7 +149,7 @@ def _take(lease: Lease, timeout: float | None, progress: Progress) -> tuple[floa
             with suppress(SoaDbError):
                 lease.give_back()  # the answer was lost, which does not say that it was not taken
             raise
-        holder = f" ({lease.holder() or 'it has just ended'})"
+        holder = f" ({printable(lease.holder()) or 'it has just ended'})"
         waited = time.monotonic() - start
         if timeout is not None and waited >= timeout:
             raise ProvisionError(

@@ -93,7 +93,7 @@ class ServerPlan:
 
     Attributes:
         env: the environment.
-        engine: ``postgres`` or ``redis``.
+        engine: ``postgres``, ``redis`` or ``mongo``.
         server: the server's ``host:port``, or what else it is known by.
         changes: in the order they are made.
         notices: what is reported only.

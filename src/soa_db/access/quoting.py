@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["shown"]
+__all__ = ["printable", "shown"]
 
 _PLAIN = re.compile(r"[\w$.@-]+")
 
@@ -15,3 +15,8 @@ def shown(name: str) -> str:
         return name
     escaped = "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in name.replace('"', '""'))
     return f'"{escaped}"'
+
+
+def printable(text: str) -> str:
+    """Text from a server as it can be shown: one takes any bytes for a name, those that move a cursor too."""
+    return text if text.isprintable() else ascii(text)

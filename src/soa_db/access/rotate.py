@@ -1,7 +1,7 @@
 """New passwords for users that log in with one, engine by engine.
 
-What a rotation means for those who are connected differs: see ``postgres/rotate.py`` (one live password) and
-``redis/rotate.py`` (two, until ``finish``).
+What a rotation means for those who are connected differs: see ``postgres/rotate.py`` and ``mongo/rotate.py`` (one live
+password) and ``redis/rotate.py`` (two, until ``finish``).
 """
 
 from __future__ import annotations

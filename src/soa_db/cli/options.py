@@ -35,7 +35,7 @@ __all__ = [
 _F = TypeVar("_F", bound=Callable[..., object])
 
 DEFAULT_SPEC = Path("db-access.yaml")
-ENGINES = ("postgres", "redis")
+ENGINES = ("postgres", "redis", "mongo")
 ADMIN_URL_VARIABLE = "SOA_DB_ADMIN_URL"
 
 

@@ -29,6 +29,19 @@ that happens when a test asks for one of the fixtures.
     a function with the same arguments that gives a connected ``RedisConnectionManager``, disconnected after the test.
 ``soa_db_async_redis_manager``
     likewise an ``AsyncRedisConnectionManager``, to be entered with ``async with``.
+``soa_db_mongo``
+    MongoDB, for the whole run: provisioned, so that each service has its user with its roles and no more.
+``soa_db_mongo_config``
+    a function ``(*, service=None) -> MongoConfig``. A test that asks for it (or for one of the next two) begins with
+    empty databases.
+``soa_db_mongo_provider``
+    a function with the same arguments that gives a connected ``MongoProvider``, disconnected after the test.
+``soa_db_async_mongo_provider``
+    likewise an ``AsyncMongoProvider``, to be entered with ``async with``.
+``soa_db_local_mongo``
+    a connected ``LocalMongoProvider``: a MongoDB of the test's own, for which no spec is needed.
+
+``LocalMongoProvider`` and ``AsyncLocalMongoProvider`` can be had from here too, without pytest.
 """
 
 from __future__ import annotations
@@ -41,15 +54,18 @@ import pytest
 
 if TYPE_CHECKING:
     from soa_db.access.spec import SpecSet
-    from soa_db.config import PostgresConfig, RedisConfig
+    from soa_db.config import MongoConfig, PostgresConfig, RedisConfig
     from soa_db.local.environment import LocalEnvironment
+    from soa_db.mongo import AsyncMongoProvider, MongoProvider
     from soa_db.names import Role
     from soa_db.postgres import AsyncPostgresProvider, PostgresProvider
     from soa_db.redis import AsyncRedisConnectionManager, RedisConnectionManager
+    from soa_db.testing.local_mongo import AsyncLocalMongoProvider, LocalMongoProvider
+    from soa_db.testing.mongo import TestMongo
     from soa_db.testing.redis import TestRedis
     from soa_db.testing.server import TestServer
 
-__all__ = ["Migrate"]
+__all__ = ["AsyncLocalMongoProvider", "LocalMongoProvider", "Migrate"]
 
 Migrate = Callable[["PostgresConfig", str], None]
 
@@ -82,6 +98,28 @@ class _RedisManagerFactory(Protocol):
 
 class _AsyncRedisManagerFactory(Protocol):
     def __call__(self, *, service: str | None = None) -> AsyncRedisConnectionManager: ...
+
+
+class _MongoConfigFactory(Protocol):
+    def __call__(self, *, service: str | None = None) -> MongoConfig: ...
+
+
+class _MongoProviderFactory(Protocol):
+    def __call__(self, *, service: str | None = None) -> MongoProvider: ...
+
+
+class _AsyncMongoProviderFactory(Protocol):
+    def __call__(self, *, service: str | None = None) -> AsyncMongoProvider: ...
+
+
+def __getattr__(name: str) -> object:
+    """Import a provider when it is first used: pytest imports this module in every run."""
+    if name not in __all__:
+        raise AttributeError(f"module 'soa_db.testing' has no attribute {name!r}")
+    from soa_db.testing import local_mongo
+
+    value: object = getattr(local_mongo, name)
+    return value
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -214,3 +252,53 @@ def soa_db_async_redis_manager(soa_db_redis_config: _RedisConfigFactory) -> _Asy
         return AsyncRedisConnectionManager(soa_db_redis_config(service=service))
 
     return manager
+
+
+@pytest.fixture(scope="session")
+def soa_db_mongo(soa_db_spec: SpecSet, soa_db_environment: LocalEnvironment) -> TestMongo:
+    """MongoDB with the specs provisioned."""
+    from soa_db.testing.mongo import TestMongo
+
+    server = TestMongo(soa_db_environment, soa_db_spec)
+    server.prepare()
+    return server
+
+
+@pytest.fixture
+def soa_db_mongo_config(soa_db_mongo: TestMongo) -> Iterator[_MongoConfigFactory]:
+    """Give configs of empty databases."""
+    yield soa_db_mongo.config
+    soa_db_mongo.reset()
+
+
+@pytest.fixture
+def soa_db_mongo_provider(soa_db_mongo_config: _MongoConfigFactory) -> Iterator[_MongoProviderFactory]:
+    """Give connected providers, disconnected after the test."""
+    from soa_db.mongo import MongoProvider
+
+    with ExitStack() as stack:
+
+        def provider(*, service: str | None = None) -> MongoProvider:
+            return stack.enter_context(MongoProvider(soa_db_mongo_config(service=service)))
+
+        yield provider
+
+
+@pytest.fixture
+def soa_db_async_mongo_provider(soa_db_mongo_config: _MongoConfigFactory) -> _AsyncMongoProviderFactory:
+    """Give asynchronous providers, to be entered with ``async with``."""
+    from soa_db.mongo import AsyncMongoProvider
+
+    def provider(*, service: str | None = None) -> AsyncMongoProvider:
+        return AsyncMongoProvider(soa_db_mongo_config(service=service))
+
+    return provider
+
+
+@pytest.fixture
+def soa_db_local_mongo() -> Iterator[LocalMongoProvider]:
+    """A MongoDB of the test's own."""
+    from soa_db.testing.local_mongo import LocalMongoProvider
+
+    with LocalMongoProvider() as provider:
+        yield provider

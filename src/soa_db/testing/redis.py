@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from soa_db.errors import ConfigurationError
-from soa_db.testing.server import the_spec
+from soa_db.testing.server import require_part, spec_with_part
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from soa_db.local.environment import LocalEnvironment
 
 __all__ = ["TestRedis"]
-
-_HINT = "`redis: {}` in its db-access.yaml gives it its own keys and channels"
 
 
 class TestRedis:
@@ -46,9 +43,7 @@ class TestRedis:
         """
         from soa_db.access import apply
 
-        if all(spec.redis is None for spec in self.specs.specs):
-            services = ", ".join(self.specs.by_service)
-            raise ConfigurationError(f"no spec has a `redis` part (known are {services})", hint=_HINT)
+        require_part(self.specs, "redis")
         apply(self.specs, env="dev", engines=("redis",))
 
     def config(self, *, service: str | None = None) -> RedisConfig:
@@ -63,9 +58,7 @@ class TestRedis:
         """
         from soa_db.redis import load_redis_config_from_aws
 
-        spec = the_spec(self.specs, service)
-        if spec.redis is None:
-            raise ConfigurationError(f"the spec of {spec.service} has no `redis` part", hint=_HINT)
+        spec = spec_with_part(self.specs, service, "redis")
         return load_redis_config_from_aws(env="dev", service=spec.service)
 
     def reset(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from soa_db.errors import ConfigurationError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from soa_db.local.environment import LocalEnvironment
     from soa_db.names import Role
 
-__all__ = ["TestServer", "the_spec"]
+__all__ = ["TestServer", "require_part", "spec_with_part", "the_spec"]
 
 _STATEMENTS = Path(__file__).with_name("database_properties.sql")
 
@@ -129,6 +129,33 @@ def the_spec(specs: SpecSet, service: str | None) -> Spec:
             hint=f"known are {', '.join(found)}",
         )
     return found[service]
+
+
+def require_part(specs: SpecSet, part: Literal["redis", "mongo"]) -> None:
+    """Refuse specs of which none has the part of an engine.
+
+    Raises:
+        ConfigurationError: that is so.
+    """
+    if all(getattr(spec, part) is None for spec in specs.specs):
+        services = ", ".join(specs.by_service)
+        raise ConfigurationError(f"no spec has a `{part}` part (known are {services})", hint=_hint(part))
+
+
+def spec_with_part(specs: SpecSet, service: str | None, part: Literal["redis", "mongo"]) -> Spec:
+    """Return a service's spec, as ``the_spec`` does, with the part of an engine.
+
+    Raises:
+        ConfigurationError: also when it has none.
+    """
+    spec = the_spec(specs, service)
+    if getattr(spec, part) is None:
+        raise ConfigurationError(f"the spec of {spec.service} has no `{part}` part", hint=_hint(part))
+    return spec
+
+
+def _hint(part: str) -> str:
+    return f"`{part}: {{}}` in its db-access.yaml declares what a service usually has"
 
 
 def _keep(connection: psycopg.Connection[Any], database: str, number: int) -> _Pristine:

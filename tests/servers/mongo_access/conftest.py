@@ -31,8 +31,8 @@ def secure_server(server_folder: Path, server_tls: ServerTls) -> Iterator[MongoS
 
 @pytest.fixture(scope="session")
 def plain_server(server_folder: Path) -> Iterator[MongoServer]:
-    """As in dev: a standalone without TLS."""
-    server = MongoServer(server_folder / "mongo-access")
+    """As in dev: a standalone without TLS; it can be told to fail (``configureFailPoint``)."""
+    server = MongoServer(server_folder / "mongo-access", parameters={"enableTestCommands": True})
     try:
         server.start()
         yield server

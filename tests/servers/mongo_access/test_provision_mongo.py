@@ -10,11 +10,11 @@ import pytest
 from tests.servers.knife import Killed, Knife
 from tests.servers.mongo_access.world import World, knife_at_work, reads, shares, spec
 
-from soa_db.access.mongo.lock import LOCK_DATABASE
 from soa_db.access.mongo.session import Session, connect
 from soa_db.access.spec import RetiredUser, Spec
 from soa_db.errors import AuthenticationFailed, ConfigurationError, PlanConflict, ProvisionError, ServerUnavailable
 from soa_db.mongo import MongoProvider, load_mongo_config_from_aws
+from soa_db.names import MONGO_LOCK_DATABASE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -278,7 +278,7 @@ def test_an_administrator_without_rights_is_told_which(world: World) -> None:
     assert world.plan(spec("chat-api")).changes
     with pytest.raises(ProvisionError, match="could not take the lock") as caught:
         world.apply(spec("chat-api"))
-    assert f"readWrite on the database {LOCK_DATABASE}" in caught.value.hint
+    assert f"readWrite on the database {MONGO_LOCK_DATABASE}" in caught.value.hint
     assert world.user("chat_api_app", "chat_api_db") is None
 
 

@@ -12,7 +12,6 @@ from tests.servers.knife import Knife, cut_aws
 
 from soa_db.access.engine import Request, Selection
 from soa_db.access.mongo.entry import mongo_passwords, mongo_provisioner
-from soa_db.access.mongo.lock import LOCK_DATABASE
 from soa_db.access.mongo.rotate import rotate_mongo
 from soa_db.access.mongo.session import Session, opens
 from soa_db.access.mongo.state import UserName
@@ -22,6 +21,7 @@ from soa_db.access.spec import MongoRead, MongoShare, MongoSpec, Spec, SpecSet
 from soa_db.config import MongoConfig, MongoHost, TlsConfig
 from soa_db.errors import SecretNotFound
 from soa_db.names import (
+    MONGO_LOCK_DATABASE,
     Env,
     mongo_admin_secret_ssm_path,
     mongo_ca_secret_ssm_path,
@@ -66,30 +66,40 @@ def shares(service: str, *collections: str) -> tuple[MongoShare, ...]:
 class World:
     """A server in an environment; its administrator and its whereabouts as AWS knows them.
 
-    The administrator has the least that is enough (``access/mongo/admin.py``).
+    The administrator has the least that is enough (``access/mongo/admin.py``). A server that is ``shared`` with other
+    tests is left as it is: names of the test's own.
     """
 
     server: MongoDeployment
     aws: AwsClients
     env: Env = "mirror"
+    shared: bool = False
     settings: Settings = field(default_factory=Settings)
 
     def __post_init__(self) -> None:
-        self.clear()
+        for secret in self.aws.call("secretsmanager", "list_secrets", MaxResults=100)["SecretList"]:
+            if "mongo" in secret["Name"]:
+                self.aws.call(
+                    "secretsmanager", "delete_secret", SecretId=secret["ARN"], ForceDeleteWithoutRecovery=True
+                )
+        if not self.shared:
+            self.clear()
         with self.server.admin() as client:
+            if self.shared and client.admin.command("usersInfo", ADMIN)["users"]:
+                client.admin.command("dropUser", ADMIN)
             client.admin.command(
                 "createUser",
                 ADMIN,
                 pwd=ADMIN_PASSWORD,
                 roles=[
                     {"role": "userAdminAnyDatabase", "db": "admin"},
-                    {"role": "readWrite", "db": LOCK_DATABASE},
+                    {"role": "readWrite", "db": MONGO_LOCK_DATABASE},
                 ],
             )
         self.announce()
 
     def clear(self) -> None:
-        """Take away every user, role, document and secret of a service: the server and the emulator are shared."""
+        """Take away every user, role and document that a test before this one has left."""
         with self.server.admin() as client:
             for user in client.admin.command({"usersInfo": {"forAllDBs": True}})["users"]:
                 if user["user"] != self.server.admin_user:
@@ -99,11 +109,6 @@ class World:
             for name in client.list_database_names():
                 if name not in {"admin", "config", "local"}:
                     client.drop_database(name)
-        for secret in self.aws.call("secretsmanager", "list_secrets", MaxResults=100)["SecretList"]:
-            if "mongo" in secret["Name"]:
-                self.aws.call(
-                    "secretsmanager", "delete_secret", SecretId=secret["ARN"], ForceDeleteWithoutRecovery=True
-                )
 
     def announce(self, user: str = ADMIN, password: str = ADMIN_PASSWORD) -> None:
         """Write the parameters, the administrator's secret and that of the CA."""

@@ -11,6 +11,7 @@ import pytest
 from tests.servers.redis_access.conftest import admin_session
 from tests.servers.redis_access.world import World, spec
 
+from soa_db.access.lease import LockLost
 from soa_db.access.redis.lock import LOCK_KEY, server_lock
 from soa_db.errors import ProvisionError
 
@@ -73,6 +74,20 @@ def test_it_is_renewed_for_as_long_as_the_run_lives(connect: Callable[[], Sessio
         lock.check()
         with connect() as session:
             assert session.call("PTTL", LOCK_KEY) > 0
+
+
+def test_one_that_could_not_be_renewed_in_time_counts_as_lost(redis_server_factory: Callable[..., RedisServer]) -> None:
+    """The server is frozen, and would let another run in as soon as it goes on: told before the renewal fails."""
+    server = redis_server_factory()
+    with server_lock(lambda: admin_session(server), timeout=None, progress=lambda _: None, ttl=0.9) as lock:
+        lock.check()
+        server.pause()
+        try:
+            time.sleep(1.3)
+            with pytest.raises(LockLost, match="it was not renewed within"):
+                lock.check()
+        finally:
+            server.resume()
 
 
 def test_one_that_was_taken_by_another_is_noticed_and_not_let_go(connect: Callable[[], Session]) -> None:

@@ -108,7 +108,8 @@ def test_a_default_user_that_is_on_leaves_the_group_for_one_that_is_off(
     attach(emulator, cache_world)
     plan, after = cache_world.apply(spec("chat-api"))
     assert [change.group for change in plan.destructive] == ["user group"]
-    assert "remove default" in plan.destructive[0].sentence
+    assert "in the place of default" in plan.destructive[0].sentence
+    assert plan.changes[-1].group == "passwords", "listed under its heading, and yet done last"
     assert after.is_empty
     assert user_ids(cache_world) == ["cache-mirror-default", "chat-api-mirror"]
     assert "user default off" in cache_world.users()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 from tests.servers.knife import Killed, Knife
+from tests.servers.redis_access.conftest import admin_session
 from tests.servers.redis_access.world import World, acl_file, knife_at_work, spec
 
 from soa_db.access.redis.acl import password_hash
 from soa_db.access.redis.admin import AdminServer
 from soa_db.access.redis.session import connect
 from soa_db.access.spec import Spec
-from soa_db.errors import AuthenticationFailed, ProvisionError, ServerUnavailable
+from soa_db.errors import AuthenticationFailed, CredentialError, ProvisionError, ServerUnavailable
 from soa_db.redis import load_redis_config_from_aws
 
 if TYPE_CHECKING:
@@ -110,6 +112,40 @@ def test_every_node_of_a_cluster_has_the_users(
     for node in own_cluster.nodes:
         config = world.config(port=node.port)
         connect(config, name, password).close()
+
+
+def test_a_node_of_a_cluster_is_reached_by_the_name_it_announces(
+    own_cluster: RedisCluster, clients: AwsClients
+) -> None:
+    """Its certificate is for that; where our keys are, the cluster says by address."""
+    world = World(own_cluster, clients, "prod")
+
+    def announce(name: str) -> None:
+        for node in own_cluster.nodes:
+            with node.admin() as client:
+                client.config_set("cluster-announce-hostname", name)
+
+        deadline = time.monotonic() + 60
+        for node in own_cluster.nodes:
+            with admin_session(node) as session:
+                while str(session.call("CLUSTER", "NODES")).count(",localhost") != (6 if name else 0):
+                    assert time.monotonic() < deadline, "the name did not get around"
+                    time.sleep(0.05)
+
+    announce("localhost")
+    try:
+        for node in own_cluster.nodes[:3]:
+            url = node.admin_url
+            provisioner = world.provisioner(spec("chat-api"), admin_url=url)
+            with provisioner.locked(60) as locked:
+                assert "create user chat-api-prod" in locked.plan().changes[0].sentence
+                with provisioner.server._connect_to_keys() as keys:  # type: ignore[attr-defined]
+                    assert keys.address in {f"127.0.0.1:{node.port}"} | {
+                        f"localhost:{other.port}" for other in own_cluster.nodes if other is not node
+                    }
+            assert {one.address.partition(":")[0] for one in provisioner.server.inspect().nodes} == {"localhost"}
+    finally:
+        announce("")
 
 
 def test_drift_is_named_and_put_right(world: World) -> None:
@@ -208,6 +244,34 @@ def test_default_comes_back_on_when_the_administrator_is_locked_out(
     with pytest.raises(ProvisionError, match="it was undone"):
         world.apply(spec("chat-api"))
     assert "user default on nopass" in world.users()
+
+
+@pytest.mark.parametrize("fails", ["aws", "server"])
+def test_a_proof_that_cannot_be_had_counts_as_none(
+    secure_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """The administrator's secret is not to be had just then: undone. The server is gone: said that it could not be."""
+    world = secure_world(users=[OPEN_DEFAULT])
+    world.apply(spec("chat-api"))
+    with world.admin() as client:
+        client.execute_command("ACL SETUSER", "default", *OPEN_DEFAULT.split()[1:])
+    act = AdminServer.connect
+
+    def connect_unless_off(self: AdminServer, node: RedisConfig | None = None) -> Session:
+        if "user default off" not in world.users():
+            return act(self, node)
+        if fails == "aws":
+            raise CredentialError("AWS throttles secretsmanager:GetSecretValue")
+        world.server.stop()
+        return act(self, node)
+
+    monkeypatch.setattr(AdminServer, "connect", connect_unless_off)
+    with pytest.raises(ProvisionError, match="it was undone") as caught:
+        world.apply(spec("chat-api"))
+    if fails == "aws":
+        assert "user default on nopass" in world.users()
+    else:
+        assert f"but at {world.server.host}:{world.server.port} it could not be" in caught.value.message
 
 
 def test_undeclared_users_are_reported_and_removed_on_request_only_if_they_are_services(world: World) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from soa_db.names import Env, redis_admin_secret_ssm_path, redis_endpoint_ssm_pa
 if TYPE_CHECKING:
     import pytest
 
+    from soa_db.access.plan import ProgressEvent
     from soa_db.access.redis.provision import RedisProvisioner
     from soa_db.aws import AwsClients
     from soa_db.local.redis import RedisServer
@@ -70,8 +71,21 @@ class World:
         ):
             self.aws.call("ssm", "put_parameter", Name=path, Value=value, Type="String", Overwrite=True)
 
-    def provisioner(self, *specs: Spec, told: list[str] | None = None, **options: Any) -> RedisProvisioner:
-        """What provisions these specs."""
+    def provisioner(
+        self,
+        *specs: Spec,
+        told: list[str] | None = None,
+        act: Callable[[str], None] = lambda _: None,
+        admin_url: str | None = None,
+        **options: Any,
+    ) -> RedisProvisioner:
+        """What provisions these specs; each step is told, and something may happen at it."""
+
+        def progress(event: ProgressEvent) -> None:
+            if told is not None:
+                told.append(f"{event.step}: {event.message}")
+            act(event.message)
+
         found = redis_provisioner(
             Request(
                 SpecSet(specs),
@@ -79,8 +93,8 @@ class World:
                 PlanOptions(**options),
                 self.aws,
                 self.settings,
-                None,
-                lambda event: None if told is None else told.append(f"{event.step}: {event.message}"),
+                admin_url,
+                progress,
             )
         )
         if isinstance(found.server, SelfRun):
@@ -91,9 +105,9 @@ class World:
         """What would be done."""
         return self.provisioner(*specs, **options).plan()
 
-    def apply(self, *specs: Spec, told: list[str] | None = None, **options: Any) -> tuple[ServerPlan, ServerPlan]:
-        """Provision: the plan and what is left after it."""
-        with self.provisioner(*specs, told=told, **options).locked(60) as locked:
+    def apply(self, *specs: Spec, **options: Any) -> tuple[ServerPlan, ServerPlan]:
+        """Provision, as ``provisioner`` has it: the plan and what is left after it."""
+        with self.provisioner(*specs, **options).locked(60) as locked:
             plan = locked.plan()
             return plan, locked.carry_out(plan) if plan.changes or plan.errors else plan
 

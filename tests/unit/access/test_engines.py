@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from soa_db.access.engine import admin_urls
-from soa_db.access.engines import ENGINE_NAMES, ENGINES, chosen_engines
+from soa_db.access.engines import ENGINE_NAMES, ENGINES, chosen_engines, overlooked
+from soa_db.access.plan import PlanOptions
 from soa_db.access.spec import Spec, SpecSet
 from soa_db.cli import options
 from soa_db.errors import ConfigurationError
@@ -25,6 +26,21 @@ def test_the_specs_decide_unless_engines_are_named() -> None:
     assert [engine.name for engine in chosen_engines(specs(), ["postgres"])] == ["postgres"]
     with pytest.raises(ConfigurationError, match="unknown engine oracle"):
         chosen_engines(specs(), ["oracle", "postgres"])
+
+
+def test_pruning_says_which_engines_it_does_not_look_at() -> None:
+    """The last service that had a part there may have left its users; whoever names engines knows what is left out."""
+
+    def told(*parts: str, names: list[str] | None = None, **options: bool) -> dict[str, str]:
+        found = overlooked(specs(**{key: {} for key in parts}), names, PlanOptions(**options))
+        return {notice.sentence: notice.remedy for notice in found}
+
+    redis = "redis was not looked at: no spec given has a part for it"
+    assert "`--engine redis --prune`" in told("postgres", prune=True)[redis]
+    assert len(told("postgres", prune=True)) == len(ENGINES) - 1
+    assert redis not in told("redis", prune=True)
+    assert told("postgres", names=["postgres"], prune=True) == {}
+    assert told("postgres") == {}
 
 
 def test_the_command_line_knows_the_engines_there_are() -> None:

@@ -29,6 +29,7 @@ PLAN = Plan(
     options=PlanOptions(prune=True),
     servers=(SERVER, ServerPlan("prod", "redis", "cache-prod", fingerprint="def")),
     specs=("a.yaml",),
+    overlooked=(Notice("note", "nobody looked there"),),
 )
 
 
@@ -68,6 +69,7 @@ def test_what_a_plan_tells(tmp_path: Path) -> None:
     assert not PLAN.is_empty
     assert [change.database for change in PLAN.destructive] == ["d"]
     assert [notice.sentence for notice in PLAN.errors] == ["no"]
+    assert [notice.sentence for notice in PLAN.notices] == ["no", "by the way", "nobody looked there"]
     assert list(SERVER.grouped()) == ["roles", "database d"]
 
 

@@ -68,6 +68,12 @@ def test_read_only_keys_on_an_old_server_stand_in_the_way() -> None:
     assert not any(line.startswith("error") for line in said(compared(state(old))))
 
 
+def test_an_administrator_that_is_a_services_user_stands_in_the_way() -> None:
+    """Its rights would be cut down to a service's in the middle of the run, and nobody could mend it."""
+    (line,) = said(compared(state(node(user()), admin="chat-api-prod")))
+    assert line.startswith("error: the administrator logs in as chat-api-prod, which is the user of chat-api")
+
+
 def test_users_that_a_restart_loses_are_reported() -> None:
     """Where there is no ACL file."""
     assert said(compared(state(node(user(), keeps="nowhere")))) == [
@@ -107,6 +113,14 @@ def test_a_node_of_several_is_named() -> None:
     assert "(it differs on h:2)" in found.changes[0].sentence
     found = compared(state(node(user()), node(address="h:2")))
     assert [change.destructive for change in found.changes] == [False]
+
+
+def test_a_stranger_is_reported_wherever_it_gets_in_and_so_that_it_can_be_read() -> None:
+    """On the second node only; its name moves no cursor and is no broken text."""
+    off, on = user("ops\x1b[2J\udcff", "off"), user("ops\x1b[2J\udcff", "on ~* +@all")
+    nodes = node(user(), replace(off, managed=False)), node(user(), replace(on, managed=False), address="h:2")
+    (line,) = said(compared(state(*nodes)))
+    assert line.startswith(r"note: the user 'ops\x1b[2J\udcff' is not managed here")
 
 
 def test_access_that_only_grows_is_not_destructive() -> None:

@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from soa_db.access.mongo.policy import mongo_statements
 from soa_db.access.redis.policy import redis_statements
 from soa_db.errors import ConfigurationError
 from soa_db.names import (
@@ -57,12 +58,14 @@ class Place:
         region: AWS region.
         partition: ``aws``, ``aws-us-gov`` or ``aws-cn``.
         resource_id: the database's DbiResourceId (``db-…``, ``cluster-…`` or ``prx-…``), for prod.
+        mongo_ca_secret: name or ARN of the secret with MongoDB's CA, for mirror and prod.
     """
 
     account: str
     region: str
     partition: str = "aws"
     resource_id: str | None = None
+    mongo_ca_secret: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +141,8 @@ def policy(
         role_template: how AWS roles are named.
 
     Raises:
-        ConfigurationError: a service is not among the specs, prod's resource id is missing, or a policy is larger than
-            IAM takes.
+        ConfigurationError: a service is not among the specs, prod's resource id or the secret of MongoDB's CA is
+            missing, or a policy is larger than IAM takes.
     """
     known = specs.by_service
     for name in (*(services or ()), *password_services):
@@ -164,10 +167,7 @@ def policy(
             role,
             role_name(role_template, service=service, role=role, env=env),
             policy_name(env),
-            (
-                *(one.user for one in identities),
-                *([redis_user(service, env)] if _on_redis(known[service], role) else ()),
-            ),
+            (*(one.user for one in identities), *_other_users(known[service], role, env)),
             _document(
                 known[service],
                 role,
@@ -189,13 +189,17 @@ def _tiers(specs: SpecSet) -> dict[tuple[str, Role], list[PostgresIdentity]]:
         for identity in specs.postgres_identities():
             if identity.service == spec.service:
                 found.setdefault((spec.service, identity.role), []).append(identity)
-        if spec.redis is not None:
+        if spec.redis is not None or spec.mongo is not None:
             found.setdefault((spec.service, "app"), [])
     return found
 
 
-def _on_redis(spec: Spec, role: Role) -> bool:
-    return role == "app" and spec.redis is not None
+def _other_users(spec: Spec, role: Role, env: Env) -> Iterator[str]:
+    """The users of a tier beside those of PostgreSQL: Redis and MongoDB have one for each service."""
+    if role == "app" and spec.redis is not None:
+        yield redis_user(spec.service, env)
+    if role == "app" and spec.mongo is not None:
+        yield spec.mongo_user()
 
 
 def undeclared(
@@ -216,8 +220,9 @@ def _document(
     spec: Spec, role: Role, env: Env, place: Place, identities: list[PostgresIdentity], *, with_password: bool
 ) -> dict[str, Any]:
     statements = _postgres_statements(env, place, identities, with_password=with_password) if identities else []
-    if _on_redis(spec, role):
+    if role == "app":
         statements += redis_statements(spec, env, place=place)
+        statements += mongo_statements(spec, env, place=place)
     document = {"Version": "2012-10-17", "Statement": statements}
     size = policy_size(document)
     if size > _MAX_POLICY:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from soa_db.access.aws.policy import ROLE_NAME, Place, RolePolicy, policy, policy_name, undeclared
 from soa_db.errors import AccessDenied, ConfigurationError, CredentialError, SoaDbError
-from soa_db.names import Env, iam_host_ssm_path, iam_port_ssm_path
+from soa_db.names import Env, iam_host_ssm_path, iam_port_ssm_path, mongo_ca_secret_ssm_path
 
 if TYPE_CHECKING:
     from soa_db.access.spec import SpecSet
@@ -58,7 +58,13 @@ def policies(
         ConfigurationError: something cannot be rendered, or prod's database is not found.
         CredentialError: AWS refused or lacks what was asked.
     """
-    place = find_place(aws, env, resource_id=resource_id, postgres=bool(specs.postgres_identities()))
+    place = find_place(
+        aws,
+        env,
+        resource_id=resource_id,
+        postgres=bool(specs.postgres_identities()),
+        mongo=any(spec.mongo is not None for spec in specs.specs if services is None or spec.service in services),
+    )
     return policy(
         specs,
         env=env,
@@ -69,7 +75,9 @@ def policies(
     )
 
 
-def find_place(aws: AwsClients, env: Env, *, resource_id: str | None = None, postgres: bool = True) -> Place:
+def find_place(
+    aws: AwsClients, env: Env, *, resource_id: str | None = None, postgres: bool = True, mongo: bool = False
+) -> Place:
     """Where an environment's databases are.
 
     Args:
@@ -77,12 +85,15 @@ def find_place(aws: AwsClients, env: Env, *, resource_id: str | None = None, pos
         env: the environment.
         resource_id: the DbiResourceId, when it is known; looked up in prod, by the endpoint in SSM.
         postgres: whether there is any PostgreSQL to look up.
+        mongo: whether the secret of MongoDB's CA is to be looked up, in mirror and prod.
     """
     caller = aws.caller_identity()
     partition = caller.arn.split(":")[1]
     if env == "prod" and resource_id is None and postgres:
         resource_id = _find_resource_id(aws, env)
-    return Place(caller.account, aws.region(), partition, resource_id)
+    ca_path = mongo_ca_secret_ssm_path(env) if mongo and env != "dev" else None
+    ca_secret = aws.parameters([ca_path])[ca_path].strip() if ca_path is not None else None
+    return Place(caller.account, aws.region(), partition, resource_id, ca_secret)
 
 
 def _find_resource_id(aws: AwsClients, env: Env) -> str:

@@ -1,8 +1,8 @@
 """Issuing and rotating passwords through Secrets Manager: every step of ``stages.decide``, taken for real.
 
 Payload (a contract with the TypeScript packages, DESIGN section 2): a JSON object with ``username``, ``password`` and
-what its engine has: ``host``, ``port``, ``database`` of PostgreSQL, ``endpoint``, ``port``, ``tls`` of Redis. Encrypted
-with the account's default key of Secrets Manager.
+what its engine has: ``host``, ``port``, ``database`` of PostgreSQL, ``endpoint``, ``port``, ``tls`` of Redis, in dev
+``hosts``, ``database``, ``replica_set`` of MongoDB. Encrypted with the account's default key of Secrets Manager.
 """
 
 from __future__ import annotations

@@ -12,18 +12,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from soa_db.access.lease import LEASE_SECONDS, HeldLease, hold, new_token
+from soa_db.names import MONGO_LOCK_DATABASE
 
 if TYPE_CHECKING:
     from soa_db.access.mongo.session import Session
     from soa_db.access.plan import Progress
 
-__all__ = ["LOCK_COLLECTION", "LOCK_DATABASE", "LOCK_ID", "server_lock"]
+__all__ = ["LOCK_COLLECTION", "LOCK_ID", "server_lock"]
 
-# With a hyphen, which no derived name of a service's database has; specs may not name it.
-LOCK_DATABASE = "soa-db"
 LOCK_COLLECTION = "locks"
 LOCK_ID = "provision"
-_NEEDS = f"readWrite on the database {LOCK_DATABASE}, where a document is the lock"
+_NEEDS = f"readWrite on the database {MONGO_LOCK_DATABASE}, where a document is the lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class _Document:
 
     @property
     def _documents(self) -> Any:
-        return self.session.client[LOCK_DATABASE][LOCK_COLLECTION]
+        return self.session.client[MONGO_LOCK_DATABASE][LOCK_COLLECTION]
 
 
 def _literal(value: object) -> object:

@@ -127,7 +127,7 @@ def sentence(action: Action) -> str:  # noqa: PLR0911  (one line per action)
         case CreateGroup(name, _, members):
             return f"create user group {name} with {', '.join(members) or 'nobody but default, which is off'}"
         case ChangeMembers(group, _, remove, str(default)):
-            instead = f" in the place of {', '.join(remove)}" if remove else ""
+            instead = f", in the place of {', '.join(remove)}" if remove else ""
             return f"user group {group}: its default user is {default}, which is off{instead}"
         case ChangeMembers(group, add, remove):
             parts = [f"add {', '.join(add)}"] if add else []

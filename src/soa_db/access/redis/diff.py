@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from soa_db.access.plan import Change, Notice, PlanOptions
+from soa_db.access.quoting import printable
 from soa_db.access.redis.acl import Acl, parse, same_access, takes_away
 from soa_db.access.redis.actions import (
     Action,
@@ -48,6 +49,7 @@ def compare(desired: Desired, state: ServerState, options: PlanOptions) -> Findi
     """What has to be done, in the order it is done, and what is reported."""
     found = Findings()
     _check_version(desired, state, found)
+    _check_administrator(desired, state, found)
     for user in desired.users.values():
         _user(user, state, found)
     if state.group is not None:
@@ -74,6 +76,19 @@ def _check_version(desired: Desired, state: ServerState, found: Findings) -> Non
                     "upgrade the server, or take read_only_keys out of the spec",
                 )
             )
+
+
+def _check_administrator(desired: Desired, state: ServerState, found: Findings) -> None:
+    user = desired.users.get(state.admin or "")
+    if user is not None:
+        found.notices.append(
+            Notice(
+                "error",
+                f"the administrator logs in as {user.name}, which is the user of {user.service}: with a service's "
+                "access it could not go on",
+                "make an administrator of another name, and name it in the administrator's secret or URL",
+            )
+        )
 
 
 def _user(user: DesiredUser, state: ServerState, found: Findings) -> None:
@@ -159,28 +174,35 @@ def _undeclared(desired: Desired, state: ServerState, options: PlanOptions, foun
     for name in state.names:
         if name in known:
             continue
-        user = next(user for user in state.users(name) if user is not None)
+        there = [user for user in state.users(name) if user is not None]
+        managed = any(user.managed for user in there)
         member = state.group is None or name in state.group.members
-        if user.managed and not desired.is_given(name):
+        if managed and not desired.is_given(name):
             # Another repository's, for all we know: its absence here says nothing.
-            service = desired.service_of(name)
+            service = printable(desired.service_of(name))
             found.notices.append(
                 Notice(
                     "note",
-                    f"the user {name} is of the service {service}, whose spec is not given",
+                    f"the user {printable(name)} is of the service {service}, whose spec is not given",
                     f"if there is no such service any more: a spec of {service} without a redis part, and "
                     "`--engine redis --prune`",
                 )
             )
-        elif user.managed and options.prune:
+        elif managed and options.prune:
             found.change("users", DropUser(name), destructive=True)
-        elif user.managed:
+        elif managed:
             found.notices.append(
-                Notice("note", f"the user {name} is not declared by its spec", "`--engine redis --prune` deletes it")
+                Notice(
+                    "note",
+                    f"the user {printable(name)} is not declared by its spec",
+                    "`--engine redis --prune` deletes it",
+                )
             )
-        elif member and user.acl.enabled:
+        elif member and any(user.acl.enabled for user in there):
             found.notices.append(
-                Notice("note", f"the user {name} is not managed here: it is no service's by its name and marks")
+                Notice(
+                    "note", f"the user {printable(name)} is not managed here: it is no service's by its name and marks"
+                )
             )
 
 

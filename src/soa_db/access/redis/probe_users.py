@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from soa_db.access.quoting import printable
 from soa_db.access.redis.acl import parse, same_access
 from soa_db.access.redis.probe_session import DATABASE
 from soa_db.access.redis.state import DEFAULT
@@ -59,7 +60,7 @@ def judge_users(desired: Desired, state: ServerState, *, mend: str) -> Iterator[
     services = _strangers(desired, state, managed=True)
     yield _found(
         Probe("", DATABASE, "roles", "every user of a service is declared", "is", "catalog"),
-        [f"{name} is not declared by its spec" for name in services if desired.is_given(name)],
+        [f"{printable(name)} is not declared by its spec" for name in services if desired.is_given(name)],
         f"{mend} --engine redis --prune deletes them",
     )
     foreign = [name for name in services if not desired.is_given(name)]
@@ -68,7 +69,9 @@ def judge_users(desired: Desired, state: ServerState, *, mend: str) -> Iterator[
     others = _strangers(desired, state, managed=False)
     if others:
         probe = Probe("", DATABASE, "roles", "there are users that are no service's", "is", "catalog")
-        yield Check(probe, Outcome.NOTED, ", ".join(others), "whoever made them knows what they are for")
+        yield Check(
+            probe, Outcome.NOTED, ", ".join(map(printable, others)), "whoever made them knows what they are for"
+        )
     if state.group is None:
         yield from _default(desired, state, mend)
     elif not state.group.attached:
@@ -92,10 +95,10 @@ def _foreign(desired: Desired, state: ServerState, names: list[str]) -> Iterator
         }
         reached = sorted({service for key, service in mine if any(patterns_overlap(key, other) for other in patterns)})
         if reached:
-            faults.append(f"{name} may write keys of {', '.join(reached)}")
+            faults.append(f"{printable(name)} may write keys of {', '.join(reached)}")
     yield _found(probe, faults, "give the other service's spec too, and let the two not overlap")
     probe = Probe("", DATABASE, "roles", "there are users of services whose specs are not given", "is", "catalog")
-    yield Check(probe, Outcome.NOTED, ", ".join(names), "verify with their specs too")
+    yield Check(probe, Outcome.NOTED, ", ".join(map(printable, names)), "verify with their specs too")
 
 
 def _default(desired: Desired, state: ServerState, mend: str) -> Iterator[Check]:

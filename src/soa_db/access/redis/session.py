@@ -76,7 +76,7 @@ class Session:
             raise TlsVerificationFailed(
                 f"the certificate of the Redis server was refused: {error.verify_message}", host=self.address
             ) from error
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter for a name with a label that DNS has no room for
             raise ServerUnavailable(f"the Redis server was not reached: {error}", host=self.address) from error
 
     def call(self, *words: str | int) -> Any:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from soa_db.access.spec.faults import Fault, refuse, suggestion
 from soa_db.access.spec.fields import AT_LEAST_ONE, NOT_EMPTY, ServiceId, SpecModel
 from soa_db.access.spec.postgres_rules import repeated
+from soa_db.names import MONGO_LOCK_DATABASE
 
 __all__ = ["MongoRead", "MongoShare", "MongoSpec", "RetiredUser"]
 
@@ -41,6 +42,8 @@ def _database(value: str) -> str:
         raise ValueError(f"the database {value!r} is {len(value.encode())} bytes long; MongoDB takes 63")
     if value.lower() in _RESERVED_DATABASES:
         raise ValueError(f"{value!r} is a database of the server's own")
+    if value.lower() == MONGO_LOCK_DATABASE:
+        raise ValueError(f"{value!r} is the database of the provisioning lock")
     return value
 
 

@@ -1,0 +1,144 @@
+"""One run at a time at a MongoDB: a document with an owner and an expiry, by the server's clock."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.servers.knife import Knife
+from tests.servers.mongo_access.world import World, knife_at_work, spec
+
+from soa_db.access.lease import LockLost
+from soa_db.access.mongo.lock import LOCK_COLLECTION, LOCK_ID, server_lock
+from soa_db.errors import ProvisionError
+from soa_db.names import MONGO_LOCK_DATABASE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from soa_db.access.mongo.session import Session
+    from soa_db.access.plan import ProgressEvent
+
+
+@pytest.fixture
+def session(dev_world: World) -> Iterator[Session]:
+    """An administrator's session."""
+    with dev_world.provisioner(spec("chat-api")).server.connect() as session:
+        yield session
+
+
+def lock_document(world: World) -> dict[str, Any] | None:
+    """What is there of the lock."""
+    with world.server.admin() as client:
+        found: dict[str, Any] | None = client[MONGO_LOCK_DATABASE][LOCK_COLLECTION].find_one({"_id": LOCK_ID})
+        return found
+
+
+def steal(world: World) -> None:
+    """As if it had expired and another run had taken it."""
+    with world.server.admin() as client:
+        client[MONGO_LOCK_DATABASE][LOCK_COLLECTION].update_one({"_id": LOCK_ID}, {"$set": {"token": "another's"}})
+
+
+def test_a_second_run_waits_and_is_told_for_whom(dev_world: World, session: Session) -> None:
+    """Then it has the lock, and says how long it waited; nothing is left of it."""
+    told: list[ProgressEvent] = []
+    started = threading.Event()
+    waited: list[float] = []
+
+    def second() -> None:
+        def tell(event: ProgressEvent) -> None:
+            told.append(event)
+            if event.step == "wait":
+                started.set()
+
+        with server_lock(session, timeout=60, progress=tell) as lease:
+            waited.append(lease.waited)
+            lease.check()
+
+    with server_lock(session, timeout=None, progress=lambda _: None):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert started.wait(30)
+        assert waited == []
+    thread.join()
+    assert waited[0] > 0
+    assert [event.step for event in told] == ["lock", "wait"]
+    assert "process" in told[1].message
+    assert lock_document(dev_world) is None
+
+
+def test_waiting_ends_with_an_error_that_names_the_holder(session: Session) -> None:
+    """Nothing is taken from the other run."""
+    with server_lock(session, timeout=None, progress=lambda _: None) as lease:
+        with (
+            pytest.raises(ProvisionError, match=r"held the lock for 0 s \(process \d+ of "),
+            server_lock(session, timeout=0, progress=lambda _: None),
+        ):
+            pass
+        lease.check()
+
+
+def test_it_is_renewed_for_as_long_as_the_run_lives(session: Session) -> None:
+    """Beyond its expiry."""
+    with server_lock(session, timeout=None, progress=lambda _: None, seconds=1.5) as lease:
+        time.sleep(2.5)
+        lease.check()
+        with pytest.raises(ProvisionError), server_lock(session, timeout=0, progress=lambda _: None):
+            pass
+
+
+def test_one_of_a_run_that_died_is_free_once_it_expires(dev_world: World, session: Session) -> None:
+    """However little is in it."""
+    with dev_world.server.admin() as client:
+        client[MONGO_LOCK_DATABASE][LOCK_COLLECTION].insert_one({"_id": LOCK_ID, "token": "of the dead"})
+    with server_lock(session, timeout=0, progress=lambda _: None) as lease:
+        lease.check()
+
+
+def test_one_that_was_taken_by_another_is_noticed_and_not_let_go(dev_world: World, session: Session) -> None:
+    """Nothing more is changed, and the other's lock stays."""
+    with (
+        pytest.raises(LockLost, match="another run took it"),
+        server_lock(session, timeout=None, progress=lambda _: None, seconds=0.6) as lease,
+    ):
+        steal(dev_world)
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            lease.check()
+            time.sleep(0.05)
+    found = lock_document(dev_world)
+    assert found is not None
+    assert found["token"] == "another's"
+
+
+def test_a_run_whose_lock_is_gone_changes_nothing_more(dev_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked at before every change."""
+    provisioner = dev_world.provisioner(spec("chat-api"))
+    provisioner.lock_seconds = 0.6
+    with provisioner.locked(60) as locked, knife_at_work(monkeypatch, Knife()) as knife:
+        plan = locked.plan()
+        steal(dev_world)
+        time.sleep(1.0)
+        with pytest.raises(LockLost):
+            locked.carry_out(plan)
+    assert knife.changes == []
+
+
+def test_runs_at_once_are_one_after_the_other(dev_world: World) -> None:
+    """The second finds nothing to do."""
+    plans: list[int] = []
+
+    def run() -> None:
+        plan, after = dev_world.apply(spec("chat-api"), spec("jobs-api"))
+        assert after.is_empty
+        plans.append(len(plan.changes))
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(plans) == [0, 0, 4]

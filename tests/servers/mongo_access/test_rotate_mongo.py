@@ -1,0 +1,94 @@
+"""Rotation of MongoDB passwords: one is live, and killed anywhere the next run goes on."""
+
+from __future__ import annotations
+
+import pytest
+from tests.servers.knife import Killed, Knife
+from tests.servers.mongo_access.world import World, knife_at_work, spec
+
+from soa_db.access.rotate import Rotated
+from soa_db.errors import ConfigurationError, ProvisionError
+
+SECRET = "/mirror/current/chat-api-mongo-password"
+
+
+def test_it_takes_the_word_that_all_consumers_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that does not is cut off; there is nothing to finish, and one role only."""
+    world.apply(spec("chat-api"))
+    with knife_at_work(monkeypatch, Knife()) as knife:
+        with pytest.raises(ConfigurationError, match="one live password") as caught:
+            world.rotate(spec("chat-api"), all_consumers_reread=False)
+        assert "--all-consumers-reread" in caught.value.hint
+        assert "nothing to finish" in world.rotate(spec("chat-api"), finish=True).skipped[0]
+        assert world.rotate(spec("chat-api"), roles=["owner"]).rotated == ()
+        assert world.rotate(spec("chat-api"), services=[]).rotated == ()
+    assert knife.changes == []
+
+
+def test_the_new_password_opens_and_the_old_one_does_not(world: World) -> None:
+    """Only of the services chosen; no password is told, and provision finds nothing to do."""
+    world.apply(spec("chat-api"), spec("jobs-api"))
+    old, other = world.password("chat-api"), world.password("jobs-api")
+    told: list[str] = []
+    result = world.rotate(spec("chat-api"), spec("jobs-api"), services=["chat-api"], told=told)
+    assert result.rotated == (Rotated("chat-api", "chat_api_app", (SECRET,), finished=False),)
+    new = world.password("chat-api")
+    assert world.opens("chat-api", new)
+    assert not world.opens("chat-api", old)
+    assert world.password("jobs-api") == other
+    assert world.payload("chat-api", "AWSPENDING") is None
+    assert new not in str(told)
+    assert world.plan(spec("chat-api"), spec("jobs-api")).is_empty
+    user = world.user("chat_api_app", "chat_api_db")
+    assert user is not None
+    assert user["mechanisms"] == ["SCRAM-SHA-256"]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_killed_anywhere_the_same_rotation_is_finished(
+    world: World, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    """At every moment a stage of the secret opens the server."""
+    world.apply(spec("chat-api"))
+    step = 0
+    while True:
+        step += 1
+        old = world.password("chat-api")
+        killed = False
+        with knife_at_work(monkeypatch, Knife(at=step, after=after)) as knife:
+            try:
+                world.rotate(spec("chat-api"))
+            except Killed:
+                killed = True
+        if not killed:
+            break
+        pending = world.payload("chat-api", "AWSPENDING")
+        stored = [world.password("chat-api"), *([pending["password"]] if pending else [])]
+        assert any(world.opens("chat-api", password) for password in stored), knife.changes
+        if world.password("chat-api") == old or pending is not None:
+            (rotated,) = world.rotate(spec("chat-api")).rotated
+            assert rotated.finished == (pending is not None), knife.changes
+        new = world.password("chat-api")
+        assert new != old, knife.changes
+        if pending is not None:
+            assert new == pending["password"], "the interrupted one, not a third"
+        assert world.opens("chat-api", new), knife.changes
+        assert not world.opens("chat-api", old), knife.changes
+        assert world.payload("chat-api", "AWSPENDING") is None
+    assert step > 3, "the knife did not find the changes"
+
+
+def test_what_is_not_in_order_is_left_alone(world: World) -> None:
+    """A missing user, another's, a secret that does not open the server; one that fails stops no other."""
+    with pytest.raises(ProvisionError, match="there is no user chat_api_app"):
+        world.rotate(spec("chat-api"))
+    world.apply(spec("chat-api"), spec("jobs-api"))
+    world.run("chat_api_db", {"updateUser": "chat_api_app", "pwd": "something-else"})
+    before = world.password("jobs-api")
+    with pytest.raises(ConfigurationError, match="no password stored for chat_api_app in chat_api_db opens"):
+        world.rotate(spec("chat-api"), spec("jobs-api"))
+    assert world.password("jobs-api") != before
+    assert world.opens("chat-api", "something-else")
+    world.run("chat_api_db", {"updateUser": "chat_api_app", "customData": {"soa_db": {"service": "other"}}})
+    with pytest.raises(ProvisionError, match="belongs to service other"):
+        world.rotate(spec("chat-api"))
