@@ -145,14 +145,19 @@ def test_the_hint_is_the_next_step(category: Category, text: str, source: str, h
 
 def test_a_message_holds_the_servers_words_and_no_documents() -> None:
     """pymongo appends whole answers and descriptions of all servers."""
-    details = {"ok": 0.0, "errmsg": "not authorized on admin", "code": 13, "keyValue": {"email": "ada@example.org"}}
+    words = 'not authorized on admin to execute command { find: "pupils", filter: { email: "ada@example.org" } }'
+    details = {"ok": 0.0, "errmsg": words, "code": 13}
     found = typed(OperationFailure("not authorized on admin", 13, details), CONFIG)
     assert isinstance(found, errors.AccessDenied)
     assert "not authorized on admin" in str(found)
     assert "ada@" not in str(found)
-    away = ServerSelectionTimeoutError("h:27017: refused, Timeout: 10s, Topology Description: <TopologyDescription …>")
+    away = ServerSelectionTimeoutError(
+        "h:27017: refused (configured timeouts: connectTimeoutMS: 10.0ms), Timeout: 10s, Topology Description: <…>"
+    )
     text = str(typed(away, CONFIG))
+    assert "the server is not available: h:27017: refused (" in text
     assert "Topology" not in text
+    assert "configured" not in text
     assert "hosts=h:27017,[::1]:1" in text
     assert "user=u" in text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,13 @@ DRIVER_ERRORS: tuple[type[Exception], ...] = (driver.PyMongoError, BSONError)
 OPTION_ERRORS: tuple[type[Exception], ...] = (*DRIVER_ERRORS, TypeError, ValueError)
 
 
+# "…, Timeout: 10.0s, Topology Description: <TopologyDescription …>", "…, full error: {…}", and after each server's words
+# " (configured timeouts: connectTimeoutMS: 10000.0ms)".
+_AFTERTHOUGHTS = re.compile(
+    r", (?:Timeout: [\d.]+s, Topology Description: |full error: ).*| \(configured timeouts: [^)]*\)", re.DOTALL
+)
+
+
 class LoginRefused(AuthenticationFailed, driver.OperationFailure):
     """Also pymongo's own error, for those who use the native client."""
 
@@ -42,10 +50,10 @@ def _text(error: BaseException) -> str:
     if isinstance(error, driver.OperationFailure | driver.NotPrimaryError) and isinstance(error.details, Mapping):
         found = error.details.get("errmsg")
         if found:
-            return str(found)
+            # Commands and keys follow in braces: a filter, or a value that must be unique, is somebody's data.
+            return str(found).split("{", 1)[0].rstrip(" :")
     text = str(error) or type(error).__name__
-    # "…, Timeout: 10.0s, Topology Description: <TopologyDescription …>" and "…, full error: {…}".
-    return text.split(", Timeout: ", 1)[0].split(", full error: ", 1)[0]
+    return _AFTERTHOUGHTS.sub("", text)
 
 
 def category_of(error: BaseException) -> Category:

@@ -181,12 +181,6 @@ async def sleep(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
-async def bounded(call: Callable[[], Coroutine[object, object, T]], timeout: float) -> T:
-    """Call; TimeoutError after ``timeout`` seconds. In the twin a plain call, which must bound itself."""
-    async with asyncio.timeout(timeout):
-        return await call()
-
-
 async def to_thread(call: Callable[[], T]) -> T:
     """Run a blocking call off the event loop; plainly in the twin.
 
@@ -250,11 +244,47 @@ async def complete(call: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **k
     async def rest() -> T:
         return await _Rest(work, waits_for)
 
-    task = asyncio.create_task(rest(), name="soa-db completion")
+    return await asyncio.shield(_detach(rest()))
+
+
+async def bounded(
+    call: Callable[[], Coroutine[object, object, T]],
+    timeout: float,
+    discard: Callable[[T], Coroutine[Any, Any, object]],
+) -> T:
+    """Call; TimeoutError after ``timeout`` seconds. A cancelled caller leaves the call to end by itself.
+
+    In the twin a plain call, which must bound itself.
+
+    Args:
+        call: what leaves a socket open when it is cancelled halfway.
+        timeout: seconds.
+        discard: what to do with a result that comes when nobody waits for it any more.
+    """
+
+    async def within() -> T:
+        async with asyncio.timeout(timeout):
+            return await call()
+
+    task = _detach(within())
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(lambda ended: _discard_result(ended, discard))
+        raise
+
+
+def _detach(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    task = asyncio.create_task(work, name="soa-db completion")
     # The loop itself holds tasks weakly.
     _detached.add(task)
     task.add_done_callback(_detached.discard)
-    return await asyncio.shield(task)
+    return task
+
+
+def _discard_result(ended: asyncio.Task[T], discard: Callable[[T], Coroutine[Any, Any, object]]) -> None:
+    if not ended.cancelled() and ended.exception() is None:
+        _detach(discard(ended.result()))
 
 
 async def insist_on_cancellation(call: Callable[[], Coroutine[object, object, T]]) -> T:

@@ -147,11 +147,6 @@ def sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def bounded(call: Callable[[], T], timeout: float) -> T:  # noqa: ARG001 - the twin's
-    """Call. A blocking call bounds itself, by its socket's timeout; in the twin, TimeoutError after ``timeout``."""
-    return call()
-
-
 def to_thread(call: Callable[[], T]) -> T:
     """Run a blocking call, here and now; off the event loop in the twin."""
     return call()
@@ -175,6 +170,11 @@ def gather(*calls: Callable[[], T]) -> list[T]:
 def complete(call: Callable[P, T], *args: P.args, **keywords: P.kwargs) -> T:
     """Call; in the twin, run to its end even if the caller is cancelled."""
     return call(*args, **keywords)
+
+
+def bounded(call: Callable[[], T], timeout: float, discard: Callable[[T], object]) -> T:  # noqa: ARG001 - the twin's
+    """Call. A blocking call bounds itself, by its socket's timeout; in the twin, TimeoutError after ``timeout``."""
+    return call()
 
 
 def insist_on_cancellation(call: Callable[[], T]) -> T:

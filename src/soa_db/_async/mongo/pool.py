@@ -111,7 +111,10 @@ class AsyncServerPool(Pool):
     async def _connect_in_time(self, handler: Any) -> AsyncConnection:
         timeout = self.login.config.options.connect_timeout
         try:
-            return await bounded(lambda: super(AsyncServerPool, self).connect(handler), timeout)
+            # Cancelled halfway, pymongo would leave a socket to the garbage collector.
+            return await bounded(
+                lambda: super(AsyncServerPool, self).connect(handler), timeout, lambda late: late.close_conn(None)
+            )
         except TimeoutError as error:
             host, port = self.address
             raise NetworkTimeout(f"{host}:{port}: no connection within {timeout:g} seconds") from error

@@ -113,7 +113,10 @@ class ServerPool(Pool):
     def _connect_in_time(self, handler: Any) -> Connection:
         timeout = self.login.config.options.connect_timeout
         try:
-            return bounded(lambda: super(ServerPool, self).connect(handler), timeout)
+            # Cancelled halfway, pymongo would leave a socket to the garbage collector.
+            return bounded(
+                lambda: super(ServerPool, self).connect(handler), timeout, lambda late: late.close_conn(None)
+            )
         except TimeoutError as error:
             host, port = self.address
             raise NetworkTimeout(f"{host}:{port}: no connection within {timeout:g} seconds") from error

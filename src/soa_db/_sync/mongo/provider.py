@@ -90,7 +90,7 @@ class MongoProvider:
 
         Raises:
             AuthenticationFailed: the server refuses the user or its credentials, a forced re-read of them included.
-            AccessDenied: the user may do nothing here, or AWS denies its secret.
+            AccessDenied: the user may do nothing in the database, or AWS denies its secret.
             TlsVerificationFailed: no server's certificate stands up.
             ServerUnavailable: the servers are down, without a primary or too slow.
             CredentialError: AWS did not give the configuration or the credentials.
@@ -268,5 +268,5 @@ def _make_client(login: Login, *listeners: CertificateWatch) -> Client:
 
 def _prove(client: Client, login: Login) -> None:
     client.admin.command("ping")
-    # Whoever has logged in may ask this, whatever his rights; nobody else.
+    # Whoever may do anything at all in the database may ask this; who has not logged in may not.
     client[login.config.database].command("listCollections", nameOnly=True, authorizedCollections=True)
