@@ -55,6 +55,8 @@ def test_up_status_env_down(
     assert "nothing runs" in capsys.readouterr().out
     assert main(["local", "env", *at]) == 1
     assert "soa-db local up" in capsys.readouterr().err
+    assert main(["local", "refresh-mirror", *at]) == 1
+    assert "soa-db local up" in capsys.readouterr().err
     assert main(["local", "down", *at]) == 0
     assert "nothing ran" in capsys.readouterr().err
 

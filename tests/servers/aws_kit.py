@@ -6,9 +6,11 @@ import inspect
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from soa_db.aws import AsyncAwsClients, AwsClients
+from soa_db.errors import SecretNotFound
 from soa_db.local.aws import EmulatedAws
 
 REGION = "us-west-2"
@@ -60,6 +62,15 @@ def trust(account: str, external_id: str | None = None) -> dict[str, object]:
     if external_id is not None:
         statement["Condition"] = {"StringEquals": {"sts:ExternalId": external_id}}
     return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def stored_payload(aws: AwsClients, secret: str, stage: str = "AWSCURRENT") -> dict[str, Any] | None:
+    """What a stage of a secret holds, past every cache; None when it holds nothing."""
+    with suppress(SecretNotFound):
+        answer = aws.call("secretsmanager", "get_secret_value", SecretId=secret, VersionStage=stage)
+        found: dict[str, Any] = json.loads(answer["SecretString"])
+        return found
+    return None
 
 
 Clients = AsyncAwsClients | AwsClients

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from soa_db.local.mongo_set import MongoReplicaSet
 
+PATIENT: dict[str, Any] = {"serverSelectionTimeoutMS": 5000}
 QUICK: dict[str, Any] = {"serverSelectionTimeoutMS": 500, "directConnection": True}
 
 
@@ -284,3 +285,56 @@ def test_a_set_is_whole_again_after_a_restart(mongo_set: MongoReplicaSet, unique
     mongo_set.wait()
     with mongo_set.admin() as client:
         assert client[unique_name].things.find_one() == {"_id": 1}
+
+
+@pytest.mark.parametrize("interrupted", ["stop", "_prepare", None])
+def test_one_is_restored_from_another_and_interrupted_anywhere_the_next_run_ends_it(
+    mongo_tls_server: MongoServer,
+    mongo_server_factory: MongoServerFactory,
+    unique_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    interrupted: str | None,
+) -> None:
+    """Data, users and passwords are the other's then, the address its own; the other takes writes as before."""
+    mongo_tls_server.create_user(unique_name, "of-the-other", database=unique_name)
+    with mongo_tls_server.admin() as other:
+        other[unique_name].things.create_index("x")
+        other[unique_name].things.insert_one({"_id": 1})
+        # As a copy leaves it that was ended before it could undo it.
+        other.admin.command("fsync", lock=True)
+    server = mongo_server_factory(tls=mongo_tls_server.tls, replica_set="saga-rs")
+    port = server.port
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    if interrupted is not None:
+        with monkeypatch.context() as patch:
+            patch.setattr(MongoServer, interrupted, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                server.restore(mongo_tls_server)
+    server.restore(mongo_tls_server)
+    server.set_admin_password("of its own")
+    assert server.port == port
+    url = server.url(unique_name, "of-the-other", database=unique_name, auth_source=unique_name)
+    with MongoClient[dict[str, Any]](url, **PATIENT) as user:
+        assert user[unique_name].things.find_one() == {"_id": 1}
+        assert "x_1" in user[unique_name].things.index_information()
+        assert user.admin.command("hello")["hosts"] == [f"localhost:{port}"]
+    with server.admin() as master, mongo_tls_server.admin() as other:
+        assert master.admin.command("ping")["ok"]
+        other[unique_name].things.insert_one({"_id": 2})
+    assert not (server.directory / "copy").exists()
+
+
+def test_what_cannot_be_copied_leaves_the_other_as_it_was(
+    mongo_server_factory: MongoServerFactory, unique_name: str
+) -> None:
+    """A server that is down is no source."""
+    source, server = mongo_server_factory(), mongo_server_factory()
+    with server.admin() as master:
+        master[unique_name].things.insert_one({"_id": 1})
+        source.kill()
+        with pytest.raises(ServerUnavailable, match="cannot be copied: it does not run"):
+            server.restore(source)
+        assert master[unique_name].things.find_one() == {"_id": 1}

@@ -317,3 +317,52 @@ def test_a_server_never_started_has_no_port_and_nothing_to_stop(server_folder: P
         assert server.is_running
     assert not server.is_running
     server.remove()
+
+
+@pytest.mark.parametrize("version", [15, 18])
+def test_one_is_restored_from_another_and_interrupted_the_next_run_ends_it(
+    version: int,
+    pg_servers: Callable[[int], PostgresServer],
+    pg_server_factory: ServerFactory,
+    unique_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Databases, roles and passwords are the other's then, the address its own; the other serves on."""
+    source, server = pg_servers(version), pg_server_factory(version=version, master_password="its own")
+    port = server.port
+    with psycopg.connect(source.superuser_conninfo, autocommit=True) as other:
+        other.execute(f"create role {unique_name} login password 'of the other'")
+        other.execute(f"create database {unique_name} owner {unique_name}")
+
+        def interrupt(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(PostgresServer, "_write_configuration", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                server.restore(source)
+        server.restore(source)
+        assert other.execute("select 1").fetchone() == (1,)
+    with psycopg.connect(server.master_conninfo.replace("its own", MASTER_PASSWORD)) as master:
+        assert master.execute("select current_user::text").fetchone() == ("master",)
+    server.set_master_password("another")
+    with psycopg.connect(server.master_conninfo) as master:
+        assert master.info.port == port
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(server.conninfo("master", MASTER_PASSWORD))
+    with psycopg.connect(server.conninfo(unique_name, "of the other", unique_name)) as user:
+        assert user.info.dbname == unique_name
+    assert "another" not in server.log_file.read_text("utf-8")
+    with psycopg.connect(source.superuser_conninfo, autocommit=True) as other:
+        other.execute(f"drop database {unique_name}")
+        other.execute(f"drop role {unique_name}")
+
+
+def test_what_cannot_be_copied_leaves_the_other_as_it_was(pg_server_factory: ServerFactory) -> None:
+    """A server that is down is no source: pg_basebackup's own words."""
+    source, server = pg_server_factory(), pg_server_factory()
+    source.kill()
+    with psycopg.connect(server.superuser_conninfo) as connection:
+        with pytest.raises(ServerUnavailable, match="pg_basebackup of PostgreSQL 17 failed"):
+            server.restore(source)
+        assert connection.execute("select 1").fetchone() == (1,)

@@ -37,7 +37,7 @@ _state_dir_option = click.option(
 )
 
 
-@click.group("local", epilog=EPILOG, short_help="An environment to work in: up, down, status, env.")
+@click.group("local", epilog=EPILOG, short_help="An environment to work in: up, down, status, env, refresh-mirror.")
 def command() -> None:
     """Real PostgreSQL, Redis and MongoDB servers and an emulated AWS on this machine.
 
@@ -108,6 +108,24 @@ def env(*, state_dir: Path, as_json: bool) -> None:
     else:
         for name, value in exports.items():
             click.echo(f"export {name}={shlex.quote(value)}")
+
+
+@command.command("refresh-mirror")
+@_state_dir_option
+@options.common_options
+def refresh_mirror(*, state_dir: Path) -> None:
+    """Restore mirror's PostgreSQL and MongoDB from a snapshot of prod, as the daily job does on AWS.
+
+    Prod goes on serving. Mirror then has prod's data, roles, users and passwords, another DbiResourceId, and new
+    passwords of its administrators; `provision` and `policy --apply` bring its own identities back.
+    """
+    from soa_db.local.environment import LocalEnvironment
+
+    terminal = Terminal()
+    with terminal.busy("restoring mirror from a snapshot of prod") as now:
+        LocalEnvironment(state_dir).refresh_mirror(progress=now)
+    terminal.note("mirror's identities come back with: soa-db provision --env mirror --specs …")
+    terminal.note("                               and: soa-db policy --env mirror --apply --specs …")
 
 
 def _show(terminal: Terminal, found: Status, state_dir: Path, *, as_json: bool) -> None:

@@ -52,8 +52,8 @@ def command(
     """Give users new passwords, in Secrets Manager and on the server; killed anywhere, the next run finishes it.
 
     Written as AWSPENDING, set on the server, proved by a login, then made AWSCURRENT. Users that log in with IAM
-    tokens have nothing to rotate. PostgreSQL keeps one live password, hence --all-consumers-reread; Redis keeps the
-    old one too, until --finish.
+    tokens have nothing to rotate. PostgreSQL and MongoDB keep one live password, hence --all-consumers-reread;
+    Redis keeps the old one too, until --finish.
     """
     from soa_db.access.rotate import rotate
     from soa_db.cli.session import open_session

@@ -13,6 +13,7 @@ import json
 import secrets
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -177,9 +178,16 @@ class EmulatedAws:
                     "enable_iam_database_authentication": True,
                 }
             )
-            # moto gives all of them one resource id and a fixed fake address.
-            instance.dbi_resource_id = "db-" + secrets.token_hex(13).upper()
+            # moto gives all of them a fixed fake address.
             instance.__class__ = type("LocalDBInstance", (DBInstance,), {"address": host})
+        return self.renew_db_instance(account, identifier)
+
+    def renew_db_instance(self, account: str, identifier: str) -> str:
+        """Give an RDS instance a DbiResourceId of its own, as one restored from a snapshot has; returns it."""
+        with self._lock:
+            # moto gives all of them one and the same.
+            instance = rds_backends[account][self.region].databases[identifier]
+            instance.dbi_resource_id = "db-" + secrets.token_hex(13).upper()
             return str(instance.dbi_resource_id)
 
     def put_parameters(self, account: str, values: Mapping[str, str]) -> None:
@@ -191,10 +199,20 @@ class EmulatedAws:
                 )
 
     def put_secret(self, account: str, name: str, payload: Mapping[str, object]) -> str:
-        """Make a secret; returns its ARN."""
+        """Make a secret, or give one that is there another current value; returns its ARN."""
         with self._lock:
             backend = secretsmanager_backends[account][self.region]
-            backend.create_secret(name, json.dumps(payload), None, None, [], None, None, [], False)
+            content = json.dumps(payload)
+            if name in backend.secrets:
+                backend.put_secret_value(
+                    secret_id=name,
+                    secret_string=content,
+                    secret_binary="",
+                    client_request_token=str(uuid.uuid4()),
+                    version_stages=["AWSCURRENT"],
+                )
+            else:
+                backend.create_secret(name, content, None, None, [], None, None, [], False)
             return str(backend.secrets[name].arn)
 
     def create_replication_group(self, account: str, name: str, *, host: str, port: int, group_id: str) -> CacheUsers:

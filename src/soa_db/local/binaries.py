@@ -124,7 +124,9 @@ def _candidates() -> Iterator[Binaries]:
         directory = Path(folder)
         version = _version(directory) if folder else None
         if version is not None:
-            yield Binaries(version, directory.resolve())
+            # A link to the server: the programs that go with it are where that is.
+            real = (directory / "postgres").resolve().parent
+            yield Binaries(version, real if _version(real) == version else directory.resolve())
     for base, pattern in _DISTRIBUTION_FOLDERS:
         found = ((_version(directory), directory) for directory in Path(base).glob(pattern))
         yield from (Binaries(version, path) for version, path in sorted(found, key=str, reverse=True) if version)

@@ -15,7 +15,7 @@ from soa_db.local.mongo import remove_mongo
 from soa_db.local.redis import remove_redis
 from soa_db.names import ENVS, Env
 
-__all__ = ["ENGINES", "FOLDERS", "Engine", "check_engine", "folder_name", "sweep"]
+__all__ = ["ENGINES", "FOLDERS", "RESTORED", "Engine", "check_engine", "folder_name", "sweep"]
 
 Engine = Literal["postgres", "redis", "mongo"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
@@ -24,6 +24,10 @@ _REMOVE: Mapping[Engine, Callable[[Path], None]] = {
     "redis": remove_redis,
     "mongo": remove_mongo,
 }
+
+
+# What mirror has of prod's after its daily refresh: a cache starts empty.
+RESTORED: tuple[Engine, ...] = ("postgres", "mongo")
 
 
 def check_engine(engine: str) -> Engine:

@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Self
 from soa_db.errors import ConfigurationError, ServerUnavailable
 from soa_db.local import processes, state
 from soa_db.local.binaries import ENVIRONMENT_VARIABLE
-from soa_db.local.engines import FOLDERS, Engine, sweep
+from soa_db.local.engines import FOLDERS, RESTORED, Engine, sweep
 from soa_db.local.mongo_binaries import ENVIRONMENT_VARIABLE as MONGO_VARIABLE
 from soa_db.local.redis_binaries import ENVIRONMENT_VARIABLE as REDIS_VARIABLE
 from soa_db.local.state import ServerState
@@ -164,6 +164,26 @@ class LocalEnvironment:
     def resume_server(self, env: Env, engine: Engine = "postgres") -> None:
         """Undo ``pause_server``."""
         self._command(env, "resume", engine)
+
+    # --- the daily refresh
+
+    def refresh_mirror(self, *, progress: Callable[[str], None] | None = None) -> None:
+        """Do what the daily job does: restore mirror's PostgreSQL and MongoDB from a snapshot of prod, taken now.
+
+        Prod goes on serving. Mirror keeps its addresses; its roles and users, and their passwords, are prod's then, its
+        DbiResourceId is a new one, and its administrators have new passwords, published where they were. Whatever
+        interrupts it, done again it comes to the same. Mirror's Redis, a cache, stays as it is.
+
+        Args:
+            progress: is told what has been restored.
+
+        Raises:
+            ServerUnavailable: the environment does not run, or a server could not be copied or restored.
+        """
+        for engine in RESTORED:
+            self._command("mirror", "restore", engine, source="prod")
+            if progress is not None:
+                progress(f"mirror: {self.server('mirror', engine).product} holds what prod's holds")
 
     # --- how
 
@@ -307,11 +327,11 @@ class LocalEnvironment:
             for half_written in self.directory.glob(f".{name}.*"):
                 half_written.unlink(missing_ok=True)
 
-    def _command(self, env: Env, command: str, engine: Engine = "postgres") -> None:
+    def _command(self, env: Env, command: str, engine: Engine = "postgres", **more: str) -> None:
         current = self._state()
-        request = {"token": current.control_token, "engine": engine, "env": env, "command": command}
+        request = {"token": current.control_token, "engine": engine, "env": env, "command": command, **more}
         try:
-            with socket.create_connection(("127.0.0.1", current.control_port), timeout=60) as control:
+            with socket.create_connection(("127.0.0.1", current.control_port), timeout=120) as control:
                 control.sendall(json.dumps(request).encode() + b"\n")
                 answer = json.loads(control.makefile("rb").readline() or b"{}")
         except (OSError, ValueError) as error:

@@ -37,7 +37,7 @@ __all__ = ["ADMIN_USER", "MECHANISM", "MongoDeployment", "MongoServer", "create_
 ADMIN_USER = "master"
 MECHANISM = "SCRAM-SHA-256"
 _CONFIGURATION, _LOG, _KEY, _DATA, _CA = "mongod.conf", "mongod.log", "key", "data", "ca.crt"
-_CERTIFICATE = "server.pem"
+_CERTIFICATE, _COPY = "server.pem", "copy"
 _BOOTSTRAPPED = "bootstrapped"
 # Error codes (src/mongo/base/error_codes.yml): what a member says of a set that it does not know yet, or whose
 # configuration no longer names it.
@@ -229,6 +229,60 @@ class MongoServer(MongoDeployment, Server):
 
     # --- life
 
+    def restore(self, source: MongoServer) -> None:
+        """Replace all it holds by what another server holds, which goes on serving; it runs afterwards.
+
+        What a snapshot of a server brings: its databases, and its users with their passwords, ``master`` among them.
+        The other's writes wait while its files are copied. Whatever interrupts it, done again it comes to the same.
+
+        Args:
+            source: a running server of the same version; a replica set of the same name, or a standalone likewise.
+
+        Raises:
+            ServerUnavailable: the copy could not be made, and nothing was changed; or the server did not come up.
+        """
+        copy = self.directory / _COPY
+        shutil.rmtree(copy, ignore_errors=True)
+        source.copy_data(copy)
+        self.stop()
+        shutil.rmtree(self.data_directory, ignore_errors=True)
+        copy.rename(self.data_directory)
+        self.start()
+
+    def copy_data(self, target: Path) -> None:
+        """Copy its files as they are at one moment; whoever writes meanwhile waits.
+
+        Source: "Back Up and Restore with Filesystem Snapshots", MongoDB manual.
+
+        Raises:
+            ServerUnavailable: it does not answer.
+        """
+        from pymongo.errors import PyMongoError
+
+        if not self.is_running:
+            raise ServerUnavailable(f"the data of {self.product} in {self.directory} cannot be copied: it does not run")
+        try:
+            with self.system(timeout=30.0) as client:
+                # One that was left by a copy which could not undo it any more.
+                _unlock(client)
+                client.admin.command("fsync", lock=True)
+                try:
+                    shutil.copytree(self.data_directory, target, ignore=shutil.ignore_patterns("mongod.lock"))
+                finally:
+                    _unlock(client)
+        except (PyMongoError, OSError) as error:
+            raise ServerUnavailable(
+                f"the data of {self.product} in {self.directory} could not be copied: {error}", log=self.log_file
+            ) from error
+
+    def set_admin_password(self, password: str) -> None:
+        """Give ``master`` another password."""
+        with self.system() as client:
+            client.admin.command(
+                "updateUser", ADMIN_USER, pwd=password, mechanisms=[MECHANISM], writeConcern={"w": "majority"}
+            )
+        self.admin_password = password
+
     def remove(self) -> None:
         """Kill it and delete its folder."""
         self.kill()
@@ -243,39 +297,56 @@ class MongoServer(MongoDeployment, Server):
 
     def _settle(self, deadline: float) -> None:
         """Make a set of it, if it is to be one, and an administrator, once; wait until it takes writes."""
+        from pymongo.errors import PyMongoError
+
         fresh = not self._marker.exists()
-        with self.system() as client:
-            if self.replica_set is not None:
-                if fresh:
-                    client.admin.command("replSetInitiate", self._set_configuration(self.replica_set))
-                self._become_primary(client, deadline)
-            if fresh and self.auth:
-                create_user(client, ADMIN_USER, self.admin_password, database="admin", roles=["root"])
+        try:
+            with self.system() as client:
+                if self.replica_set is not None:
+                    if fresh:
+                        client.admin.command("replSetInitiate", self._set_configuration(self.replica_set))
+                    self._become_primary(client, deadline)
+                if fresh and self.auth:
+                    create_user(client, ADMIN_USER, self.admin_password, database="admin", roles=["root"])
+        except PyMongoError as error:
+            raise ServerUnavailable(f"{self.product} started and then failed: {error}", log=self.log_file) from error
         self._marker.touch(mode=0o600)
 
     def _set_configuration(self, name: str) -> dict[str, Any]:
         return {"_id": name, "members": [{"_id": 0, "host": f"{self.host}:{self.port}"}]}
 
     def _become_primary(self, client: MongoClient[dict[str, Any]], deadline: float) -> None:
-        """Wait until it takes writes; a configuration that names another (another port, a copy) is made to name it."""
+        """Wait until it takes writes."""
+        from pymongo.errors import AutoReconnect
+
+        while time.monotonic() < deadline:
+            try:
+                told = client.admin.command("hello")
+                if told["isWritablePrimary"]:
+                    return
+                if "setName" not in told:
+                    self._name_itself(client)
+            except AutoReconnect:
+                # A member that finds itself out of its set, or in again, hangs up on everybody.
+                if not self.is_running:
+                    break
+            time.sleep(0.01)
+        raise ServerUnavailable(f"{self.product} does not become primary of its set", log=self.log_file)
+
+    def _name_itself(self, client: MongoClient[dict[str, Any]]) -> None:
+        """Make a configuration that names another (this server at another port, the one it is a copy of) name it."""
         from pymongo.errors import OperationFailure
 
-        own = f"{self.host}:{self.port}"
-        while not (told := client.admin.command("hello"))["isWritablePrimary"]:
-            if "setName" not in told:
-                try:
-                    found = client.admin.command("replSetGetConfig")["config"]
-                except OperationFailure as error:
-                    if error.code != _NOT_YET_INITIALIZED:
-                        raise
-                else:
-                    if [member["host"] for member in found["members"]] != [own]:
-                        fresh = self._set_configuration(found["_id"])
-                        found |= {"version": found["version"] + 1, "members": fresh["members"]}
-                        client.admin.command("replSetReconfig", found, force=True)
-            if time.monotonic() > deadline:
-                raise ServerUnavailable(f"{self.product} does not become primary of its set", log=self.log_file)
-            time.sleep(0.01)
+        try:
+            found = client.admin.command("replSetGetConfig")["config"]
+        except OperationFailure as error:
+            if error.code != _NOT_YET_INITIALIZED:
+                raise
+            return
+        own = self._set_configuration(found["_id"])["members"]
+        if [member["host"] for member in found["members"]] != [member["host"] for member in own]:
+            found |= {"version": found["version"] + 1, "members": own}
+            client.admin.command("replSetReconfig", found, force=True)
 
     def _prepare(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -351,6 +422,11 @@ def create_user(
     client[database].command(
         "createUser", user, pwd=password, roles=list(roles), mechanisms=[MECHANISM], writeConcern={"w": "majority"}
     )
+
+
+def _unlock(client: MongoClient[dict[str, Any]]) -> None:
+    while client.admin.command("currentOp").get("fsyncLock"):
+        client.admin.command("fsyncUnlock")
 
 
 def remove_mongo(directory: Path) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from soa_db.local.aws import EmulatedAws
     from soa_db.local.engines import Engine
+    from soa_db.local.server import Server
     from soa_db.local.state import ServerState
     from soa_db.local.tls import ServerTls
     from soa_db.names import Env
@@ -43,6 +44,11 @@ class MongoRunner(Runner):
         """No gate: to AWS it is a program on a machine."""
         del aws, tls
         self.port = self.server.port
+
+    def _restore(self, source: Server, password: str) -> None:
+        assert isinstance(source, MongoServer)
+        self.server.restore(source)
+        self.server.set_admin_password(password)
 
     def publish(self, aws: EmulatedAws) -> None:
         """Where the members are, the set's name, the CA's secret and the administrator's; in dev no set and no CA."""

@@ -12,7 +12,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
 from soa_db.errors import ServerUnavailable
 from soa_db.local.binaries import Binaries, copy_binaries, find_binaries, reachable, server_account
@@ -20,12 +20,16 @@ from soa_db.local.home import DATA, SOCKET, end_leftover, give, make_home, remov
 from soa_db.local.server import Server, environment
 
 if TYPE_CHECKING:
+    import psycopg
+    from psycopg import sql
+
     from soa_db.local.tls import ServerTls
 
 __all__ = ["MASTER_USER", "PostgresServer"]
 
 MASTER_USER = "master"
 _CONFIGURATION = "postgresql.conf"
+_COPY = "copy"
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -43,7 +47,7 @@ _SETTINGS = {
 }
 _HBA: dict[str, tuple[str, ...]] = {
     "password": (
-        "local all postgres trust",
+        "local all,replication postgres trust",
         "local all all scram-sha-256",
         "host all all 127.0.0.1/32 scram-sha-256",
     ),
@@ -51,7 +55,7 @@ _HBA: dict[str, tuple[str, ...]] = {
     # never answered; such a user comes in over the socket once the gate has checked the token. On PostgreSQL 16 and
     # later the master counts as a member through its ADMIN edge, hence lines of its own.
     "iam": (
-        "local all postgres trust",
+        "local all,replication postgres trust",
         f"local all {MASTER_USER} reject",
         "local all +rds_iam trust",
         "local all all reject",
@@ -165,6 +169,38 @@ class PostgresServer(Server):
 
     # --- life
 
+    def restore(self, source: PostgresServer) -> None:
+        """Replace all it holds by what another server holds, which goes on serving; it runs afterwards.
+
+        What a snapshot of a server brings: its databases, and its roles with their passwords. Whatever interrupts it,
+        done again it comes to the same.
+
+        Args:
+            source: a running server of the same major version.
+
+        Raises:
+            ServerUnavailable: the copy could not be made, and nothing was changed; or the server did not come up.
+        """
+        copy = self.home / _COPY
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir(mode=0o700)
+        give(copy, self._account)
+        where = ("-h", str(source.socket_directory), "-p", str(source.port), "-U", "postgres", "--no-password")
+        how = ("--checkpoint=fast", "--wal-method=stream", "--no-sync", "--no-manifest")
+        self._run("pg_basebackup", *where, *how, "-D", str(copy), what=f"copying {source.data_directory}")
+        self.stop()
+        shutil.rmtree(self.data_directory, ignore_errors=True)
+        copy.rename(self.data_directory)
+        self.start()
+
+    def set_master_password(self, password: str) -> None:
+        """Give ``master`` another password."""
+        import psycopg
+
+        with psycopg.connect(self.superuser_conninfo, autocommit=True) as connection:
+            connection.execute(_with_password(connection, "ALTER ROLE {} PASSWORD {}", password))
+        self._password = password
+
     def remove(self) -> None:
         """Kill it and delete its folder, and what it made elsewhere."""
         self.abandon()
@@ -227,8 +263,12 @@ class PostgresServer(Server):
         self.data_directory.mkdir(mode=0o700)
         give(self.data_directory, self._account)
         arguments = ("-D", str(self.data_directory), "-U", "postgres", "-E", "UTF8", "--locale=C", "-A", "trust")
+        self._run("initdb", *arguments, "--no-sync", "--no-instructions", what=f"making {self.data_directory}")
+
+    def _run(self, program: str, *arguments: str, what: str) -> None:
+        """Run one of PostgreSQL's programs to its end, as the server's user."""
         run = subprocess.run(  # noqa: S603 (our own arguments)
-            self._program("initdb", *arguments, "--no-sync", "--no-instructions"),
+            self._program(program, *arguments),
             capture_output=True,
             text=True,
             check=False,
@@ -237,8 +277,8 @@ class PostgresServer(Server):
         )
         if run.returncode:
             raise ServerUnavailable(
-                f"initdb of PostgreSQL {self.version} failed in {self.data_directory}: {run.stderr.strip()}",
-                hint=f"tried {self._binaries.program('initdb')} as user {self._account.name}",
+                f"{program} of PostgreSQL {self.version} failed, {what}: {run.stderr.strip()}",
+                hint=f"tried {self._binaries.program(program)} as user {self._account.name}",
             )
 
     def _write_configuration(self) -> None:
@@ -270,19 +310,20 @@ class PostgresServer(Server):
         from psycopg import sql
 
         with psycopg.connect(self.superuser_conninfo, autocommit=True) as connection:
-            # The verifier is computed here: the server's log never sees the password.
-            verifier = connection.pgconn.encrypt_password(
-                self._password.encode(), MASTER_USER.encode(), b"scram-sha-256"
-            ).decode()
             connection.execute("CREATE ROLE rds_iam NOLOGIN")
-            connection.execute(
-                sql.SQL("CREATE ROLE {} LOGIN CREATEROLE CREATEDB PASSWORD {}").format(
-                    sql.Identifier(MASTER_USER), sql.Literal(verifier)
-                )
-            )
+            master = "CREATE ROLE {} LOGIN CREATEROLE CREATEDB PASSWORD {}"
+            connection.execute(_with_password(connection, master, self._password))
             if self.version >= 16:
                 connection.execute(
                     sql.SQL("GRANT rds_iam TO {} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE").format(
                         sql.Identifier(MASTER_USER)
                     )
                 )
+
+
+def _with_password(connection: psycopg.Connection[Any], statement: LiteralString, password: str) -> sql.Composed:
+    """A statement about ``master`` with the verifier of a password, which itself the server's log never sees."""
+    from psycopg import sql
+
+    verifier = connection.pgconn.encrypt_password(password.encode(), MASTER_USER.encode(), b"scram-sha-256").decode()
+    return sql.SQL(statement).format(sql.Identifier(MASTER_USER), sql.Literal(verifier))

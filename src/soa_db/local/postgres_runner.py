@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from soa_db.local.aws import EmulatedAws
     from soa_db.local.engines import Engine
+    from soa_db.local.server import Server
     from soa_db.local.state import ServerState
     from soa_db.names import Env
 
@@ -33,6 +34,7 @@ class PostgresRunner(Runner):
             self.folder, master_password=self.password, auth="password" if env == "dev" else "iam"
         )
         self.resource_id: str | None = None
+        self._instance = f"{env}-postgres"
 
     async def open(self, aws: EmulatedAws, tls: ssl.SSLContext) -> None:
         """In mirror and prod: the gate, and an RDS instance at its address."""
@@ -58,7 +60,17 @@ class PostgresRunner(Runner):
 
         self.gate = IamGate(Backend(server.host, server.port, server.socket_directory), check=check, tls=tls)
         self.port = await self.gate.open()
-        self.resource_id = aws.create_db_instance(self.account, f"{self.env}-postgres", host=HOST, port=self.port)
+        self.resource_id = aws.create_db_instance(self.account, self._instance, host=HOST, port=self.port)
+
+    def _restore(self, source: Server, password: str) -> None:
+        assert isinstance(source, PostgresServer)
+        self.server.restore(source)
+        self.server.set_master_password(password)
+
+    async def restore(self, source: Runner, aws: EmulatedAws) -> None:
+        """Restore it, as an instance with another DbiResourceId."""
+        await super().restore(source, aws)
+        self.resource_id = aws.renew_db_instance(self.account, self._instance)
 
     def publish(self, aws: EmulatedAws) -> None:
         """The administrator's endpoint, port and secret."""

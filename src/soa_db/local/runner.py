@@ -7,6 +7,7 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -83,6 +84,11 @@ class Runner(ABC):
         """Give a server that ``speaks_tls`` its certificate."""
         raise NotImplementedError
 
+    def _restore(self, source: Server, password: str) -> None:
+        """Replace what the server holds by what ``source`` holds, and give its administrator a password."""
+        del password
+        raise ServerUnavailable(f"{source.product} is not restored from snapshots")
+
     # --- what is the same for all
 
     async def run(self, function: Callable[[], None]) -> None:
@@ -111,6 +117,18 @@ class Runner(ABC):
                 await self.run(self.server.resume)
             case _:
                 raise ServerUnavailable(f"unknown command {name!r}")
+
+    async def restore(self, source: Runner, aws: EmulatedAws) -> None:
+        """Restore the server from a snapshot of another environment's, taken now.
+
+        It keeps its address. Its administrator gets a new password, for the one that came with the snapshot is the
+        other environment's; what is published says so once all is done.
+        """
+        password = secrets.token_urlsafe(24)
+        # In one piece, so that a removal of the server that is asked for meanwhile comes after all of it.
+        await self.run(partial(self._restore, source.server, password))
+        self.password = password
+        self.publish(aws)
 
     async def close(self, *, displaced: bool) -> None:
         """Close the gate, stop the server and delete its folder, unless that is no longer ours."""

@@ -83,10 +83,9 @@ class State:
     def __repr__(self) -> str:
         return f"State(pid={self.pid}, servers={sorted(self.servers)})"
 
-    def with_pid(self, engine: Engine, env: Env, pid: int | None) -> State:
-        """The same with another process in one place."""
-        servers = self.servers[engine]
-        return replace(self, servers={**self.servers, engine: {**servers, env: replace(servers[env], pid=pid)}})
+    def with_server(self, engine: Engine, env: Env, server: ServerState) -> State:
+        """The same with another server in one place."""
+        return replace(self, servers={**self.servers, engine: {**self.servers[engine], env: server}})
 
 
 def write_private(path: Path, content: str) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from soa_db import names
-from soa_db.errors import MissingExtra, SoaDbError
+from soa_db.errors import MissingExtra, ServerUnavailable, SoaDbError
 from soa_db.local import processes, state
 from soa_db.local.engines import Engine, check_engine
 from soa_db.local.mongo_runner import MongoRunner
@@ -135,9 +135,12 @@ class _Supervisor:
             if hmac.compare_digest(str(request["token"]).encode(), self.token.encode()):
                 env, engine = names.check_env(request["env"]), check_engine(request["engine"])
                 runner = self.runners[engine][env]
-                await runner.command(str(request["command"]))
+                if request["command"] == "restore":
+                    await self._restore(engine, env, names.check_env(request["source"]))
+                else:
+                    await runner.command(str(request["command"]))
                 if self._state is not None:
-                    self._state = self._state.with_pid(engine, env, runner.server.pid)
+                    self._state = self._state.with_server(engine, env, runner.state())
                     state.write_state(self.directory, self._state)
                 answer = {"pid": runner.server.pid}
         except SoaDbError as error:
@@ -148,6 +151,11 @@ class _Supervisor:
             writer.write(json.dumps(answer).encode() + b"\n")
             await writer.drain()
         writer.close()
+
+    async def _restore(self, engine: Engine, env: Env, source: Env) -> None:
+        if self.aws is None or env == source:
+            raise ServerUnavailable("the environment is not ready, or would be restored from itself")
+        await self.runners[engine][env].restore(self.runners[engine][source], self.aws)
 
     def _seen_lock(self) -> int | None:
         """The inode of the lock file that stands in the folder; while we hold ours, no other file has its number."""

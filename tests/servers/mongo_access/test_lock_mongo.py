@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from soa_db.access.mongo.session import Session
-    from soa_db.access.plan import ProgressEvent
 
 
 @pytest.fixture
@@ -42,36 +41,8 @@ def steal(world: World) -> None:
         client[MONGO_LOCK_DATABASE][LOCK_COLLECTION].update_one({"_id": LOCK_ID}, {"$set": {"token": "another's"}})
 
 
-def test_a_second_run_waits_and_is_told_for_whom(dev_world: World, session: Session) -> None:
-    """Then it has the lock, and says how long it waited; nothing is left of it."""
-    told: list[ProgressEvent] = []
-    started = threading.Event()
-    waited: list[float] = []
-
-    def second() -> None:
-        def tell(event: ProgressEvent) -> None:
-            told.append(event)
-            if event.step == "wait":
-                started.set()
-
-        with server_lock(session, timeout=60, progress=tell) as lease:
-            waited.append(lease.waited)
-            lease.check()
-
-    with server_lock(session, timeout=None, progress=lambda _: None):
-        thread = threading.Thread(target=second)
-        thread.start()
-        assert started.wait(30)
-        assert waited == []
-    thread.join()
-    assert waited[0] > 0
-    assert [event.step for event in told] == ["lock", "wait"]
-    assert "process" in told[1].message
-    assert lock_document(dev_world) is None
-
-
-def test_waiting_ends_with_an_error_that_names_the_holder(session: Session) -> None:
-    """Nothing is taken from the other run."""
+def test_one_run_has_it_at_a_time(dev_world: World, session: Session) -> None:
+    """The other is told whose it is; nothing is left of it."""
     with server_lock(session, timeout=None, progress=lambda _: None) as lease:
         with (
             pytest.raises(ProvisionError, match=r"held the lock for 0 s \(process \d+ of "),
@@ -79,15 +50,20 @@ def test_waiting_ends_with_an_error_that_names_the_holder(session: Session) -> N
         ):
             pass
         lease.check()
+    assert lock_document(dev_world) is None
 
 
-def test_it_is_renewed_for_as_long_as_the_run_lives(session: Session) -> None:
-    """Beyond its expiry."""
-    with server_lock(session, timeout=None, progress=lambda _: None, seconds=1.5) as lease:
-        time.sleep(2.5)
+def test_it_is_renewed_for_as_long_as_the_run_lives(dev_world: World, session: Session) -> None:
+    """Its expiry is put off, by the server's clock."""
+    with server_lock(session, timeout=None, progress=lambda _: None, seconds=3.0) as lease:
+        first = lock_document(dev_world)
+        assert first is not None
+        while (now := lock_document(dev_world)) == first:
+            time.sleep(0.05)
+        assert now is not None
+        assert now["until"] > first["until"]
+        assert now["token"] == first["token"]
         lease.check()
-        with pytest.raises(ProvisionError), server_lock(session, timeout=0, progress=lambda _: None):
-            pass
 
 
 def test_one_of_a_run_that_died_is_free_once_it_expires(dev_world: World, session: Session) -> None:

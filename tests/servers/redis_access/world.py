@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tests.servers.aws_kit import stored_payload
 from tests.servers.knife import Knife, cut_aws
 
 from soa_db.access.engine import Request
@@ -113,12 +114,7 @@ class World:
 
     def payload(self, service: str, stage: str = "AWSCURRENT") -> dict[str, Any] | None:
         """What a stage of the service's secret holds, past every cache."""
-        name = redis_secret_name(self.env, service)
-        with suppress(Exception):
-            answer = self.aws.call("secretsmanager", "get_secret_value", SecretId=name, VersionStage=stage)
-            found: dict[str, Any] = json.loads(answer["SecretString"])
-            return found
-        return None
+        return stored_payload(self.aws, redis_secret_name(self.env, service), stage)
 
     def password(self, service: str, stage: str = "AWSCURRENT") -> str:
         """The password in a stage."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from soa_db.access.mongo.desired import desired_state
 from soa_db.access.spec import load_specs
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
@@ -19,6 +20,12 @@ def test_the_examples_fit_together_and_agree_on_their_reads() -> None:
         ("janus", "saga-dash", ("id", "title")),
         ("sds-api", "iam-api", ()),
     }
+    mongo = desired_state(specs, "prod")
+    assert not mongo.pending
+    assert {(str(role), one.collections) for role, one in mongo.roles.items()} == {
+        ("soa-db-read-for-coach on sds_api_db", frozenset({"imports"}))
+    }
+    assert sorted(user.name for user in mongo.users) == ["coach_app", "program_hub_app", "sds_api_app"]
     users = [identity.user for identity in specs.postgres_identities() if "iam_pii_db" in identity.databases]
     assert users == ["iam_pii_owner", "iam_pii_app"]
 

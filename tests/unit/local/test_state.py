@@ -6,6 +6,7 @@ import fcntl
 import os
 import stat
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert "hidden" not in repr(STATE)
     assert "control-token" not in repr(STATE)
     assert "hidden" not in repr(REDIS)
-    changed = STATE.with_pid("redis", "dev", None).servers
+    changed = STATE.with_server("redis", "dev", replace(REDIS, pid=None)).servers
     assert changed["redis"]["dev"].pid is None
     assert changed["postgres"] == STATE.servers["postgres"]
 
