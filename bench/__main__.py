@@ -20,6 +20,8 @@ NAMES = (
     "redis_cache",
     "redis_prefix",
     "redis_recovery",
+    "mongo_calls",
+    "mongo_recovery",
     "mongo_cold_start",
 )
 

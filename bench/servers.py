@@ -14,11 +14,13 @@ import psycopg
 from psycopg import sql
 from pydantic import SecretStr
 
-from soa_db.config import PasswordAuth, PoolConfig, PostgresConfig, RedisConfig
+from soa_db.config import MongoConfig, MongoHost, MongoOptions, PasswordAuth, PoolConfig, PostgresConfig, RedisConfig
+from soa_db.local.mongo import MongoDeployment, MongoServer
+from soa_db.local.mongo_set import MongoReplicaSet
 from soa_db.local.postgres import MASTER_USER, PostgresServer
 from soa_db.local.redis import RedisServer
 
-__all__ = ["Plain", "plain_redis", "plain_server", "redis_config"]
+__all__ = ["Plain", "mongo_config", "mongo_set", "plain_mongo", "plain_redis", "plain_server", "redis_config"]
 
 DATABASE = "bench"
 
@@ -91,4 +93,43 @@ def redis_config(server: RedisServer, **fields: Any) -> RedisConfig:
         auth=PasswordAuth(password=SecretStr(server.admin_password)),
         tls=None,
         **fields,
+    )
+
+
+@contextmanager
+def plain_mongo() -> Iterator[MongoServer]:
+    """A MongoDB without TLS, removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="soa-db-bench-") as folder:
+        server = MongoServer(Path(folder) / "mongo")
+        try:
+            server.start()
+            yield server
+        finally:
+            server.remove()
+
+
+@contextmanager
+def mongo_set() -> Iterator[MongoReplicaSet]:
+    """A replica set of three without TLS, removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="soa-db-bench-") as folder:
+        members = MongoReplicaSet(Path(folder) / "mongo-set")
+        try:
+            members.start()
+            yield members
+        finally:
+            members.remove()
+
+
+def mongo_config(server: MongoDeployment, **options: Any) -> MongoConfig:
+    """For the provider."""
+    return MongoConfig(
+        instance_name="bench",
+        hosts=tuple(MongoHost(host=host, port=port) for host, port in server.hosts),
+        database=DATABASE,
+        user=server.admin_user,
+        auth=PasswordAuth(password=SecretStr(server.admin_password)),
+        auth_source="admin",
+        replica_set=server.replica_set,
+        tls=None,
+        options=MongoOptions(**options),
     )

@@ -100,7 +100,7 @@ async def test_a_certificate_that_does_not_stand_up_fails_at_once(
     mongo_tls_server: MongoServer, server_tls: ServerTls, kind: str, how: str, other_ca: str
 ) -> None:
     """Long before the driver would give up, which here would take ten seconds for each of three attempts."""
-    change: dict[str, Any] = {
+    changes: dict[str, dict[str, Any]] = {
         "wrong CA": {"tls": TlsConfig(ca_pem=other_ca)},
         "certifi": {"tls": TlsConfig()},
         # Another spelling of the address, which the certificate does not hold.
@@ -108,10 +108,10 @@ async def test_a_certificate_that_does_not_stand_up_fails_at_once(
             "tls": TlsConfig(ca_pem=ca_pem(server_tls)),
             "dial": Dial(host="127.1", port=mongo_tls_server.port),
         },
-    }[how]
+    }
     start = time.monotonic()
     with pytest.raises(TlsVerificationFailed) as caught:
-        await settle(KINDS[kind](config_of(mongo_tls_server, **change)).connect())
+        await settle(KINDS[kind](config_of(mongo_tls_server, **changes[how])).connect())
     assert time.monotonic() - start < 8
     assert caught.value.hint
 

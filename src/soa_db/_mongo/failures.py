@@ -24,8 +24,8 @@ DRIVER_ERRORS: tuple[type[Exception], ...] = (driver.PyMongoError, BSONError)
 OPTION_ERRORS: tuple[type[Exception], ...] = (*DRIVER_ERRORS, TypeError, ValueError)
 
 
-# "…, Timeout: 10.0s, Topology Description: <TopologyDescription …>", "…, full error: {…}", and after each server's words
-# " (configured timeouts: connectTimeoutMS: 10000.0ms)".
+# "…, Timeout: 10.0s, Topology Description: <TopologyDescription …>", "…, full error: {…}", and after each server's
+# words " (configured timeouts: connectTimeoutMS: 10000.0ms)".
 _AFTERTHOUGHTS = re.compile(
     r", (?:Timeout: [\d.]+s, Topology Description: |full error: ).*| \(configured timeouts: [^)]*\)", re.DOTALL
 )
@@ -64,9 +64,7 @@ def category_of(error: BaseException) -> Category:
 
 def context_of(config: MongoConfig) -> dict[str, object]:
     """What was tried, for messages."""
-    hosts = ",".join(
-        f"[{one.host}]:{one.port}" if ":" in one.host else f"{one.host}:{one.port}" for one in config.hosts
-    )
+    hosts = ",".join(one.address for one in config.hosts)
     return {
         "instance": config.instance_name,
         "hosts": hosts if len(hosts) <= 200 else f"{hosts[:200]}…",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from soa_db._runtime.pem import PemFile, Roots, existing_file, load_roots, named_roots
+from soa_db.config import MongoHost
 from soa_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -24,12 +25,8 @@ _APP_NAME_BYTES = 128
 def seeds(config: MongoConfig) -> list[str]:
     """Return what is dialled first, as pymongo takes it."""
     if config.dial is not None:
-        return [_address(config.dial.host, config.dial.port)]
-    return [_address(one.host, one.port) for one in config.hosts]
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return [MongoHost(host=config.dial.host, port=config.dial.port).address]
+    return [one.address for one in config.hosts]
 
 
 @contextmanager

@@ -21,7 +21,7 @@ __all__ = [
     "StopEvent",
     "Stopped",
     "Task",
-    "bounded",
+    "Uninterrupted",
     "complete",
     "gather",
     "insist_on_cancellation",
@@ -247,33 +247,6 @@ async def complete(call: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **k
     return await asyncio.shield(_detach(rest()))
 
 
-async def bounded(
-    call: Callable[[], Coroutine[object, object, T]],
-    timeout: float,
-    discard: Callable[[T], Coroutine[Any, Any, object]],
-) -> T:
-    """Call; TimeoutError after ``timeout`` seconds. A cancelled caller leaves the call to end by itself.
-
-    In the twin a plain call, which must bound itself.
-
-    Args:
-        call: what leaves a socket open when it is cancelled halfway.
-        timeout: seconds.
-        discard: what to do with a result that comes when nobody waits for it any more.
-    """
-
-    async def within() -> T:
-        async with asyncio.timeout(timeout):
-            return await call()
-
-    task = _detach(within())
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.add_done_callback(lambda ended: _discard_result(ended, discard))
-        raise
-
-
 def _detach(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     task = asyncio.create_task(work, name="soa-db completion")
     # The loop itself holds tasks weakly.
@@ -282,9 +255,51 @@ def _detach(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     return task
 
 
-def _discard_result(ended: asyncio.Task[T], discard: Callable[[T], Coroutine[Any, Any, object]]) -> None:
-    if not ended.cancelled() and ended.exception() is None:
-        _detach(discard(ended.result()))
+class Uninterrupted:
+    """Calls that leave a socket open when they are cancelled halfway: a cancelled caller leaves them to end."""
+
+    def __init__(self) -> None:
+        self._left: set[asyncio.Task[Any]] = set()
+
+    async def run(
+        self,
+        call: Callable[[], Coroutine[object, object, T]],
+        timeout: float,
+        discard: Callable[[T], Coroutine[Any, Any, object]],
+    ) -> T:
+        """Call; TimeoutError after ``timeout`` seconds. In the twin a plain call, which must bound itself.
+
+        Args:
+            call: what to do.
+            timeout: seconds.
+            discard: what to do with a result that comes when nobody waits for it any more.
+        """
+
+        async def within() -> T:
+            async with asyncio.timeout(timeout):
+                return await call()
+
+        task = _detach(within())
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._leave(self._dispose(task, discard))
+            raise
+
+    async def _dispose(self, task: asyncio.Task[T], discard: Callable[[T], Coroutine[Any, Any, object]]) -> None:
+        await asyncio.wait((task,))
+        if not task.cancelled() and task.exception() is None:
+            await discard(task.result())
+
+    def _leave(self, rest: Coroutine[Any, Any, None]) -> None:
+        left = _detach(rest)
+        self._left.add(left)
+        left.add_done_callback(self._left.discard)
+
+    async def settle(self, timeout: float) -> None:
+        """Wait, ``timeout`` seconds at most, for the end of those whose callers were cancelled."""
+        if self._left:
+            await asyncio.wait(self._left, timeout=timeout)
 
 
 async def insist_on_cancellation(call: Callable[[], Coroutine[object, object, T]]) -> T:

@@ -22,7 +22,7 @@ __all__ = [
     "StopEvent",
     "Stopped",
     "Task",
-    "bounded",
+    "Uninterrupted",
     "complete",
     "gather",
     "insist_on_cancellation",
@@ -172,9 +172,15 @@ def complete(call: Callable[P, T], *args: P.args, **keywords: P.kwargs) -> T:
     return call(*args, **keywords)
 
 
-def bounded(call: Callable[[], T], timeout: float, discard: Callable[[T], object]) -> T:  # noqa: ARG001 - the twin's
-    """Call. A blocking call bounds itself, by its socket's timeout; in the twin, TimeoutError after ``timeout``."""
-    return call()
+class Uninterrupted:
+    """Calls that a cancelled caller leaves to end, in the twin: here nobody is cancelled."""
+
+    def run(self, call: Callable[[], T], timeout: float, discard: Callable[[T], object]) -> T:  # noqa: ARG002 - the twin's
+        """Call. A blocking call bounds itself, by its socket's timeout."""
+        return call()
+
+    def settle(self, timeout: float) -> None:
+        """Do nothing."""
 
 
 def insist_on_cancellation(call: Callable[[], T]) -> T:

@@ -285,8 +285,8 @@ class ProgressEvent:
     """A step of applying a plan, told before the step is taken.
 
     Attributes:
-        step: ``lock``, ``wait``, ``inspect``, ``roles``, ``prove``, ``create``, ``database``, ``passwords``,
-            ``password``, ``retire``, ``check``, ``done``.
+        step: ``lock``, ``wait``, ``inspect``, ``roles``, ``prove``, ``create``, ``database``, ``users``, ``save``,
+            ``passwords``, ``password``, ``retire``, ``failed``, ``skip``, ``check``, ``done``.
         message: what a person reads.
         database: the database it is about.
     """

@@ -42,6 +42,7 @@ def test_a_service_gets_a_user_a_password_and_a_secret_that_the_loader_reads(wor
     ]
     assert plan.destructive == ()
     assert after.is_empty
+    assert [notice.sentence for notice in after.notices if "master" not in notice.sentence] == []
     payload = world.payload("chat-api")
     assert payload is not None
     password = payload.pop("password")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from soa_db.access.redis.elasticache import ElastiCache
 from soa_db.access.redis.entry import backend_of
 from soa_db.access.redis.self_run import SelfRun
 from soa_db.access.settings import EnvironmentSettings, Settings
-from soa_db.errors import ConfigurationError, ParameterNotFound
+from soa_db.errors import ConfigurationError, ParameterNotFound, SecretMalformed
 from soa_db.names import redis_endpoint_ssm_path
 
 if TYPE_CHECKING:
@@ -188,3 +189,33 @@ def test_a_user_that_needs_no_password_is_a_fault_of_its_password_too(world: Wor
     assert after.is_empty
     assert world.opens("chat-api", password)
     assert not world.opens("chat-api", "any-other")
+
+
+# --- the administrator's secret
+
+
+def test_an_administrator_may_come_in_where_its_secret_says(world: World) -> None:
+    """Host and port in the secret; services' secrets have the endpoint's."""
+    publish(world, ELSEWHERE)
+    store_admin(world, host=world.server.host, port=str(world.server.port))
+    assert world.apply(spec("chat-api"))[1].is_empty
+    assert said(world)["endpoint"] == ELSEWHERE
+
+
+@pytest.mark.parametrize(("fields", "named"), [({"username": ""}, "'username'"), ({"port": "none"}, "'port'")])
+def test_an_administrators_secret_that_says_nothing_usable_is_named(
+    world: World, fields: dict[str, str], named: str
+) -> None:
+    """With the field, and without the password."""
+    store_admin(world, **fields)
+    with pytest.raises(SecretMalformed, match=f"no usable {named}") as caught:
+        world.plan(spec("chat-api"))
+    assert world.server.admin_password not in str(caught.value)
+
+
+def store_admin(world: World, **fields: str) -> None:
+    """Write another version of the administrator's secret."""
+    name = f"admin-of-redis-{world.env}"
+    payload = {"username": world.server.admin_user, "password": world.server.admin_password, **fields}
+    world.aws.call("secretsmanager", "put_secret_value", SecretId=name, SecretString=json.dumps(payload))
+    world.aws.secret(name, force=True)

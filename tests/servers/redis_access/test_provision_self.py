@@ -224,11 +224,19 @@ def test_default_cannot_be_turned_off_by_whoever_comes_in_as_it(
     assert "make an administrator" in notice.remedy
 
 
-def test_default_comes_back_on_when_the_administrator_is_locked_out(
-    secure_world: Callable[..., World],
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    "fails",
+    [
+        AuthenticationFailed("as if the password had been default's"),
+        CredentialError("AWS throttles secretsmanager:GetSecretValue"),
+        None,
+    ],
+    ids=["refused", "not-had", "server-gone"],
+)
+def test_default_comes_back_on_when_no_login_proves_that_the_administrator_still_gets_in(
+    secure_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, fails: Exception | None
 ) -> None:
-    """Proved by a login after the change, while the session that can undo it is open."""
+    """Tried after the change, while the session that can undo it is open; when that is gone too, it is said."""
     world = secure_world(users=[OPEN_DEFAULT])
     world.apply(spec("chat-api"))
     with world.admin() as client:
@@ -237,41 +245,18 @@ def test_default_comes_back_on_when_the_administrator_is_locked_out(
 
     def connect_unless_off(self: AdminServer, node: RedisConfig | None = None) -> Session:
         if "user default off" in world.users():
-            raise AuthenticationFailed("as if the password had been default's")
-        return act(self, node)
-
-    monkeypatch.setattr(AdminServer, "connect", connect_unless_off)
-    with pytest.raises(ProvisionError, match="it was undone"):
-        world.apply(spec("chat-api"))
-    assert "user default on nopass" in world.users()
-
-
-@pytest.mark.parametrize("fails", ["aws", "server"])
-def test_a_proof_that_cannot_be_had_counts_as_none(
-    secure_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, fails: str
-) -> None:
-    """The administrator's secret is not to be had just then: undone. The server is gone: said that it could not be."""
-    world = secure_world(users=[OPEN_DEFAULT])
-    world.apply(spec("chat-api"))
-    with world.admin() as client:
-        client.execute_command("ACL SETUSER", "default", *OPEN_DEFAULT.split()[1:])
-    act = AdminServer.connect
-
-    def connect_unless_off(self: AdminServer, node: RedisConfig | None = None) -> Session:
-        if "user default off" not in world.users():
-            return act(self, node)
-        if fails == "aws":
-            raise CredentialError("AWS throttles secretsmanager:GetSecretValue")
-        world.server.stop()
+            if fails is not None:
+                raise fails
+            world.server.stop()
         return act(self, node)
 
     monkeypatch.setattr(AdminServer, "connect", connect_unless_off)
     with pytest.raises(ProvisionError, match="it was undone") as caught:
         world.apply(spec("chat-api"))
-    if fails == "aws":
-        assert "user default on nopass" in world.users()
-    else:
+    if fails is None:
         assert f"but at {world.server.host}:{world.server.port} it could not be" in caught.value.message
+    else:
+        assert "user default on nopass" in world.users()
 
 
 def test_undeclared_users_are_reported_and_removed_on_request_only_if_they_are_services(world: World) -> None:

@@ -95,7 +95,7 @@ def test_every_replica_has_the_users_and_what_differs_there_is_mended(servers: S
 
 
 def test_a_rotation_is_on_every_replica(servers: Servers, clients: AwsClients) -> None:
-    """Two passwords open each of them until it is finished."""
+    """Two passwords open each of them until it is finished; one that joins meanwhile cuts nobody off."""
     primary = servers()
     replica = servers(primary)
     world = World(primary, clients, "mirror")
@@ -107,6 +107,14 @@ def test_a_rotation_is_on_every_replica(servers: Servers, clients: AwsClients) -
         for password in (old, new):
             assert opens(world.config(port=server.port), "chat-api-mirror", password)
             assert password_hash(password) in acl_file(server)
+    with replica.admin() as client:
+        client.acl_deluser("chat-api-mirror")  # as on a replica that is new
+    plan, after = world.apply(spec("chat-api"))
+    assert plan.destructive == ()
+    assert after.is_empty
+    assert opens(world.config(), "chat-api-mirror", old), "whoever has not read the new one yet comes in as before"
+    assert opens(world.config(), "chat-api-mirror", new)
+    place(world, replica).close()
     finish(world, spec("chat-api"))
     for server in (primary, replica):
         assert not opens(world.config(port=server.port), "chat-api-mirror", old)
@@ -137,6 +145,20 @@ def test_a_replica_that_lets_the_administrator_not_in_is_named_and_stops_nothing
     ]
 
 
+def test_a_replica_whose_users_may_not_be_seen_is_named_too(servers: Servers, clients: AwsClients) -> None:
+    """The administrator gets in there, and has fewer rights."""
+    primary = servers()
+    replica = servers(primary)
+    with replica.admin() as client:
+        client.execute_command("ACL SETUSER", primary.admin_user, "-acl|list")
+    world = World(primary, clients, "mirror")
+    _, after = world.apply(spec("chat-api"))
+    (notice,) = after.notices
+    assert f"the replica {replica.host}:{replica.port} keeps" in notice.sentence
+    assert "NOPERM" in notice.sentence
+    place(world, primary).close()
+
+
 def test_another_server_at_the_address_of_a_replica_is_left_alone(servers: Servers, clients: AwsClients) -> None:
     """Addresses are the primary's to see: from elsewhere, or through a tunnel, they may be somebody else's."""
     primary, stranger = servers(), servers()
@@ -148,3 +170,27 @@ def test_another_server_at_the_address_of_a_replica_is_left_alone(servers: Serve
     with stranger.admin() as client:
         assert client.acl_users() == ["default", "master"]
     place(world, primary).close()
+
+
+def test_the_administrators_password_leaves_a_tunnel_by_tls_only(
+    redis_server_factory: Servers, clients: AwsClients
+) -> None:
+    """A replica in another network is not even dialled: who answers at its address here is anybody's guess."""
+    primary = redis_server_factory()
+    redis_server_factory(
+        settings={
+            "replicaof": f"{primary.host} {primary.port}",
+            "masteruser": primary.admin_user,
+            "masterauth": primary.admin_password,
+            "replica-announce-ip": "192.0.2.1",  # nobody's (RFC 5737)
+        }
+    )
+    deadline = time.monotonic() + 60
+    with primary.admin() as client:
+        while not client.info("replication")["connected_slaves"]:
+            assert time.monotonic() < deadline, "the replica did not come"
+            time.sleep(0.02)
+    _, after = World(primary, clients, "dev").apply(spec("chat-api"))
+    (notice,) = [notice for notice in after.notices if notice.level == "unreachable"]
+    assert "the replica 192.0.2.1:" in notice.sentence
+    assert "would go out of the tunnel in the clear" in notice.sentence

@@ -118,6 +118,8 @@ def test_a_read_whose_other_side_is_not_given_is_pending_and_takes_nothing_away(
     ], "it does not want to read any more"
     other = replace(reader, roles=reader.roles | {RoleName("chat_api_db", "read")})
     assert compared(state(other), READING).changes, "only the role of its own name is let stand"
+    waiting = spec("reports-api", reads=reads("ledger-api", "accounts"))
+    assert "revoke soa-db-read-for-reports-api on chat_api_db" in str(compared(state(granted), spec(), waiting).changes)
 
 
 def test_the_owners_spec_alone_leaves_the_role_that_was_agreed_on() -> None:

@@ -12,7 +12,7 @@ from pymongo.errors import NetworkTimeout, OperationFailure
 from soa_db._core.mongo.classify import Category
 from soa_db._mongo.credential import CredentialStore, connecting_with
 from soa_db._mongo.failures import category_of, login_refused
-from soa_db._runtime._async import bounded
+from soa_db._runtime._async import Uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +40,7 @@ class AsyncLogin:
         self.config = config
         self.credentials = credentials
         self.store = CredentialStore(config)
+        self.connects = Uninterrupted()
         self._pools: weakref.WeakSet[AsyncServerPool] = weakref.WeakSet()
         self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -111,10 +112,11 @@ class AsyncServerPool(Pool):
     async def _connect_in_time(self, handler: Any) -> AsyncConnection:
         timeout = self.login.config.options.connect_timeout
         try:
-            # Cancelled halfway, pymongo would leave a socket to the garbage collector.
-            return await bounded(
-                lambda: super(AsyncServerPool, self).connect(handler), timeout, lambda late: late.close_conn(None)
+            # Cancelled before it hands its socket on, pymongo leaves that to the garbage collector. It bounds this part
+            # itself; twice the time ends what comes after.
+            return await self.login.connects.run(
+                lambda: super(AsyncServerPool, self).connect(handler), 2 * timeout, lambda late: late.close_conn(None)
             )
         except TimeoutError as error:
             host, port = self.address
-            raise NetworkTimeout(f"{host}:{port}: no connection within {timeout:g} seconds") from error
+            raise NetworkTimeout(f"{host}:{port}: no connection within {2 * timeout:g} seconds") from error

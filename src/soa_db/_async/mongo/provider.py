@@ -126,7 +126,7 @@ class AsyncMongoProvider:
             await stop.run(lambda: _prove(client, login))
         except BaseException as error:
             with pymongo.timeout(_CLOSE_SECONDS):
-                await complete(client.close)
+                await complete(_close, client, login)
             failure = watch.error if isinstance(error, Stopped) else error
             if isinstance(failure, DRIVER_ERRORS):
                 source = (await login.credentials.get()).source
@@ -145,15 +145,15 @@ class AsyncMongoProvider:
         self._enter()
         async with self._lock:
             client, self._client = self._client, None
-            self._login, self._inherited = None, False
+            login, self._login, self._inherited = self._login, None, False
             # To its end: a caller who is cancelled here would leave connections behind.
             with pymongo.timeout(_CLOSE_SECONDS):
-                await complete(self._leave, client)
+                await complete(self._leave, client, login)
 
-    async def _leave(self, client: Client | None) -> None:
+    async def _leave(self, client: Client | None, login: AsyncLogin | None) -> None:
         try:
-            if client is not None:
-                await client.close()
+            if client is not None and login is not None:
+                await _close(client, login)
         finally:
             await self._principal.close()
 
@@ -268,3 +268,8 @@ async def _prove(client: Client, login: AsyncLogin) -> None:
     await client.admin.command("ping")
     # Whoever may do anything at all in the database may ask this; who has not logged in may not.
     await client[login.config.database].command("listCollections", nameOnly=True, authorizedCollections=True)
+
+
+async def _close(client: Client, login: AsyncLogin) -> None:
+    await client.close()
+    await login.connects.settle(_CLOSE_SECONDS)

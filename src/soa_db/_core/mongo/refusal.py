@@ -16,6 +16,8 @@ from soa_db.errors import (
 
 __all__ = ["describe"]
 
+_NO_SPEAKER = ("message length", "response id", "opcode", "op code", "violation of protocol")
+
 # The class, how the message begins, the next step; an empty one depends on what the driver said.
 _MEANING: dict[Category, tuple[type[SoaDbError], str, str]] = {
     Category.AUTHENTICATION: (AuthenticationFailed, "the server refused the credentials", ""),
@@ -112,13 +114,13 @@ def _tls_hint(reason: str) -> str:
 
 def _server_hint(reason: str) -> str:
     lower = reason.lower()
-    if "message length" in lower or "opcode" in lower or "op code" in lower or "protocol" in lower:
+    if any(sign in lower for sign in _NO_SPEAKER):
         return "something else than MongoDB answers there, or it speaks TLS: check host and port"
     if "name or service not known" in lower or "resolution" in lower or "no address associated" in lower:
         return "check the host name, and whether this network can resolve it"
     if "no replica set members" in lower or "replica set name" in lower:
         return "check replica_set; a member alone is reached with dial, or without replica_set"
     return (
-        "check that the server runs and has a primary, that hosts and network path are right, "
+        "check that MongoDB runs there and has a primary, that hosts and network path are right, "
         "and that TLS is on where it is there"
     )

@@ -14,7 +14,7 @@ from pymongo.synchronous.pool import Pool
 from soa_db._core.mongo.classify import Category
 from soa_db._mongo.credential import CredentialStore, connecting_with
 from soa_db._mongo.failures import category_of, login_refused
-from soa_db._runtime._sync import bounded
+from soa_db._runtime._sync import Uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +42,7 @@ class Login:
         self.config = config
         self.credentials = credentials
         self.store = CredentialStore(config)
+        self.connects = Uninterrupted()
         self._pools: weakref.WeakSet[ServerPool] = weakref.WeakSet()
         self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -113,10 +114,11 @@ class ServerPool(Pool):
     def _connect_in_time(self, handler: Any) -> Connection:
         timeout = self.login.config.options.connect_timeout
         try:
-            # Cancelled halfway, pymongo would leave a socket to the garbage collector.
-            return bounded(
-                lambda: super(ServerPool, self).connect(handler), timeout, lambda late: late.close_conn(None)
+            # Cancelled before it hands its socket on, pymongo leaves that to the garbage collector. It bounds this part
+            # itself; twice the time ends what comes after.
+            return self.login.connects.run(
+                lambda: super(ServerPool, self).connect(handler), 2 * timeout, lambda late: late.close_conn(None)
             )
         except TimeoutError as error:
             host, port = self.address
-            raise NetworkTimeout(f"{host}:{port}: no connection within {timeout:g} seconds") from error
+            raise NetworkTimeout(f"{host}:{port}: no connection within {2 * timeout:g} seconds") from error

@@ -128,7 +128,7 @@ class MongoProvider:
             stop.run(lambda: _prove(client, login))
         except BaseException as error:
             with pymongo.timeout(_CLOSE_SECONDS):
-                complete(client.close)
+                complete(_close, client, login)
             failure = watch.error if isinstance(error, Stopped) else error
             if isinstance(failure, DRIVER_ERRORS):
                 source = (login.credentials.get()).source
@@ -147,15 +147,15 @@ class MongoProvider:
         self._enter()
         with self._lock:
             client, self._client = self._client, None
-            self._login, self._inherited = None, False
+            login, self._login, self._inherited = self._login, None, False
             # To its end: a caller who is cancelled here would leave connections behind.
             with pymongo.timeout(_CLOSE_SECONDS):
-                complete(self._leave, client)
+                complete(self._leave, client, login)
 
-    def _leave(self, client: Client | None) -> None:
+    def _leave(self, client: Client | None, login: Login | None) -> None:
         try:
-            if client is not None:
-                client.close()
+            if client is not None and login is not None:
+                _close(client, login)
         finally:
             self._principal.close()
 
@@ -270,3 +270,8 @@ def _prove(client: Client, login: Login) -> None:
     client.admin.command("ping")
     # Whoever may do anything at all in the database may ask this; who has not logged in may not.
     client[login.config.database].command("listCollections", nameOnly=True, authorizedCollections=True)
+
+
+def _close(client: Client, login: Login) -> None:
+    client.close()
+    login.connects.settle(_CLOSE_SECONDS)

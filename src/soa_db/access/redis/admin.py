@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from soa_db._sync.credentials import redis_credentials
 from soa_db.access.redis.inspect import info
 from soa_db.access.redis.session import Session, login
 from soa_db.config import RedisConfig, SecretAuth, TlsConfig
-from soa_db.errors import ConfigurationError, SecretMalformed
+from soa_db.errors import ConfigurationError, SecretMalformed, ServerUnavailable
 from soa_db.names import REDIS_PORT, Env, redis_admin_secret_ssm_path, redis_endpoint_ssm_path
 from soa_db.sources import read_port
 from soa_db.sources.fields import read_endpoint
@@ -103,7 +104,17 @@ class AdminServer:
             ConnectionFailed: it was not reached or refused.
             CredentialError: AWS did not give the password.
         """
-        return login(node or self.config, redis_credentials(self.config, aws=self.aws))
+        target = node or self.config
+        named = self.config.host if self.config.dial is None else self.config.dial.host
+        if target.tls is None and _is_loopback(named) and not _is_loopback(target.host):
+            # Through a tunnel, what a server calls its replicas is for another network than this one: somebody else
+            # may answer here, and would be told the password.
+            raise ServerUnavailable(
+                "not asked: without TLS the administrator's password would go out of the tunnel in the clear",
+                hint="use TLS, or run this where the server's network is",
+                host=f"{target.host}:{target.port}",
+            )
+        return login(target, redis_credentials(self.config, aws=self.aws))
 
     def node(self, address: str) -> RedisConfig:
         """How a node is reached: the server itself as it was named, another one at the address it announces.
@@ -125,6 +136,13 @@ class AdminServer:
         if info(str(session.call("INFO", "cluster"))).get("cluster_enabled") != "1":
             return {}
         return _addresses(str(session.call("CLUSTER", "NODES")), self.config.host)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _addresses(nodes: str, own_host: str) -> dict[str, str]:

@@ -46,3 +46,7 @@ class Backend(Protocol):
     def set_passwords(self, user: str, passwords: tuple[str, ...], state: ServerState) -> None:
         """Make exactly these the user's live passwords."""
         ...
+
+    def add_password(self, user: str, password: str, state: ServerState) -> None:
+        """Make a password that is live on some nodes live on all, beside what else is live."""
+        ...

@@ -215,6 +215,11 @@ class ElastiCache:
         del state
         self._modify_user(user, AuthenticationMode=_password_mode(passwords))
 
+    def add_password(self, user: str, password: str, state: ServerState) -> None:
+        """Never needed: a user's passwords are the same on every node."""
+        del user, password, state
+        raise AssertionError("ElastiCache has a password on every node, or on none")
+
     def _create_user(self, user_id: str, name: str, access: str, tags: Mapping[str, str]) -> None:
         self.aws.call(
             "elasticache",

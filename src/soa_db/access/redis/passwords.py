@@ -18,9 +18,10 @@ from soa_db.access.aws.secrets import (
 from soa_db.access.redis.acl import password_hash
 from soa_db.access.redis.session import opens
 from soa_db.access.redis.state import PasswordState
+from soa_db.errors import AccessDenied
 
 if TYPE_CHECKING:
-    from soa_db.access.aws.stages import Version
+    from soa_db.access.aws.stages import Goal, Version
     from soa_db.access.redis.access_string import Desired, DesiredUser
     from soa_db.access.redis.actions import SetPassword
     from soa_db.access.redis.backend import Backend
@@ -94,7 +95,7 @@ class Passwords:
         if fault == DOCUMENTED:
             return live
         fixed = insecure_dev_password("dev", user.name)
-        stored = (fixed,) if self.fixed else stored_passwords(self.aws, user.secret)
+        stored = (fixed,) if self.fixed else self._stored(user)
         if state.group is not None:
             # ElastiCache tells how many there are and no more.
             return 0 if any(map(self.opener(user, state), stored)) else live
@@ -102,7 +103,13 @@ class Passwords:
         kept = [password_hash(one) for one in stored]
         if any(all(one in on_node for on_node in hashes) for one in kept):
             return 0  # it stays, and so does what is live beside it
-        return len(frozenset().union(*hashes) - frozenset(kept[:1]))
+        return 0 if kept and _is_live(kept[0], there) else live
+
+    def _stored(self, user: DesiredUser) -> tuple[str, ...]:
+        try:
+            return stored_passwords(self.aws, user.secret)
+        except AccessDenied:
+            return ()  # whoever may plan need not be able to look at every stage
 
     def _secret_fault(self, user: DesiredUser, version: Version | None) -> str:
         fault = secret_fault(user.secret, version, self.fields(user))
@@ -154,13 +161,24 @@ class Passwords:
             SoaDbError: it could not be issued; nothing is lost, and the next run goes on from there.
         """
         user = self.desired.users[action.name]
+        there = state.users(user.name)
+        # "keep" would keep it: it is the live password.
+        goal: Goal = "rotate" if action.reason == DOCUMENTED else "keep"
+
+        def set_on_server(password: str) -> None:
+            if goal == "keep" and _is_live(password_hash(password), there):
+                # It is missing on some nodes only: a replica that is new, say. What is live beside it is a rotation's
+                # that is not finished, and clients come in by it.
+                self.server.add_password(user.name, password, state)
+            else:
+                self.server.set_passwords(user.name, (password,), state)
+
         issue_password(
             self.aws,
             [self.secret(user)],
-            set_on_server=lambda password: self.server.set_passwords(user.name, (password,), state),
+            set_on_server=set_on_server,
             opens=self.opener(user, state),
-            # "keep" would keep it: it is the live password.
-            goal="rotate" if action.reason == DOCUMENTED else "keep",
+            goal=goal,
             fixed=insecure_dev_password(self.desired.env, user.name) if self.fixed else None,
             progress=lambda text: progress(f"{user.name}: {text}"),
         )
@@ -177,6 +195,11 @@ class Passwords:
 
 def _uses_iam(there: Sequence[UserState | None]) -> bool:
     return any(today is not None and today.auth == "iam" for today in there)
+
+
+def _is_live(found: str, there: Sequence[UserState | None]) -> bool:
+    """Whether a hash is that of a live password on some node; on ElastiCache, which shows none, never."""
+    return any(today is not None and found in today.acl.passwords for today in there)
 
 
 def _others(password: str, there: Sequence[UserState | None]) -> int:

@@ -33,7 +33,7 @@ from soa_db.access.redis.inspect import (
 )
 from soa_db.access.redis.lock import UNSAVED_KEY, server_lock
 from soa_db.access.redis.session import CommandRefused
-from soa_db.access.redis.state import DEFAULT, ServerState
+from soa_db.access.redis.state import DEFAULT, NodeState, ServerState
 from soa_db.errors import ConnectionFailed, ProvisionError, SoaDbError
 
 if TYPE_CHECKING:
@@ -97,14 +97,16 @@ class SelfRun:
             unreached: dict[str, str] = {}
             if cluster:
                 sessions = [stack.enter_context(self.admin.connect(self.admin.node(one))) for one in cluster.values()]
+                nodes = [inspect_node(session, self.env) for session in sessions]
             else:
-                sessions = self._with_replicas(first, unreached, stack)
+                sessions, nodes = [first], [inspect_node(first, self.env)]
+                self._add_replicas(sessions, nodes, unreached, stack)
             default = [logged_in_as_default(session) for session in sessions]
             with self._connect_to_keys() as keys:
                 unsaved = keys.call("GET", UNSAVED_KEY) is not None
             return ServerState(
                 address=self.address,
-                nodes=tuple(inspect_node(session, self.env) for session in sessions),
+                nodes=tuple(nodes),
                 cluster=bool(cluster),
                 admin=str(first.call("ACL", "WHOAMI")),
                 unsaved=unsaved,
@@ -115,26 +117,27 @@ class SelfRun:
                 ),
             )
 
-    def _with_replicas(self, first: Session, unreached: dict[str, str], stack: ExitStack) -> list[Session]:
-        """A session on the server and on each replica of it; those not to be had go to ``unreached``."""
-        sessions = [first]
-        history = replication_of(first).history
+    def _add_replicas(
+        self, sessions: list[Session], nodes: list[NodeState], unreached: dict[str, str], stack: ExitStack
+    ) -> None:
+        """Add each replica of the first session's server; those whose users are not seen go to ``unreached``."""
+        history = replication_of(sessions[0]).history
         for session in sessions:  # it grows: a replica may have replicas of its own
             for address in replication_of(session).replicas:
-                if address in unreached or any(known.address == address for known in sessions):
+                # Addresses are those that the server sees; from here they may be another's, this server's own too.
+                if any(known.address == address for known in sessions):
+                    unreached[address] = "from here, that is the address of another server"
                     continue
                 try:
                     replica = stack.enter_context(self.admin.connect(self.admin.node(address)))
-                    copied = replication_of(replica).history == history
+                    if replication_of(replica).history != history:
+                        unreached[address] = "what answers there is no copy of this server"
+                        continue
+                    nodes.append(inspect_node(replica, self.env))
                 except (ConnectionFailed, CommandRefused) as error:
                     unreached[address] = error.message
                     continue
-                if copied:
-                    sessions.append(replica)
-                else:
-                    # The address is the one that the primary sees; from here it may be another server's.
-                    unreached[address] = "what answers there is no copy of this server"
-        return sessions
+                sessions.append(replica)
 
     def login_places(self, state: ServerState) -> tuple[RedisConfig, ...]:
         """Where a login proves a password: each node, since users are not copied among them.
@@ -172,6 +175,10 @@ class SelfRun:
     def set_passwords(self, user: str, passwords: tuple[str, ...], state: ServerState) -> None:
         """Make exactly these the user's live passwords; only their hashes are sent."""
         self._set_user(user, ["resetpass", *(f"#{password_hash(password)}" for password in passwords)], state)
+
+    def add_password(self, user: str, password: str, state: ServerState) -> None:
+        """Make a password that is live on some nodes live on all, beside what else is live; its hash is sent."""
+        self._set_user(user, [f"#{password_hash(password)}"], state)
 
     def _set_user(self, name: str, rules: list[str], state: ServerState) -> None:
         self._everywhere(f"set the user {name}", state, "ACL", "SETUSER", name, *rules)
