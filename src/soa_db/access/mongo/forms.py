@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from soa_db.access.report import Aspect
 
-__all__ = ["INSIDE", "SERVER", "USERS", "Form", "out_to", "rename_to"]
+__all__ = ["INSIDE", "RENAMED", "SERVER", "USERS", "Form", "out_to", "rename_to"]
 
 # src/mongo/base/error_codes.yml.
 _BAD_VALUE, _USER_NOT_FOUND, _NAMESPACE_NOT_FOUND, _ROLE_NOT_FOUND = 2, 11, 26, 31
 _INVALID_OPTIONS, _NO_REPLICATION, _INVALID_SET, _ON_VIEW = 72, 76, 93, 166
 _WRITES = frozenset({"readWrite"})
 _SHAPES = frozenset({"readWrite", "dbAdmin"})
+RENAMED = frozenset({_NAMESPACE_NOT_FOUND})
+"""What comes of ``rename_to`` where it is permitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,5 +182,5 @@ def out_to(database: str, own: str, nothing: str) -> dict[str, Any]:
 
 
 def rename_to(database: str, own: str, nothing: str) -> dict[str, Any]:
-    """Moving a collection that is not there from one database into another; fails with code 26."""
+    """Moving a collection that is not there from one database into another."""
     return {"renameCollection": f"{own}.{nothing}", "to": f"{database}.{nothing}"}

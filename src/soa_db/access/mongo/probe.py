@@ -14,9 +14,9 @@ from soa_db.access.login import log_in
 from soa_db.access.mongo.expect import SYSTEM_DATABASES, MongoAccess, UserAccess, expected_access
 from soa_db.access.mongo.logins import LoaderLogins
 from soa_db.access.mongo.probe_aws import probe_mongo_aws
-from soa_db.access.mongo.probe_login import is_open, probe_certificates, probe_login, probe_server
+from soa_db.access.mongo.probe_login import is_open, probe_login, probe_nobody, probe_tls
 from soa_db.access.mongo.probe_privileges import probe_privileges
-from soa_db.access.mongo.probe_session import probe_name, probe_session
+from soa_db.access.mongo.probe_session import probe_name, probe_session, probe_writing
 from soa_db.access.mongo.probe_users import judge_users, look, not_looked_at
 from soa_db.access.mongo.session import connect
 from soa_db.access.report import Check, Outcome, Probe
@@ -96,6 +96,7 @@ class _Run:
         try:
             config = self.logins.config(user)
             provider = self.logins.credentials(user, config)
+            unguarded = self._unguarded(config)
             session = log_in(provider, lambda who, password: connect(config, who, password))
         except SoaDbError as error:
             yield no_entry(entry, error, self.mend)
@@ -107,10 +108,9 @@ class _Run:
                 seen = f"it is led to the database {config.database}"
                 yield Check(entry, Outcome.VIOLATED, seen, self.mend)
             doubt = Probe(name, user.database, "rights", "what it can do inside", "is", "attempt")
-            yield from caught(doubt, lambda: self._inside(session, user, config))
+            yield from caught(doubt, lambda: self._inside(session, user, unguarded=unguarded))
         doubt = Probe(name, user.database, "auth", "log in in a wrong way", "cannot", "login")
-        yield from caught(doubt, lambda: probe_certificates(config, user))
-        if self._unguarded(config):
+        if unguarded:
             return
         yield from caught(
             doubt,
@@ -124,10 +124,11 @@ class _Run:
             ),
         )
 
-    def _inside(self, session: Session, user: UserAccess, config: MongoConfig) -> Iterator[Check]:
-        if self._unguarded(config):
+    def _inside(self, session: Session, user: UserAccess, *, unguarded: bool) -> Iterator[Check]:
+        if unguarded:
             probe = Probe(user.user.name, user.database, "rights", "what it cannot do", "is", "attempt")
             yield Check(probe, Outcome.NOT_APPLICABLE, "this MongoDB has no access control, as it may in dev")
+            yield from probe_writing(session, user, mark=probe_name(), mend=self.mend)
             return
         yield from probe_privileges(session, self.access, user, mend=self.mend)
         # Two users' probes run side by side: each has a name of its own.
@@ -159,7 +160,9 @@ class _Run:
             except SoaDbError as error:
                 last = one_line(error)
                 continue
-            yield from caught(doubt, lambda: self._nobody(config))  # noqa: B023  (asked at once)
+            yield from caught(doubt, partial(self._nobody, config))
+            doubt = Probe("", "", "tls", "do without TLS", "cannot", "login")
+            yield from caught(doubt, partial(probe_tls, config, demanded=self.access.env != "dev"))
             return
         yield Check(doubt, Outcome.INCONCLUSIVE, last, f"{self.mend}, then verify again")
 
@@ -168,9 +171,7 @@ class _Run:
             probe = Probe("", "", "auth", "get in without logging in", "cannot", "login")
             yield Check(probe, Outcome.NOT_APPLICABLE, "in dev a MongoDB may be without access control")
             return
-        yield from probe_server(
-            config, self.access.databases, mark=self.mark, encrypted=self.access.env != "dev" or config.tls is not None
-        )
+        yield from probe_nobody(config, self.access.databases, mark=self.mark)
 
     def users(self, administration: Callable[[], AdminServer] | None, left_out: Collection[str]) -> Iterator[Check]:
         """The administrator's look; without one a note says so."""

@@ -10,14 +10,14 @@ import socket
 import struct
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from soa_db.access.attempt import Attempt, judge
 from soa_db.access.mongo.attempt import attempt
 from soa_db.access.mongo.forms import INSIDE, USERS
 from soa_db.access.mongo.session import connect
 from soa_db.access.quoting import shown
-from soa_db.access.report import Aspect, Check, Outcome, Probe
+from soa_db.access.report import Check, Outcome, Probe
 from soa_db.access.roots import unrelated_root
 from soa_db.access.undecided import AGAIN, one_line
 from soa_db.config import NoAuth
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from soa_db.config import MongoConfig
     from soa_db.credentials import Credentials
 
-__all__ = ["is_open", "probe_certificates", "probe_login", "probe_server"]
+__all__ = ["is_open", "plain_text", "probe_login", "probe_nobody", "probe_tls"]
 
 _OP_MSG = 2013
 
@@ -81,24 +81,13 @@ def _login(config: MongoConfig, user: str, password: str) -> Attempt:
     return Attempt(permitted=True, seen="the server let it in")
 
 
-def probe_certificates(config: MongoConfig, user: UserAccess) -> Iterator[Check]:
-    """What the provider of services does when a certificate is not the one it should be.
-
-    Args:
-        config: how the user reaches the server.
-        user: who.
-    """
+def _certificates(config: MongoConfig) -> Iterator[Check]:
+    """What the provider of services does when a certificate is not the one it should be."""
     from soa_db.mongo import MongoProvider
 
-    def ask(what: str, expect: Literal["cannot", "is"]) -> Probe:
-        return Probe(user.user.name, user.database, "tls", what, expect, "login" if expect == "cannot" else "catalog")
-
     tls = config.tls
-    if tls is None:
-        reason = "this MongoDB has no TLS"
-        yield Check(ask("trust a wrong certificate", "cannot"), Outcome.NOT_APPLICABLE, reason)
-        return
-    probe = ask("be fooled by a certificate of an unknown authority", "cannot")
+    assert tls is not None
+    probe = Probe("", "", "tls", "services are fooled by a certificate of an unknown authority", "cannot", "login")
     stranger = tls.model_copy(update={"ca_pem": unrelated_root(), "ca_file": None})
     provider = MongoProvider(config.model_copy(update={"tls": stranger, "user": None, "auth": NoAuth()}))
     try:
@@ -110,7 +99,7 @@ def probe_certificates(config: MongoConfig, user: UserAccess) -> Iterator[Check]
     else:
         provider.disconnect()
         yield Check(probe, Outcome.VIOLATED, "the certificate was taken", "leave tls.verify at full")
-    probe = ask("it verifies certificates and the names in them", "is")
+    probe = Probe("", "", "tls", "services verify certificates and the names in them", "is", "catalog")
     if tls.verify == "full":
         yield Check(probe, Outcome.OK)
     else:
@@ -127,7 +116,7 @@ def is_open(config: MongoConfig) -> bool:
         return attempt(nobody, "admin", {"usersInfo": 1}).permitted is True
 
 
-def probe_server(config: MongoConfig, databases: Collection[str], *, mark: str, encrypted: bool) -> Iterator[Check]:
+def probe_nobody(config: MongoConfig, databases: Collection[str], *, mark: str) -> Iterator[Check]:
     """What somebody who is no user can do.
 
     The localhost exception is among it: where it is open, a user can be made without a login from the server's host.
@@ -136,33 +125,41 @@ def probe_server(config: MongoConfig, databases: Collection[str], *, mark: str, 
         config: how services reach the server.
         databases: those that the specs declare.
         mark: a name that nothing has.
-        encrypted: whether the server must not speak plain text.
 
     Raises:
         SoaDbError: the server did not answer.
     """
 
-    def ask(aspect: Aspect, what: str) -> Probe:
-        return Probe("", "", aspect, what, "cannot", "attempt")
+    def ask(what: str) -> Probe:
+        return Probe("", "", "auth", what, "cannot", "attempt")
 
     mend = "security.authorization: enabled (or a keyFile) in mongod.conf of every member"
     with connect(config, None, "") as nobody:
         listed = attempt(nobody, "admin", {"listDatabases": 1, "nameOnly": True})
-        yield judge(ask("auth", "list databases without logging in"), {"": listed}, mend=mend)
+        yield judge(ask("list databases without logging in"), {"": listed}, mend=mend)
         for form in INSIDE:
             if form.each:
-                probe = ask("auth", f"{form.what} in databases of services without logging in")
+                probe = ask(f"{form.what} in databases of services without logging in")
                 results = {
                     shown(database): attempt(nobody, database, form.command(mark, mark), harmless=form.harmless)
                     for database in sorted(databases)
                 }
                 yield judge(probe, results, mend=mend)
         for form in USERS:
-            probe = ask("auth", f"{form.what} without logging in")
+            probe = ask(f"{form.what} without logging in")
             found = attempt(nobody, "admin", form.command(mark, mark), harmless=form.harmless)
             yield judge(probe, {"": found}, mend=mend)
-    probe = ask("tls", "connect in plain text")
-    if not encrypted:
+
+
+def probe_tls(config: MongoConfig, *, demanded: bool) -> Iterator[Check]:
+    """What the server and its clients accept instead of TLS with a verified certificate.
+
+    Args:
+        config: how services reach the server.
+        demanded: whether the server must have TLS.
+    """
+    probe = Probe("", "", "tls", "connect in plain text", "cannot", "login")
+    if config.tls is None and not demanded:
         yield Check(probe, Outcome.NOT_APPLICABLE, "this MongoDB has no TLS")
         return
     hosts = [(one.host, one.port) for one in config.hosts]
@@ -170,6 +167,8 @@ def probe_server(config: MongoConfig, databases: Collection[str], *, mark: str, 
         hosts = [(config.dial.host, config.dial.port)]
     results = {f"{host}:{port}": plain_text(host, port, timeout=config.options.connect_timeout) for host, port in hosts}
     yield judge(probe, results, mend="net.tls.mode: requireTLS in mongod.conf of every member")
+    if config.tls is not None:
+        yield from _certificates(config)
 
 
 def plain_text(host: str, port: int, *, timeout: float) -> Attempt:

@@ -6,30 +6,38 @@ made: what a run that was killed has left, a later one drops.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from soa_db._mongo.failures import DRIVER_ERRORS, typed
-from soa_db.access.attempt import judge
+from soa_db.access.attempt import Attempt, judge
 from soa_db.access.mongo.attempt import DENIED, attempt, reply_text
 from soa_db.access.mongo.expect import SYSTEM_DATABASES
-from soa_db.access.mongo.forms import INSIDE, SERVER, USERS, Form, out_to, rename_to
+from soa_db.access.mongo.forms import INSIDE, RENAMED, SERVER, USERS, Form, out_to, rename_to
 from soa_db.access.quoting import shown
 from soa_db.access.report import Aspect, Check, Outcome, Probe
 
 if TYPE_CHECKING:
+    from pymongo.collection import Collection
+    from pymongo.database import Database
+
     from soa_db.access.mongo.expect import MongoAccess, UserAccess
     from soa_db.access.mongo.session import Session
 
-__all__ = ["PREFIX", "probe_name", "probe_session"]
+__all__ = ["probe_name", "probe_session", "probe_writing"]
 
 PREFIX = "soa-db-probe-"
 # Far longer than a probe lives; the clocks of two who verify may differ.
 _ABANDONED = timedelta(minutes=15)
-_NOT_FOUND = frozenset({26})
+_KINDS: Mapping[Aspect, str] = {
+    "read": "read what is not shared with it",
+    "write": "write",
+    "ddl": "make, change and drop collections",
+    "rights": "see and change users and roles",
+}
 
 
 def probe_name() -> str:
@@ -52,14 +60,17 @@ class _Asker:
 
     def tried(self, form: Form, database: str, collections: tuple[str, ...], *, can: bool = False) -> Check:
         """Try one form on some collections of a database."""
-        names = collections if form.each else collections[:1]
-        results = {
-            "" if name == self.mark else shown(name): attempt(
+        results = self.attempts(form, database, collections)
+        return judge(self.probe(database, form.aspect, form.what, can=can), results, mend=self.mend)
+
+    def attempts(self, form: Form, database: str, collections: tuple[str, ...]) -> dict[str, Attempt]:
+        """What comes of a form, by its name and the collection's."""
+        return {
+            form.what if name == self.mark else f"{form.what} {shown(name)}": attempt(
                 self.session, database, form.command(name, self.mark), harmless=form.harmless
             )
-            for name in names
+            for name in (collections if form.each else collections[:1])
         }
-        return judge(self.probe(database, form.aspect, form.what, can=can), results, mend=self.mend)
 
 
 def probe_session(session: Session, access: MongoAccess, user: UserAccess, *, mark: str, mend: str) -> Iterator[Check]:
@@ -88,8 +99,7 @@ def probe_session(session: Session, access: MongoAccess, user: UserAccess, *, ma
 
 def _own(ask: _Asker) -> Iterator[Check]:
     user = ask.user
-    if user.has({"readWrite"}):
-        yield _round_trip(ask)
+    yield from probe_writing(ask.session, user, mark=ask.mark, mend=ask.mend)
     known = ask.access.collections.get(user.database, frozenset())
     for form in INSIDE:
         yield ask.tried(form, user.database, (ask.mark, *sorted(known)), can=user.has(form.roles))
@@ -111,19 +121,22 @@ def _reads(ask: _Asker) -> Iterator[Check]:
 
 
 def _foreign(ask: _Asker, database: str, collections: tuple[str, ...]) -> Iterator[Check]:
+    """Everything about a database of others: one check for each kind of ability."""
     system = database in SYSTEM_DATABASES
+    own = ask.user.database
+    results: dict[Aspect, dict[str, Attempt]] = {"read": {}, "write": {}, "ddl": {}, "rights": {}}
     for form in (*INSIDE, *USERS):
         # Of the server's own collections it is enough that they cannot be read.
         names = collections[:1] if system and form.aspect == "write" else collections
-        yield ask.tried(form, database, names)
-    if system:
-        return
-    own = ask.user.database
-    if ask.user.has({"read", "readWrite"}):
-        result = attempt(ask.session, own, out_to(database, ask.mark, ask.mark))
-        yield judge(ask.probe(database, "write", "write by $out", can=False), {"": result}, mend=ask.mend)
-    result = attempt(ask.session, "admin", rename_to(database, own, ask.mark), harmless=_NOT_FOUND)
-    yield judge(ask.probe(database, "write", "move a collection there", can=False), {"": result}, mend=ask.mend)
+        results[form.aspect] |= ask.attempts(form, database, names)
+    if not system:
+        if ask.user.has({"read", "readWrite"}):
+            results["write"]["$out"] = attempt(ask.session, own, out_to(database, ask.mark, ask.mark))
+        moved = attempt(ask.session, "admin", rename_to(database, own, ask.mark), harmless=RENAMED)
+        results["write"]["renameCollection"] = moved
+    shown_as = "(nobody's)" if database == ask.mark else database
+    for aspect, found in results.items():
+        yield judge(ask.probe(shown_as, aspect, _KINDS[aspect], can=False), found, mend=ask.mend)
 
 
 def _listed(ask: _Asker) -> Check:
@@ -155,37 +168,52 @@ def _javascript(ask: _Asker) -> Check:
 # --- the collection of its own
 
 
-def _round_trip(ask: _Asker) -> Check:
+def probe_writing(session: Session, user: UserAccess, *, mark: str, mend: str) -> Iterator[Check]:
+    """Write and read in a collection of the probe's own, when the user may write at all.
+
+    Args:
+        session: logged in as the user.
+        user: what the specs say about it.
+        mark: the name of the collection.
+        mend: the command that provisions.
+
+    Raises:
+        SoaDbError: the server did not answer.
+    """
     from pymongo.errors import OperationFailure
 
-    database = ask.session.client[ask.user.database]
-    probe = ask.probe(
-        ask.user.database, "write", "insert, find, update and delete in a collection of its own, and drop it", can=True
-    )
+    if not user.has({"readWrite"}):
+        return
+    what = "insert, find, update and delete in a collection of its own, and drop it"
+    probe = Probe(user.user.name, user.database, "write", what, "can", "attempt")
     try:
-        _sweep(database)
-        try:
-            seen = _written(database, ask.mark)
-        finally:
-            with suppress(OperationFailure):
-                database.drop_collection(ask.mark)
-        left = database.list_collection_names(filter={"name": ask.mark})
+        seen = _round_trip(session.client[user.database], mark)
     except OperationFailure as error:
         wanting: Literal[Outcome.VIOLATED, Outcome.INCONCLUSIVE]
         wanting = Outcome.VIOLATED if error.code == DENIED else Outcome.INCONCLUSIVE
-        return Check(probe, wanting, reply_text(error), ask.mend)
+        yield Check(probe, wanting, reply_text(error), mend)
     except DRIVER_ERRORS as error:
-        raise typed(error, ask.session.config) from error
-    if left:
-        return Check(probe, Outcome.VIOLATED, f"the collection {ask.mark} could not be dropped", ask.mend)
-    if seen:
-        return Check(probe, Outcome.INCONCLUSIVE, seen, "look at the server, then verify again")
-    return Check(probe, Outcome.OK)
+        raise typed(error, session.config) from error
+    else:
+        yield Check(probe, Outcome.INCONCLUSIVE, seen, "look at the server") if seen else Check(probe, Outcome.OK)
 
 
-def _written(database: Any, name: str) -> str:
-    """Write and read a document; what did not come back, or nothing."""
-    collection = database[name]
+def _round_trip(database: Database[dict[str, Any]], name: str) -> str:
+    """Write, read and drop; say what did not come back, or nothing."""
+    from pymongo.errors import PyMongoError
+
+    _sweep(database)
+    try:
+        found = _written(database[name])
+    except BaseException:
+        with suppress(PyMongoError):
+            database.drop_collection(name)
+        raise
+    database.drop_collection(name)
+    return found
+
+
+def _written(collection: Collection[dict[str, Any]]) -> str:
     collection.insert_one({"_id": 1, "by": "soa-db"})
     found = collection.find_one({"_id": 1})
     updated = collection.update_one({"_id": 1}, {"$set": {"by": "soa-db verify"}}).modified_count
@@ -195,7 +223,7 @@ def _written(database: Any, name: str) -> str:
     return "what was written did not come back"
 
 
-def _sweep(database: Any) -> None:
+def _sweep(database: Database[dict[str, Any]]) -> None:
     """Drop what runs that were killed have left."""
     from bson import ObjectId
 
