@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING
 
 import pymongo.errors
 import pytest
 from tests.servers.knife import Killed, Knife
-from tests.servers.mongo_access.world import World, knife_at_work, reads, shares, spec
+from tests.servers.mongo_access.world import ADMIN_PASSWORD, World, knife_at_work, reads, shares, spec
 
 from soa_db.access.mongo.session import Session, connect
 from soa_db.access.spec import RetiredUser, Spec
@@ -57,6 +58,30 @@ def test_a_service_gets_a_user_a_password_and_a_secret_that_the_loader_reads(wor
     assert user["mechanisms"] == ["SCRAM-SHA-256"]
     assert user["customData"] == {"soa_db": {"service": "chat-api"}}
     assert password not in "\n".join([*told, json.dumps(plan.to_json()), repr(plan), repr(world.provisioner(SHARING))])
+
+
+def test_no_password_is_logged(
+    world: World, secure_server: MongoServer, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Neither here, with the driver at its most talkative, nor by the server. (botocore logs whatever it sends.)"""
+    for name in ("soa_db", "pymongo"):
+        caplog.set_level(logging.DEBUG, name)
+    seen = []
+    act = Session.command
+
+    def command(self: Session, database: str, body: dict[str, object], *, what: str) -> dict[str, object]:
+        seen.extend([body["pwd"]] if "pwd" in body else [])
+        return act(self, database, body, what=what)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "command", command)
+        world.apply(spec("chat-api"))
+        world.rotate(spec("chat-api"))
+    assert len(set(seen)) == 3, "the one nobody knows, the first and the second"
+    told = caplog.text + secure_server.log_file.read_text("utf-8") + "".join(capfd.readouterr())
+    assert "createUser" in told
+    for password in (*map(str, seen), ADMIN_PASSWORD):
+        assert password not in told
 
 
 def test_the_second_run_writes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,6 +289,8 @@ def test_an_administrator_that_does_not_log_in_is_refused(world: World, dev_worl
     with pytest.raises(ConfigurationError, match="names no user"):
         world.plan(spec("chat-api"), url="mongodb://localhost:1/")
     _, port = dev_world.server.hosts[0]
+    with pytest.raises(ConfigurationError, match="as plain text"):
+        world.plan(spec("chat-api"), url="mongodb://master:c4nary@db.example:1/")
     with pytest.raises(ProvisionError, match="the administrator may not"):
         dev_world.plan(spec("chat-api"), url=f"mongodb://localhost:{port}/")
 

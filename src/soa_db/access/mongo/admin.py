@@ -15,7 +15,8 @@ from soa_db.access.login import log_in
 from soa_db.access.mongo.session import Session, address_of, connect
 from soa_db.config import MongoConfig, MongoHost, SecretAuth, TlsConfig
 from soa_db.errors import ConfigurationError, ParameterNotFound, SecretMalformed
-from soa_db.names import Env, mongo_admin_secret_ssm_path, mongo_hosts_ssm_path
+from soa_db.names import MONGO_PORT, Env, mongo_admin_secret_ssm_path, mongo_hosts_ssm_path
+from soa_db.sources.fields import is_local
 from soa_db.sources.mongo import read_mongo_hosts, read_mongo_payload
 
 if TYPE_CHECKING:
@@ -87,6 +88,13 @@ def admin_server(env: Env, *, aws: AwsClients, admin_url: str | None = None) -> 
             hint="the localhost exception is never used: make a user with userAdminAnyDatabase and name it",
             env=env,
         )
+    dialled = [config.dial] if config.dial is not None else config.hosts
+    if config.tls is None and env != "dev" and not all(is_local(one.host) for one in dialled):
+        raise ConfigurationError(
+            "without TLS the passwords that are issued would go over the network as plain text",
+            hint="add tls=true&tlsCAFile=… to the administrator's URL, or use a tunnel that ends on this machine",
+            env=env,
+        )
     return AdminServer(config, aws, _published(aws) if env == "dev" else ())
 
 
@@ -104,7 +112,7 @@ def _from_aws(env: Env, aws: AwsClients) -> MongoConfig:
         hosts_path, master_path = mongo_hosts_ssm_path(env), mongo_admin_secret_ssm_path(env)
         found = aws.parameters([hosts_path, master_path])
         secret_id = found[master_path].strip()
-        secret = read_mongo_payload(aws.secret(secret_id), secret_id)
+        secret = read_mongo_payload(aws.secret(secret_id), secret_id, default_port=MONGO_PORT)
         hosts, replica_set, tls = _hosts(found[hosts_path], hosts_path), secret.replica_set, None
     else:
         shared = read_shared(aws, env, secret_id=None)
