@@ -12,6 +12,7 @@ from tests.servers.mongo_access.world import reads, shares, spec
 
 from soa_db.access import apply, plan, rotate, verify
 from soa_db.access.aws.roles import apply_policies, policies
+from soa_db.access.report import Outcome
 from soa_db.access.settings import load_settings
 from soa_db.access.spec import SpecSet
 from soa_db.aws import AwsClients
@@ -71,4 +72,8 @@ def test_provisioned_used_with_a_services_own_aws_rights_and_rotated(
             assert [one.user for one in turned.rotated] == [f"{unique_name}_b_app"]
             assert other.ping()
     assert plan(specs, env=env).is_empty
-    assert verify(specs, env=env).exit_code == 5, "nothing is asked of MongoDB yet: that is not green"
+    report = verify(specs, env=env, assume_role="arn:aws:iam::{account}:role/{service}-{role}")
+    assert [str(check) for check in (*report.violations, *report.inconclusive)] == []
+    assert report.exit_code == 0
+    aspects = {check.probe.aspect for check in report.checks if check.outcome is Outcome.OK}
+    assert aspects >= {"connect", "read", "write", "ddl", "rights", "roles", "auth", "aws"}

@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import socket
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from bson import ObjectId
 from pydantic import SecretStr
+from pymongo.database import Database
+from pymongo.errors import AutoReconnect, OperationFailure
 from tests.servers.mongo_access.world import reads, shares, spec
 from tests.servers.mongo_kit import config_of
 
 from soa_db.access.mongo.admin import AdminServer
-from soa_db.access.mongo.forms import INSIDE, USERS
+from soa_db.access.mongo.attempt import attempt
+from soa_db.access.mongo.expect import expected_access
+from soa_db.access.mongo.forms import INSIDE, RENAMED, SERVER, USERS, out_to, rename_to
 from soa_db.access.mongo.probe import mongo_parts
+from soa_db.access.mongo.probe_login import plain_text
+from soa_db.access.mongo.probe_session import probe_name
 from soa_db.access.mongo.session import Session, connect
-from soa_db.access.report import Check, Outcome, VerifyReport
+from soa_db.access.report import Outcome, VerifyReport
 from soa_db.access.spec import RetiredUser, SpecSet
 from soa_db.access.verify import carry_out
-from soa_db.config import MongoConfig, PasswordAuth, TlsConfig
+from soa_db.config import MongoConfig, MongoHost, MongoOptions, NoAuth, PasswordAuth, TlsConfig
 from soa_db.credentials import Credentials
 from soa_db.local.mongo import MongoServer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
     from soa_db.access.engine import Part
     from soa_db.access.mongo.expect import UserAccess
+    from soa_db.access.report import Check
     from soa_db.credentials import CredentialProvider
     from soa_db.names import Env
 
@@ -99,6 +109,20 @@ class PasswordLogins:
         """What it logs in with."""
         del config
         return OnePassword(Credentials(user.user.name, self.password))
+
+
+@dataclass
+class NoLogins(PasswordLogins):
+    """To a server that asks nobody."""
+
+    def config(self, user: UserAccess) -> MongoConfig:
+        """How it is reached."""
+        return self.reach.model_copy(update={"database": user.database, "user": None, "auth": NoAuth()})
+
+    def credentials(self, user: UserAccess, config: MongoConfig) -> CredentialProvider:
+        """Nothing to log in with."""
+        del user, config
+        return OnePassword(Credentials(None, "", source="none"))
 
 
 @dataclass
@@ -522,9 +546,7 @@ FAULTS = (
         "a_stranger_reads",
         _made("analyst", "admin", roles=[{"role": "read", "db": "alpha_db"}]),
         _dropped("analyst", "admin"),
-        (
-            rf"{_S}no other user may do anything in particular .*: analyst in admin has .* on all collections of alpha_db",
-        ),
+        (rf"{_S}no other user may do anything in .*: analyst in admin has .* on all collections of alpha_db",),
     ),
     Fault(
         "a_stranger_has_the_role_of_a_reader",
@@ -581,3 +603,271 @@ def test_a_planted_fault_is_named_with_what_follows_from_it_and_nothing_else(fau
     assert _said(report.inconclusive) == []
     assert all(check.mend for check in report.violations)
     assert report.exit_code == 4
+
+
+# --- no harm
+
+
+def _everything(verified: Verified) -> dict[str, object]:
+    """What a probe could have changed."""
+    with verified.server.admin() as client:
+        databases = sorted(set(client.list_database_names()) - {"local", "config", "admin"})
+        kinds = {(name, one["name"]): one["type"] for name in databases for one in client[name].list_collections()}
+        collections = [key for key, kind in kinds.items() if kind == "collection" and key[1] != "system.views"]
+        return {
+            "databases": client.list_database_names(),
+            "collections": [sorted(map(str, client[name].list_collections())) for name in (*databases, "config")],
+            "documents": {(name, one): sorted(map(str, client[name][one].find())) for name, one in collections},
+            "indexes": {(name, one): client[name][one].index_information() for name, one in collections},
+            "users": sorted(map(str, client.admin["system.users"].find())),
+            "roles": sorted(map(str, client.admin["system.roles"].find())),
+            "configuration": client.admin.command("replSetGetConfig")["config"],
+            "process": client.admin.command("serverStatus")["pid"],
+        }
+
+
+@pytest.fixture
+def everybody_is_root(verified: Verified) -> Iterator[Verified]:
+    """Every user may do everything, and there is something to lose."""
+    root = [{"role": role, "db": "admin"} for role in ("root", "restore", "backup")]
+    root.append({"role": "extra", "db": "admin"})
+    everything = [{"resource": {"anyResource": True}, "actions": ["anyAction"]}]
+    verified.run(("admin", {"createRole": "extra", "privileges": everything, "roles": []}))
+    verified.run(*((database, {"grantRolesToUser": name, "roles": root}) for database, name in USERS_RIGHT))
+    with verified.server.admin() as client:
+        for name in ("alpha_db", "beta_db", "gamma_db", "delta_data", "nobodys_db"):
+            for collection in ("rooms", "secrets"):
+                client[name][collection].insert_one({"_id": 1, "x": 1})
+            client[name]["secrets"].create_index("x")
+            client[name].command("create", "seen", viewOn="rooms", pipeline=[])
+    yield verified
+    verified.run(*((database, {"revokeRolesFromUser": name, "roles": root}) for database, name in USERS_RIGHT))
+    verified.run(("admin", {"dropRole": "extra"}))
+    with verified.server.admin() as client:
+        for name in ("alpha_db", "beta_db", "gamma_db", "delta_data", "nobodys_db"):
+            client.drop_database(name)
+
+
+def test_nothing_happens_when_everything_is_permitted(everybody_is_root: Verified) -> None:
+    """No document, collection, index, view, user, role or setting is touched, and all of it is reported."""
+    before = _everything(everybody_is_root)
+    report = everybody_is_root.verify()
+    assert _everything(everybody_is_root) == before
+    assert len(report.violations) > 100
+    assert _said(report.inconclusive) == []
+
+
+def test_each_form_is_harmless_and_shows_that_it_is_permitted(everybody_is_root: Verified) -> None:
+    """On a database of a service, of nobody's and of the server's own, on collections that are there and on a view."""
+    before = _everything(everybody_is_root)
+    nothing = probe_name()
+    with everybody_is_root.session("beta") as session:
+        for form in (*INSIDE, *USERS, *SERVER):
+            for database in (
+                ("admin",) if form in SERVER else ("alpha_db", "soa_db_nowhere", "config", "admin", "local")
+            ):
+                there = ("rooms", "seen") if database == "alpha_db" and form.each else ()
+                for collection in (nothing, *there):
+                    command = form.command(collection, nothing)
+                    found = attempt(session, database, command, harmless=form.harmless)
+                    assert found.permitted is True, (form.what, database, collection, found)
+    assert _everything(everybody_is_root) == before
+
+
+def test_writing_from_one_database_into_another_is_harmless_too(everybody_is_root: Verified) -> None:
+    """`$out` over a collection that is there, explained; a collection that is not there, moved."""
+    before = _everything(everybody_is_root)
+    with everybody_is_root.session("beta") as session:
+        assert attempt(session, "beta_db", out_to("alpha_db", "rooms", "rooms")).permitted is True
+        moved = attempt(session, "admin", rename_to("alpha_db", "beta_db", probe_name()), harmless=RENAMED)
+        assert moved.permitted is True
+    assert _everything(everybody_is_root) == before
+
+
+# --- runs that end early
+
+
+@pytest.mark.parametrize("nth", [1, 4, 20, 60])
+def test_a_run_that_is_cut_off_is_inconclusive_and_takes_nothing_for_a_refusal(
+    verified: Verified, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
+    """The connection breaks at some command."""
+    count = 0
+    act = Database.command
+
+    def broken(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count > nth:
+            raise AutoReconnect("cut")
+        return act(self, *arguments, **keywords)
+
+    verified.administered = False
+    verified.without = ("MongoDB without a login",)
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "command", broken)
+        report = verified.verify("alpha")
+    assert report.inconclusive
+    assert _said(report.violations) == []
+    assert report.exit_code == 5
+
+
+def test_what_a_killed_run_has_left_the_next_one_drops(verified: Verified) -> None:
+    """By its name and age: not what another run is using at this moment, nor a collection of the service's."""
+    old = f"soa-db-probe-{ObjectId.from_datetime(datetime.now(UTC) - timedelta(hours=1))}"
+    young = probe_name()
+    others = ["soa-db-probe-notes", f"my-{old}"]
+    with verified.server.admin() as client:
+        for name in (old, young, *others):
+            client["alpha_db"][name].insert_one({"_id": 1})
+        report = verified.verify("alpha")
+        left = set(client["alpha_db"].list_collection_names())
+        client.drop_database("alpha_db")
+    assert left == {young, *others}
+    assert report.exit_code == 0
+
+
+# --- servers that are not as they should be
+
+
+def test_the_password_of_another_environment_must_not_open(verified: Verified) -> None:
+    """As after a restore of prod into mirror."""
+    verified.elsewhere = {"mirror": "something-else"}
+    assert verified.verify("alpha").exit_code == 0
+    verified.elsewhere = {"mirror": PASSWORD}
+    report = verified.verify("alpha")
+    assert _said(report.violations) == [
+        "alpha_app in alpha_db: cannot log in with its password of mirror: the server let it in"
+    ]
+    assert PASSWORD not in report.to_json()
+
+
+def test_a_server_takes_no_empty_password(verified: Verified) -> None:
+    """So that none has to be tried: the driver would not send it."""
+    with pytest.raises(OperationFailure), verified.server.admin() as client:
+        client["alpha_db"].command("updateUser", "alpha_app", pwd="", mechanisms=["SCRAM-SHA-256"])
+
+
+def test_a_port_that_speaks_plain_text_is_told_from_one_that_does_not(
+    verified: Verified, plain_server: MongoServer
+) -> None:
+    """One that does not answer at all proves nothing."""
+    assert plain_text("localhost", plain_server.port, timeout=5).permitted is True
+    assert plain_text("localhost", verified.server.port, timeout=5).permitted is False
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert plain_text("127.0.0.1", silent.getsockname()[1], timeout=0.1).permitted is None
+    assert plain_text("127.0.0.1", silent.getsockname()[1], timeout=5).permitted is None
+    assert plain_text("soa-db-probe.invalid", 27017, timeout=5).permitted is None
+
+
+def test_a_server_without_tls_is_a_violation_outside_dev(plain_server: MongoServer) -> None:
+    """And nothing else is wrong with it."""
+    verified = Verified(plain_server)
+    verified.clear()
+    verified.set_up()
+    said = _said(verified.verify().violations)
+    verified.env = "dev"
+    report = verified.verify()
+    verified.clear()
+    assert said == [f"the server: it refuses plain text: it answered (localhost:{plain_server.port})"]
+    assert report.exit_code == 0
+
+
+def test_certificates_that_are_not_looked_at_are_a_violation(verified: Verified) -> None:
+    """The provider of services is asked, with settings that take anything."""
+    verified.logins.reach = verified.admin.model_copy(update={"tls": TlsConfig(verify="none")})
+    assert _said(verified.verify("alpha").violations) == [
+        "the server: services refuse a certificate of an unknown authority: the certificate was taken",
+        "the server: services verify certificates and the names in them: tls.verify is none",
+    ]
+
+
+def test_without_access_control_everything_is_a_violation_but_in_dev(server_folder: Path) -> None:
+    """There it may be; that the service can write is proved all the same."""
+    server = MongoServer(server_folder / "mongo-open", auth=False)
+    try:
+        server.start()
+        verified = Verified(server, "dev")
+        verified.admin = verified.admin.model_copy(update={"user": None, "auth": NoAuth()})
+        verified.logins = NoLogins(verified.admin)
+        report = verified.verify("alpha", "beta")
+        assert report.exit_code == 4, "there are no users"
+        verified.administered = False
+        report = verified.verify()
+        assert report.exit_code == 0
+        assert len([check for check in report.checks if check.outcome is Outcome.OK]) == 6
+        verified.env = "prod"
+        said = _said(verified.verify("alpha").violations)
+        assert "the server: nobody may list databases without logging in: it is permitted" in said
+        assert any("nobody may createUser without logging in" in text for text in said)
+        with server.admin() as client:
+            assert set(client.list_database_names()) <= {"admin", "config", "local"}
+    finally:
+        server.remove()
+
+
+# --- whoever verifies
+
+
+def test_without_an_administrator_it_is_noted_that_nobody_looked(verified: Verified) -> None:
+    """Not silently, and not as a fault; one that may not look is the same."""
+    verified.administered = False
+    report = verified.verify("alpha")
+    assert report.exit_code == 0
+    assert "not looked at: no administrator's access was given" in [check.detail for check in report.notes]
+    verified.administered = True
+    verified.admin = verified.logins.config(expected_access(SPECS, "prod").users[0])
+    (note,) = (check for check in verified.verify("alpha").notes if check.probe.aspect == "roles")
+    assert "not looked at: ProvisionError: could not inspect the users" in note.detail
+
+
+def test_users_of_others_are_noted_with_their_roles(verified: Verified) -> None:
+    """One that administers all databases, and one of a service whose spec is not given, as far as it is shared."""
+    verified.run(
+        ("admin", {"createUser": "backup", "pwd": "x" * 20, "roles": ["readAnyDatabase"]}),
+        ("beta_db", {"createRole": "soa-db-read-for-omega", **RIGHT_ROLE}),
+        (
+            "omega_db",
+            {
+                "createUser": "omega_app",
+                **_user("omega", "", {"role": "soa-db-read-for-omega", "db": "beta_db"}),
+            },
+        ),
+    )
+    report = verified.verify("alpha")
+    verified.run(*_dropped("backup", "admin"), *_dropped("omega_app", "omega_db"))
+    verified.run(("beta_db", {"dropRole": "soa-db-read-for-omega"}))
+    assert report.exit_code == 0
+    (note,) = (check for check in report.notes if check.probe.aspect == "roles")
+    assert note.detail == (
+        "backup in admin (readAnyDatabase on admin); omega_app in omega_db (soa-db-read-for-omega on beta_db)"
+    )
+    assert {check.probe.identity for check in report.checks} == {"alpha_app", ""}
+
+
+def test_what_was_agreed_on_with_a_service_whose_spec_is_not_given_is_noted(verified: Verified) -> None:
+    """Of the collections that are asked for; anything else there is a violation."""
+    alpha, _, gamma, delta = SPECS.specs
+    verified.specs = SpecSet((alpha, gamma, delta))
+    report = verified.verify("alpha")
+    assert report.exit_code == 0
+    assert "find on rooms of beta_db" in [check.detail for check in report.notes]
+    more = [{"resource": {"db": "beta_db", "collection": "secrets"}, "actions": ["find"]}, *RIGHT_ROLE["privileges"]]
+    verified.run(("beta_db", {"updateRole": READ_ROLE, "privileges": more}))
+    report = verified.verify("alpha")
+    verified.run(("beta_db", {"updateRole": READ_ROLE, **RIGHT_ROLE}))
+    assert _said(report.violations) == [
+        "alpha_app in alpha_db: its privileges are exactly what the spec says: beyond it: find on secrets of beta_db"
+    ]
+
+
+def test_a_server_that_is_not_reached_or_not_trusted_is_inconclusive(verified: Verified) -> None:
+    """It says nothing about any user."""
+    quick = MongoOptions(server_selection_timeout=0.5, connect_timeout=0.5)
+    verified.administered = False
+    verified.without = ("MongoDB without a login",)
+    for fields in ({"hosts": (MongoHost(host="localhost", port=1),)}, {"tls": TlsConfig()}):
+        verified.logins.reach = verified.admin.model_copy(update={"options": quick, **fields})
+        report = verified.verify("alpha")
+        assert [check.outcome for check in report.checks if check.probe.what == "log in"] == [Outcome.INCONCLUSIVE]
+        assert report.exit_code == 5

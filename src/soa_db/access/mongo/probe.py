@@ -152,7 +152,7 @@ class _Run:
 
     def server(self, users: Collection[UserAccess]) -> Iterator[Check]:
         """What nobody in particular can do, at the place where the first user that knows one says services come in."""
-        doubt = Probe("", "", "auth", "get in without logging in", "cannot", "login")
+        doubt = Probe("", "", "auth", "nobody may do anything without logging in", "is", "attempt")
         last = ""
         for user in users:
             try:
@@ -161,14 +161,14 @@ class _Run:
                 last = one_line(error)
                 continue
             yield from caught(doubt, partial(self._nobody, config))
-            doubt = Probe("", "", "tls", "do without TLS", "cannot", "login")
+            doubt = Probe("", "", "tls", "it refuses plain text", "is", "login")
             yield from caught(doubt, partial(probe_tls, config, demanded=self.access.env != "dev"))
             return
         yield Check(doubt, Outcome.INCONCLUSIVE, last, f"{self.mend}, then verify again")
 
     def _nobody(self, config: MongoConfig) -> Iterator[Check]:
         if self._unguarded(config):
-            probe = Probe("", "", "auth", "get in without logging in", "cannot", "login")
+            probe = Probe("", "", "auth", "nobody may do anything without logging in", "is", "attempt")
             yield Check(probe, Outcome.NOT_APPLICABLE, "in dev a MongoDB may be without access control")
             return
         yield from probe_nobody(config, self.access.databases, mark=self.mark)

@@ -87,7 +87,7 @@ def _certificates(config: MongoConfig) -> Iterator[Check]:
 
     tls = config.tls
     assert tls is not None
-    probe = Probe("", "", "tls", "services are fooled by a certificate of an unknown authority", "cannot", "login")
+    probe = Probe("", "", "tls", "services refuse a certificate of an unknown authority", "is", "login")
     stranger = tls.model_copy(update={"ca_pem": unrelated_root(), "ca_file": None})
     provider = MongoProvider(config.model_copy(update={"tls": stranger, "user": None, "auth": NoAuth()}))
     try:
@@ -131,22 +131,22 @@ def probe_nobody(config: MongoConfig, databases: Collection[str], *, mark: str) 
     """
 
     def ask(what: str) -> Probe:
-        return Probe("", "", "auth", what, "cannot", "attempt")
+        return Probe("", "", "auth", f"nobody may {what} without logging in", "is", "attempt")
 
     mend = "security.authorization: enabled (or a keyFile) in mongod.conf of every member"
     with connect(config, None, "") as nobody:
         listed = attempt(nobody, "admin", {"listDatabases": 1, "nameOnly": True})
-        yield judge(ask("list databases without logging in"), {"": listed}, mend=mend)
+        yield judge(ask("list databases"), {"": listed}, mend=mend)
         for form in INSIDE:
             if form.each:
-                probe = ask(f"{form.what} in databases of services without logging in")
+                probe = ask(f"{form.what} in databases of services")
                 results = {
                     shown(database): attempt(nobody, database, form.command(mark, mark), harmless=form.harmless)
                     for database in sorted(databases)
                 }
                 yield judge(probe, results, mend=mend)
         for form in USERS:
-            probe = ask(f"{form.what} without logging in")
+            probe = ask(form.what)
             found = attempt(nobody, "admin", form.command(mark, mark), harmless=form.harmless)
             yield judge(probe, {"": found}, mend=mend)
 
@@ -158,7 +158,7 @@ def probe_tls(config: MongoConfig, *, demanded: bool) -> Iterator[Check]:
         config: how services reach the server.
         demanded: whether the server must have TLS.
     """
-    probe = Probe("", "", "tls", "connect in plain text", "cannot", "login")
+    probe = Probe("", "", "tls", "it refuses plain text", "is", "login")
     if config.tls is None and not demanded:
         yield Check(probe, Outcome.NOT_APPLICABLE, "this MongoDB has no TLS")
         return
