@@ -44,8 +44,7 @@ service: ledger-api
 postgres: {databases: [{id: main}]}
 mongo: {reads: [{service: chat-api, collections: [logins]}]}
 """
-# MongoDB has no probes yet.
-PROBED = ("--engine", "postgres", "--assume-role", "arn:aws:iam::{account}:role/{service}-{role}")
+PROBED = ("--assume-role", "arn:aws:iam::{account}:role/{service}-{role}")
 
 
 @pytest.fixture(scope="module")

@@ -43,8 +43,12 @@ def test_provisioned_used_with_a_services_own_aws_rights_and_rotated(
         aws = closing.enter_context(load_settings().aws_for(env))
         rendered = policies(specs, env=env, aws=aws)
         assert [item.users for item in rendered] == [(f"{unique_name}_a_app",), (f"{unique_name}_b_app",)]
-        apply_policies(specs, rendered, env=env, aws=aws, create_roles=True, trust=DEVELOPER)
         account = aws.caller_identity().account
+        # Whoever develops, and whoever verifies, who has a role in the environment's own account.
+        principals = [DEVELOPER, f"arn:aws:iam::{account}:root"]
+        statement = {"Effect": "Allow", "Principal": {"AWS": principals}, "Action": "sts:AssumeRole"}
+        trust = {"Version": "2012-10-17", "Statement": [statement]}
+        apply_policies(specs, rendered, env=env, aws=aws, create_roles=True, trust=trust)
         narrow = {
             name: closing.enter_context(
                 AwsClients.from_target(

@@ -755,8 +755,9 @@ def test_a_port_that_speaks_plain_text_is_told_from_one_that_does_not(
     assert plain_text("localhost", plain_server.port, timeout=5).permitted is True
     assert plain_text("localhost", verified.server.port, timeout=5).permitted is False
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        assert plain_text("127.0.0.1", silent.getsockname()[1], timeout=0.1).permitted is None
-    assert plain_text("127.0.0.1", silent.getsockname()[1], timeout=5).permitted is None
+        port = silent.getsockname()[1]
+        assert plain_text("127.0.0.1", port, timeout=0.1).permitted is None
+    assert plain_text("127.0.0.1", port, timeout=5).permitted is None
     assert plain_text("soa-db-probe.invalid", 27017, timeout=5).permitted is None
 
 
