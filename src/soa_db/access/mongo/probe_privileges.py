@@ -25,7 +25,7 @@ Privileges = dict[tuple[tuple[str, Any], ...], frozenset[str]]
 # What is too dangerous to be tried in any form.
 _UNTRIED: Mapping[str, str] = {
     "shutdown": "shut the server down",
-    "dropDatabase": "drop databases of others",
+    "dropDatabase": "drop databases",
     "killop": "end operations of others",
     "fsync": "lock the server against writes",
     "setParameter": "change the server's parameters",

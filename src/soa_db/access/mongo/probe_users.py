@@ -89,29 +89,29 @@ def _declared(user: UserAccess, today: UserState | None) -> Iterator[str]:
 def _strangers(access: MongoAccess, state: ServerState, reach: Reach, mend: str) -> Iterator[Check]:
     declared = {user.user for user in access.users}
     others = [user for name, user in sorted(state.users.items()) if name not in declared and name != state.admin]
-    leftover = [str(one.user) for one in others if one.service in access.services and one.user not in access.retired]
-    probe = Probe("", "", "roles", "no user made for a service is left that its spec does not declare", "is", "catalog")
-    yield _found(probe, leftover, f"{mend} --engine mongo --prune deletes them")
-    retired = [str(one.user) for one in others if one.user in access.retired]
-    probe = Probe("", "", "roles", "no retired user is left", "is", "catalog")
-    yield _found(probe, retired, f"{mend} --prune deletes them")
-    inside = [
-        f"{one.user} has {what}"
+    leftover = [one for one in others if one.service in access.services and one.user not in access.retired]
+    retired = [one for one in others if one.user in access.retired]
+    reaching = {
+        one.user: what
         for one in others
-        if (what := _inside(one, reach.get(one.user, ()), access)) and str(one.user) not in {*leftover, *retired}
-    ]
-    probe = Probe(
-        "", "", "roles", "no other user may do anything in particular in a service's database", "is", "catalog"
-    )
-    yield _found(probe, inside, "revoke it, or declare it in the specs (`reads` and `shared_with`)")
-    rest = [
-        f"{one.user} ({', '.join(map(str, sorted(one.roles))) or 'no roles'})"
-        for one in others
-        if str(one.user) not in {*leftover, *retired}
-    ]
+        if one not in leftover and one not in retired and (what := _inside(one, reach.get(one.user, ()), access))
+    }
+    rest = [one for one in others if one not in leftover and one not in retired and one.user not in reaching]
+
+    def ask(what: str) -> Probe:
+        return Probe("", "", "roles", what, "is", "catalog")
+
+    probe = ask("no user made for a service is left that its spec does not declare")
+    yield _found(probe, [str(one.user) for one in leftover], f"{mend} --engine mongo --prune deletes them")
+    probe = ask("no retired user is left")
+    yield _found(probe, [str(one.user) for one in retired], f"{mend} --prune deletes them")
+    probe = ask("no other user may do anything in particular in a service's database")
+    mended = "drop it or revoke that; what a service is meant to read stands in specs (`reads` and `shared_with`)"
+    yield _found(probe, [f"{user} has {what}" for user, what in reaching.items()], mended)
     if rest:
-        probe = Probe("", "", "roles", "there are users that are no service's here", "is", "catalog")
-        yield Check(probe, Outcome.NOTED, "; ".join(map(printable, rest)), "whoever made them knows what they are for")
+        probe = ask("there are users that are no service's here")
+        seen = "; ".join(f"{one.user} ({', '.join(map(str, sorted(one.roles))) or 'no roles'})" for one in rest)
+        yield Check(probe, Outcome.NOTED, printable(seen), "whoever made them knows what they are for")
 
 
 def _inside(user: UserState, privileges: Collection[Mapping[str, Any]], access: MongoAccess) -> str:
