@@ -14,7 +14,7 @@ from bson import ObjectId
 from pydantic import SecretStr
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect, OperationFailure
-from tests.servers.mongo_access.world import reads, shares, spec
+from tests.servers.mongo_access.world import clear, reads, shares, spec
 from tests.servers.mongo_kit import config_of
 
 from soa_db.access.mongo.admin import AdminServer
@@ -161,17 +161,6 @@ class Verified:
         self.run(("beta_db", {"createRole": READ_ROLE, **RIGHT_ROLE}))
         self.run(*((database, {"createUser": name, **user}) for (database, name), user in USERS_RIGHT.items()))
 
-    def clear(self) -> None:
-        """Take away all but the administrator."""
-        with self.server.admin() as client:
-            for user in client.admin.command({"usersInfo": {"forAllDBs": True}})["users"]:
-                if user["user"] != self.server.admin_user:
-                    client[user["db"]].command("dropUser", user["user"])
-            for role in list(client.admin["system.roles"].find()):
-                client[role["db"]].command("dropRole", role["role"])
-            for name in set(client.list_database_names()) - {"admin", "config", "local"}:
-                client.drop_database(name)
-
     def run(self, *commands: tuple[str, dict[str, Any]]) -> None:
         """Run commands as the administrator."""
         with self.server.admin() as client:
@@ -202,11 +191,11 @@ class Verified:
 def standing(secure_server: MongoServer) -> Iterator[Verified]:
     """Everything as the specs say, for all tests of this module: each leaves it as it was."""
     verified = Verified(secure_server)
-    verified.clear()
+    clear(verified.server)
     verified.set_up()
     yield verified
     report = verified.verify()
-    verified.clear()
+    clear(verified.server)
     assert _said((*report.violations, *report.inconclusive)) == [], "every fault that was planted is undone"
 
 
@@ -764,12 +753,12 @@ def test_a_port_that_speaks_plain_text_is_told_from_one_that_does_not(
 def test_a_server_without_tls_is_a_violation_outside_dev(plain_server: MongoServer) -> None:
     """And nothing else is wrong with it."""
     verified = Verified(plain_server)
-    verified.clear()
+    clear(verified.server)
     verified.set_up()
     said = _said(verified.verify().violations)
     verified.env = "dev"
     report = verified.verify()
-    verified.clear()
+    clear(verified.server)
     assert said == [f"the server: it refuses plain text: it answered (localhost:{plain_server.port})"]
     assert report.exit_code == 0
 

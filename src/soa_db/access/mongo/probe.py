@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from soa_db.access.aws.probe import with_own_rights
 from soa_db.access.login import log_in
 from soa_db.access.mongo.expect import SYSTEM_DATABASES, MongoAccess, UserAccess, expected_access
 from soa_db.access.mongo.logins import LoaderLogins
@@ -140,15 +141,9 @@ class _Run:
 
     def aws(self, user: UserAccess, clients_of: Callable[[str], AwsClients]) -> Iterator[Check]:
         """What the service's own AWS rights open."""
-        try:
-            clients = clients_of(user.service)
-            # A role that cannot be assumed is refused everything: that would look like the best of policies.
-            clients.credentials()
-        except SoaDbError as error:
-            probe = Probe(user.user.name, "", "aws", "assume its service's AWS role", "can", "aws")
-            yield Check(probe, Outcome.INCONCLUSIVE, error.message, error.hint)
-            return
-        yield from probe_mongo_aws(clients, self.access, user)
+        return with_own_rights(
+            user.user.name, partial(clients_of, user.service), lambda aws: probe_mongo_aws(aws, self.access, user)
+        )
 
     def server(self, users: Collection[UserAccess]) -> Iterator[Check]:
         """What nobody in particular can do, at the place where the first user that knows one says services come in."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from soa_db.access.aws.rights import AppTier
 from soa_db.errors import SoaDbError
 from soa_db.names import ENVS, mongo_secret_name
 
@@ -15,17 +16,8 @@ if TYPE_CHECKING:
     from soa_db.access.mongo.admin import AdminServer
     from soa_db.access.mongo.expect import UserAccess
     from soa_db.aws import AwsClients
-    from soa_db.names import Role
 
 __all__ = ["MongoVerification"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Tier:
-    """The one tier that has a MongoDB user."""
-
-    service: str
-    role: Role = "app"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +61,7 @@ class MongoVerification:
         """Do nothing: each command of a probe has a deadline of its own."""
 
     def _clients_of(self, service: str) -> AwsClients:
-        return self.rights.of(_Tier(service))
+        return self.rights.of(AppTier(service))
 
     def _administration(self) -> AdminServer:
         from soa_db.access.mongo.admin import admin_server

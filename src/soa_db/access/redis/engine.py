@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from soa_db.access.rotate import RotateResult
     from soa_db.access.spec import SpecSet
     from soa_db.aws import AwsClients
-    from soa_db.names import Role
 
 __all__ = ["REDIS"]
 
@@ -47,14 +46,6 @@ def _rotate(request: Request, selection: Selection) -> RotateResult:
     rotated = tuple(Rotated(one.service, one.user, one.secrets, one.finished) for one in done if one.changed)
     idle = tuple(f"{one.user} has one live password: there is nothing to finish" for one in done if not one.changed)
     return RotateResult(rotated, idle)
-
-
-@dataclass(frozen=True, slots=True)
-class _Tier:
-    """The one tier that has a Redis user."""
-
-    service: str
-    role: Role = "app"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +80,9 @@ class _Verification:
         """Do nothing: each command of a probe has a deadline of its own."""
 
     def _clients_of(self, service: str) -> AwsClients:
-        return self.rights.of(_Tier(service))
+        from soa_db.access.aws.rights import AppTier
+
+        return self.rights.of(AppTier(service))
 
 
 def _administration(request: Request) -> Backend:

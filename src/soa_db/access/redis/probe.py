@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from soa_db.access.aws.probe import with_own_rights
 from soa_db.access.redis.access_string import desired_users
 from soa_db.access.redis.expect import RedisAccess, expected_access
 from soa_db.access.redis.logins import LoaderLogins
@@ -123,15 +124,9 @@ class _Run:
 
     def aws(self, user: UserAccess, clients_of: Callable[[str], AwsClients]) -> Iterator[Check]:
         """What the service's own AWS rights open."""
-        try:
-            clients = clients_of(user.service)
-            # A role that cannot be assumed is refused everything: that would look like the best of policies.
-            clients.credentials()
-        except SoaDbError as error:
-            probe = Probe(user.user, "", "aws", "assume its service's AWS role", "can", "aws")
-            yield Check(probe, Outcome.INCONCLUSIVE, error.message, error.hint)
-            return
-        yield from probe_redis_aws(clients, self.access, user)
+        return with_own_rights(
+            user.user, partial(clients_of, user.service), lambda aws: probe_redis_aws(aws, self.access, user)
+        )
 
     def users(self, administration: Callable[[], Backend] | None, left_out: Collection[str]) -> Iterator[Check]:
         """The administrator's look; without one a note says so."""
