@@ -44,8 +44,7 @@ service: ledger-api
 postgres: {databases: [{id: main}]}
 mongo: {reads: [{service: chat-api, collections: [logins]}]}
 """
-# MongoDB has no probes yet.
-PROBED = ("--engine", "postgres", "--assume-role", "arn:aws:iam::{account}:role/{service}-{role}")
+PROBED = ("--assume-role", "arn:aws:iam::{account}:role/{service}-{role}")
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +177,11 @@ def test_after_a_refresh_provision_and_policy_bring_every_identity_back(
     assert "nobody_declared" in capsys.readouterr().out
     assert run("policy", "--apply", "--create-roles") == 0
     assert not opens(environment, "mongo", of_prod, "chat_api_app")
+    # What came with prod's data and no spec declares is nothing for `provision` to take away; `verify` names it.
+    assert run("verify", *PROBED) == 4
+    assert "nobody_declared in chat_api_db has" in capsys.readouterr().out
+    with MongoClient[dict[str, Any]](environment.server("mirror", "mongo").admin_url) as mongo:
+        mongo.chat_api_db.command("dropUser", "nobody_declared")
     assert run("verify", *PROBED) == 0, capsys.readouterr().out
     assert run("plan", "--check") == 0
     assert run("policy", "--apply", "--check") == 0

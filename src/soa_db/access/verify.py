@@ -88,7 +88,7 @@ def carry_out(
     """Run the parts of some verifications side by side; their checks come in the order of the parts."""
     if jobs < 1:
         raise ConfigurationError("jobs must be at least 1")
-    home = tuple(entry for verification in verifications for entry in verification.home)
+    home = _home(verifications)
     if not home:
         # Nothing asked is nothing proved: it must not pass for a green run.
         raise ConfigurationError(
@@ -101,6 +101,15 @@ def carry_out(
             verification.end()
 
     return VerifyReport(env, tuple(_together(parts, jobs, progress, end)), home)
+
+
+def _home(verifications: Sequence[Verification]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """User → where it is at home; one that has the same name on two engines, in both places."""
+    found: dict[str, tuple[str, ...]] = {}
+    for verification in verifications:
+        for user, databases in verification.home:
+            found[user] = (*found.get(user, ()), *databases)
+    return tuple(found.items())
 
 
 def _rights(env: Env, aws: AwsClients | None, assume_role: str | None, settings: Settings) -> Rights:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from tests.servers.mongo_access.world import reads, shares, spec
 
 from soa_db.access import apply, plan, rotate, verify
 from soa_db.access.aws.roles import apply_policies, policies
+from soa_db.access.report import Outcome
 from soa_db.access.settings import load_settings
 from soa_db.access.spec import SpecSet
 from soa_db.aws import AwsClients
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from soa_db.local.environment import LocalEnvironment
     from soa_db.names import Env
 
+ROLE = "arn:aws:iam::{account}:role/{service}-{role}"
 DEVELOPER = "arn:aws:iam::111111111111:root"
 
 
@@ -42,8 +45,12 @@ def test_provisioned_used_with_a_services_own_aws_rights_and_rotated(
         aws = closing.enter_context(load_settings().aws_for(env))
         rendered = policies(specs, env=env, aws=aws)
         assert [item.users for item in rendered] == [(f"{unique_name}_a_app",), (f"{unique_name}_b_app",)]
-        apply_policies(specs, rendered, env=env, aws=aws, create_roles=True, trust=DEVELOPER)
         account = aws.caller_identity().account
+        # Whoever develops, and whoever verifies, who has a role in the environment's own account.
+        principals = [DEVELOPER, f"arn:aws:iam::{account}:root"]
+        statement = {"Effect": "Allow", "Principal": {"AWS": principals}, "Action": "sts:AssumeRole"}
+        trust = {"Version": "2012-10-17", "Statement": [statement]}
+        apply_policies(specs, rendered, env=env, aws=aws, create_roles=True, trust=trust)
         narrow = {
             name: closing.enter_context(
                 AwsClients.from_target(
@@ -70,5 +77,21 @@ def test_provisioned_used_with_a_services_own_aws_rights_and_rotated(
             turned = rotate(specs, env=env, services=[reader], all_consumers_reread=True)
             assert [one.user for one in turned.rotated] == [f"{unique_name}_b_app"]
             assert other.ping()
-    assert plan(specs, env=env).is_empty
-    assert verify(specs, env=env).exit_code == 5, "nothing is asked of MongoDB yet: that is not green"
+        assert plan(specs, env=env).is_empty
+        report = verify(specs, env=env, assume_role=ROLE)
+        assert [str(check) for check in (*report.violations, *report.inconclusive)] == []
+        assert report.exit_code == 0
+        aspects = {check.probe.aspect for check in report.checks if check.outcome is Outcome.OK}
+        assert aspects >= {"connect", "read", "write", "ddl", "rights", "roles", "auth", "aws"}
+        everything = {"Effect": "Allow", "Action": ["secretsmanager:*", "ssm:*"], "Resource": "*"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [everything]})
+        too_much = {"RoleName": f"{reader}-app", "PolicyName": "too-much"}
+        aws.call("iam", "put_role_policy", **too_much, PolicyDocument=document)
+        secret, parameter = mongo_secret_name(env, owner), mongo_admin_secret_ssm_path(env)
+        user = f"{unique_name}_b_app"
+        found = verify(specs, env=env, assume_role=ROLE).violations
+        assert [(check.probe.identity, check.probe.aspect, check.detail) for check in found] == [
+            (user, "aws", f"it can read {secret}"),
+            (user, "aws", f"it can read {parameter}"),
+        ]
+        aws.call("iam", "delete_role_policy", **too_much)

@@ -63,6 +63,19 @@ def shares(service: str, *collections: str) -> tuple[MongoShare, ...]:
     return (MongoShare(service=service, collections=collections),)
 
 
+def clear(server: MongoDeployment) -> None:
+    """Take away every user, role and document but the administrator's."""
+    with server.admin() as client:
+        for user in client.admin.command({"usersInfo": {"forAllDBs": True}})["users"]:
+            if user["user"] != server.admin_user:
+                client[user["db"]].command("dropUser", user["user"])
+        for role in list(client.admin["system.roles"].find()):
+            client[role["db"]].command("dropRole", role["role"])
+        for name in client.list_database_names():
+            if name not in {"admin", "config", "local"}:
+                client.drop_database(name)
+
+
 @dataclass
 class World:
     """A server in an environment; its administrator and its whereabouts as AWS knows them.
@@ -101,15 +114,7 @@ class World:
 
     def clear(self) -> None:
         """Take away every user, role and document that a test before this one has left."""
-        with self.server.admin() as client:
-            for user in client.admin.command({"usersInfo": {"forAllDBs": True}})["users"]:
-                if user["user"] != self.server.admin_user:
-                    client[user["db"]].command("dropUser", user["user"])
-            for role in list(client.admin["system.roles"].find()):
-                client[role["db"]].command("dropRole", role["role"])
-            for name in client.list_database_names():
-                if name not in {"admin", "config", "local"}:
-                    client.drop_database(name)
+        clear(self.server)
 
     def announce(self, user: str = ADMIN, password: str = ADMIN_PASSWORD) -> None:
         """Write the parameters, the administrator's secret and that of the CA."""

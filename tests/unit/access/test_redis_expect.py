@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from soa_db.access.attempt import Attempt, judge
 from soa_db.access.redis.acl import parse, same_access, takes_away
-from soa_db.access.redis.attempt import Attempt, judge
 from soa_db.access.redis.expect import expected_access, is_exact, sample
 from soa_db.access.report import Outcome, Probe
 from soa_db.access.spec import RedisSpec, Spec, SpecSet

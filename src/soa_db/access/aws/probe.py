@@ -5,18 +5,39 @@ Each engine says whose secrets and which parameter those are (``probe_aws`` of i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from soa_db.access.report import Check, Outcome, Probe
-from soa_db.errors import AccessDenied, CredentialError
+from soa_db.errors import AccessDenied, CredentialError, SoaDbError
 
 if TYPE_CHECKING:
     from soa_db.aws import AwsClients
 
-__all__ = ["probe_unreadable"]
+__all__ = ["probe_unreadable", "with_own_rights"]
 
 _MEND = "narrow the role's policy to its exact secrets and parameters: `soa-db policy --apply`"
+
+
+def with_own_rights(
+    user: str, clients: Callable[[], AwsClients], ask: Callable[[AwsClients], Iterable[Check]]
+) -> Iterator[Check]:
+    """Ask with the AWS rights of a service, once it is sure that these are at hand.
+
+    Args:
+        user: whose rights they are.
+        clients: gives them.
+        ask: asks and judges.
+    """
+    try:
+        aws = clients()
+        # A role that cannot be assumed is refused everything: that would look like the best of policies.
+        aws.credentials()
+    except SoaDbError as error:
+        probe = Probe(user, "", "aws", "assume its service's AWS role", "can", "aws")
+        yield Check(probe, Outcome.INCONCLUSIVE, error.message, error.hint)
+        return
+    yield from ask(aws)
 
 
 def probe_unreadable(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from soa_db.errors import ConfigurationError
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from soa_db.config import AwsTarget
     from soa_db.names import Env, Role
 
-__all__ = ["Rights", "Tier"]
+__all__ = ["AppTier", "Rights", "Tier"]
 
 
 class Tier(Protocol):
@@ -28,6 +29,14 @@ class Tier(Protocol):
     def role(self) -> Role:
         """``owner``, ``app`` or ``ro``."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class AppTier:
+    """The one tier of a service on engines where it has one user."""
+
+    service: str
+    role: Role = "app"
 
 
 def _is_template(text: str) -> bool:

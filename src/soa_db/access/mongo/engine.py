@@ -37,8 +37,7 @@ def _rotate(request: Request, selection: Selection) -> RotateResult:
 def _verification(request: Request, services: Collection[str], rights: Rights) -> Verification:
     from soa_db.access.mongo.verification import MongoVerification
 
-    del rights
-    return MongoVerification(request.specs, request.env, frozenset(services))
+    return MongoVerification(request, frozenset(services), rights)
 
 
 MONGO = Engine("mongo", ("mongodb",), _declared, _provisioner, _rotate, _verification)

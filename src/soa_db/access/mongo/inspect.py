@@ -16,7 +16,7 @@ from soa_db.errors import ProvisionError
 if TYPE_CHECKING:
     from soa_db.access.mongo.session import Session
 
-__all__ = ["inspect_server", "is_open_to_all", "role_state", "user_state"]
+__all__ = ["inspect_server", "is_open_to_all", "resource_text", "role_state", "user_state"]
 
 _READS = frozenset({"find"})
 
@@ -105,14 +105,15 @@ def role_state(found: Mapping[str, Any]) -> RoleState:
         if own and not _READS.isdisjoint(actions):
             collections.add(name)
         if beyond := actions - _READS if own else actions:
-            more.append(f"{', '.join(sorted(beyond))} on {_resource(resource)}")
+            more.append(f"{', '.join(sorted(beyond))} on {resource_text(resource)}")
     more += [f"the role {RoleName(one['db'], one['role'])}" for one in found.get("roles", ())]
     if found.get("authenticationRestrictions"):
         more.append("authentication restrictions")
     return RoleState(role, frozenset(collections), tuple(sorted(more)))
 
 
-def _resource(resource: Mapping[str, Any]) -> str:
+def resource_text(resource: Mapping[str, Any]) -> str:
+    """What a privilege is on, for people."""
     match resource:
         case {"cluster": True}:
             return "the cluster"

@@ -46,12 +46,12 @@ class Session:
 
     def __init__(self, client: MongoClient[dict[str, Any]], config: MongoConfig) -> None:
         self.client = client
-        self._config = config
+        self.config = config
 
     @property
     def address(self) -> str:
         """The server, for people."""
-        return address_of(self._config)
+        return address_of(self.config)
 
     def command(self, database: str, command: dict[str, Any], *, what: str) -> dict[str, Any]:
         """Run a command that changes users or roles.
@@ -97,17 +97,17 @@ class Session:
                         f"could not {what}: the administrator may not",
                         hint=f"it needs the role {needs}; what was done before stands",
                         host=self.address,
-                        user=self._config.user,
+                        user=self.config.user,
                     ) from error
                 case Category.REFUSED | Category.CONFLICT | Category.ARGUMENT:
-                    found = typed(error, self._config)
+                    found = typed(error, self.config)
                     raise ProvisionError(
                         f"could not {what}: {found.message}",
                         hint="what was done before it stands; mend the cause and run again",
                         host=self.address,
                     ) from error
                 case _:
-                    found = typed(error, self._config)
+                    found = typed(error, self.config)
                     found.message = f"could not {what}: {found.message}"
                     raise found from error
 

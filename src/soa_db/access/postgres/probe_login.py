@@ -10,10 +10,10 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from enum import Enum
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from soa_db.access.report import Aspect, Check, Outcome, Probe
+from soa_db.access.roots import unrelated_root
 from soa_db.config import Dial, PasswordAuth, TlsConfig
 from soa_db.errors import SoaDbError, TlsVerificationFailed
 
@@ -140,7 +140,7 @@ def probe_authentication(connect: Connect, config: PostgresConfig, *, user: str,
         mend="set rds.force_ssl = 1 in the parameter group",
     )
     tls = fake.tls or TlsConfig()
-    stranger = tls.model_copy(update={"ca_pem": _unrelated_root(), "ca_file": None})
+    stranger = tls.model_copy(update={"ca_pem": unrelated_root(), "ca_file": None})
     yield _judge(
         ask("tls", "be fooled by a certificate of an unknown authority"),
         _try(connect, fake.model_copy(update={"tls": stranger})),
@@ -176,14 +176,3 @@ def probe_token_of_another(connect: Connect, config: PostgresConfig, *, user: st
         wrong=(None, Refusal.NO_CONNECT),
         mend="narrow rds-db:connect to the user itself: `soa-db policy --apply`",
     )
-
-
-@cache
-def _unrelated_root() -> str:
-    """A public root that signs no database server of AWS: Amazon's own (under two names) are passed over."""
-    import certifi
-
-    for block in re.split(r"(?=^# Issuer:)", certifi.contents(), flags=re.MULTILINE):
-        if "BEGIN CERTIFICATE" in block and not re.search("amazon|starfield", block, re.IGNORECASE):
-            return block[block.index("-----BEGIN CERTIFICATE") :]
-    raise AssertionError("certifi holds no root but Amazon's")

@@ -11,38 +11,21 @@ Arguments are counted before rights are looked at: a form with too few of them p
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from soa_db.access.attempt import Attempt
 from soa_db.access.redis.session import CommandRefused
-from soa_db.access.report import Check, Outcome, Probe
 
 if TYPE_CHECKING:
     from soa_db.access.redis.session import Session
 
-__all__ = ["AGAIN", "Attempt", "attempt", "judge", "tried"]
+__all__ = ["attempt", "tried"]
 
-AGAIN = "run verify again; if it persists, look at the error"
 DENIED = "NOPERM"
 # A cluster says where the key is only to those who may use it.
 _ELSEWHERE = frozenset({"MOVED", "ASK", "CROSSSLOT", "TRYAGAIN"})
 _UNKNOWN = re.compile(r"ERR unknown (sub)?command", re.IGNORECASE)
 _SWITCHED_OFF = re.compile(r"ERR (DEBUG|MODULE) command not allowed")
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """What came of a command.
-
-    Attributes:
-        permitted: None when neither was proved.
-        seen: a short account.
-        absent: the server has no such command, or refuses it to everybody.
-    """
-
-    permitted: bool | None
-    seen: str
-    absent: bool = False
 
 
 def attempt(session: Session, *words: str) -> Attempt:
@@ -96,26 +79,3 @@ def _discard(session: Session) -> None:
         session.call("DISCARD")
     except CommandRefused:
         session.close()
-
-
-def judge(probe: Probe, results: dict[str, Attempt], *, mend: str) -> Check:
-    """Turn what came of one attempt, or of the same on several things, into a check.
-
-    Args:
-        probe: the question.
-        results: what it was tried on → what came of it.
-        mend: the next step when the answer is the wrong one.
-    """
-    wanted = probe.expect == "can"
-    wrong = [name for name, result in results.items() if result.permitted is (not wanted)]
-    if wrong:
-        seen = results[wrong[0]].seen
-        listed = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
-        return Check(probe, Outcome.VIOLATED, f"{seen} ({listed})" if listed else seen, mend)
-    undecided = [result for result in results.values() if result.permitted is None]
-    if all(result.absent for result in undecided):
-        if undecided and len(undecided) == len(results):
-            return Check(probe, Outcome.NOT_APPLICABLE, undecided[0].seen)
-        return Check(probe, Outcome.OK)
-    seen = next(result.seen for result in undecided if not result.absent)
-    return Check(probe, Outcome.INCONCLUSIVE, seen, AGAIN)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from soa_db.access.rotate import RotateResult
     from soa_db.access.spec import SpecSet
     from soa_db.aws import AwsClients
-    from soa_db.names import Role
 
 __all__ = ["REDIS"]
 
@@ -46,14 +45,6 @@ def _rotate(request: Request, selection: Selection) -> RotateResult:
     done = work(passwords, progress=request.progress, services=selection.services, lock_timeout=selection.lock_timeout)
     rotated = tuple(Rotated(one.service, one.user, one.secrets, one.finished) for one in done if one.changed)
     return RotateResult(rotated, tuple(one.idle for one in done if not one.changed))
-
-
-@dataclass(frozen=True, slots=True)
-class _Tier:
-    """The one tier that has a Redis user."""
-
-    service: str
-    role: Role = "app"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +85,9 @@ class _Verification:
         """Do nothing: each command of a probe has a deadline of its own."""
 
     def _clients_of(self, service: str) -> AwsClients:
-        return self.rights.of(_Tier(service))
+        from soa_db.access.aws.rights import AppTier
+
+        return self.rights.of(AppTier(service))
 
 
 def _administration(request: Request) -> Backend:

@@ -6,13 +6,13 @@ An error nobody expected never ends the run and never counts as a refusal: it be
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from soa_db.access.aws.probe import with_own_rights
 from soa_db.access.redis.access_string import desired_users
-from soa_db.access.redis.attempt import AGAIN
 from soa_db.access.redis.expect import RedisAccess, expected_access
 from soa_db.access.redis.logins import LoaderLogins
 from soa_db.access.redis.probe_aws import probe_redis_aws
@@ -21,7 +21,8 @@ from soa_db.access.redis.probe_session import DATABASE, probe_session
 from soa_db.access.redis.probe_users import judge_users, not_looked_at
 from soa_db.access.redis.session import CommandRefused
 from soa_db.access.report import Check, Outcome, Probe
-from soa_db.errors import AccessDenied, AuthenticationFailed, CredentialError, SoaDbError
+from soa_db.access.undecided import caught, no_entry, one_line
+from soa_db.errors import SoaDbError
 
 if TYPE_CHECKING:
     from soa_db.access.engine import Part
@@ -102,16 +103,16 @@ class _Run:
             config = self.logins.config(user)
             session = self.logins.connect(user, config)
         except SoaDbError as error:
-            yield _no_entry(entry, error, self.mend)
+            yield no_entry(entry, error, self.mend)
             return
         with session:
-            yield from _caught(entry, lambda: [Check(entry, Outcome.OK)])
+            yield from caught(entry, lambda: [Check(entry, Outcome.OK)])
 
             def elsewhere(host: str, port: int) -> Session:
                 place = {"host": host, "port": port, "dial": None}
                 return self.logins.connect(user, config.model_copy(update=place))
 
-            yield from _caught(
+            yield from caught(
                 Probe(user.user, DATABASE, "rights", "what it can do inside", "is", "attempt"),
                 lambda: probe_session(
                     session,
@@ -121,23 +122,18 @@ class _Run:
                     elsewhere=elsewhere,
                     mend=self.mend,
                 ),
+                (SoaDbError, CommandRefused),
             )
-        yield from _caught(
+        yield from caught(
             Probe(user.user, DATABASE, "auth", "log in in a wrong way", "cannot", "login"),
             lambda: probe_login(config, user.user, default_off=self.access.env != "dev", mend=self.mend),
         )
 
     def aws(self, user: UserAccess, clients_of: Callable[[str], AwsClients]) -> Iterator[Check]:
         """What the service's own AWS rights open."""
-        try:
-            clients = clients_of(user.service)
-            # A role that cannot be assumed is refused everything: that would look like the best of policies.
-            clients.credentials()
-        except SoaDbError as error:
-            probe = Probe(user.user, "", "aws", "assume its service's AWS role", "can", "aws")
-            yield Check(probe, Outcome.INCONCLUSIVE, error.message, error.hint)
-            return
-        yield from probe_redis_aws(clients, self.access, user)
+        return with_own_rights(
+            user.user, partial(clients_of, user.service), lambda aws: probe_redis_aws(aws, self.access, user)
+        )
 
     def users(self, administration: Callable[[], Backend] | None, left_out: Collection[str]) -> Iterator[Check]:
         """The administrator's look; without one a note says so."""
@@ -147,30 +143,7 @@ class _Run:
         try:
             state = administration().inspect()
         except SoaDbError as error:
-            yield not_looked_at(_line(error))
+            yield not_looked_at(one_line(error))
             return
         checks = judge_users(self.desired, state, mend=self.mend)
         yield from (check for check in checks if check.probe.identity not in left_out)
-
-
-def _caught(probe: Probe, ask: Callable[[], Iterable[Check]]) -> Iterator[Check]:
-    try:
-        yield from ask()
-    except (SoaDbError, CommandRefused) as error:
-        yield Check(probe, Outcome.INCONCLUSIVE, _line(error), AGAIN)
-
-
-def _line(error: Exception) -> str:
-    text = error.message if isinstance(error, SoaDbError) else str(error)
-    return f"{type(error).__name__}: {' '.join(text.split())}"
-
-
-def _no_entry(probe: Probe, error: SoaDbError, mend: str) -> Check:
-    """A login that should have succeeded: refused for good, or not decided."""
-    if (isinstance(error, AccessDenied) and "sts:AssumeRole" in error.message) or type(error) is CredentialError:
-        # Nothing said no to this user: whoever verifies got no credentials, or AWS did not answer.
-        return Check(probe, Outcome.INCONCLUSIVE, _line(error), error.hint or AGAIN)
-    if isinstance(error, (AuthenticationFailed, CredentialError)):
-        step = error.hint if isinstance(error, CredentialError) and error.hint else mend
-        return Check(probe, Outcome.VIOLATED, _line(error), step)
-    return Check(probe, Outcome.INCONCLUSIVE, _line(error), AGAIN)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Iterator
-from functools import cache
 from typing import TYPE_CHECKING, Literal
 
-from soa_db.access.redis.attempt import AGAIN
 from soa_db.access.redis.probe_session import DATABASE
 from soa_db.access.redis.session import CommandRefused, Session
 from soa_db.access.report import Aspect, Check, Outcome, Probe
+from soa_db.access.roots import unrelated_root
+from soa_db.access.undecided import AGAIN
 from soa_db.config import Dial
 from soa_db.errors import ServerUnavailable, SoaDbError, TlsVerificationFailed
 
@@ -52,7 +51,7 @@ def probe_login(config: RedisConfig, user: str, *, default_off: bool, mend: str)
         yield Check(ask("tls", "connect without TLS, or trust a wrong certificate"), Outcome.NOT_APPLICABLE, reason)
         return
     yield _plain(ask("tls", "connect in plain text"), config.model_copy(update={"tls": None}))
-    stranger = config.tls.model_copy(update={"ca_pem": _unrelated_root(), "ca_file": None})
+    stranger = config.tls.model_copy(update={"ca_pem": unrelated_root(), "ca_file": None})
     yield _certificate(
         ask("tls", "be fooled by a certificate of an unknown authority"), config.model_copy(update={"tls": stranger})
     )
@@ -106,14 +105,3 @@ def _certificate(probe: Probe, config: RedisConfig) -> Check:
     except SoaDbError as error:
         return Check(probe, Outcome.INCONCLUSIVE, error.message, AGAIN)
     return Check(probe, Outcome.VIOLATED, "the certificate was taken", "leave tls.verify at full")
-
-
-@cache
-def _unrelated_root() -> str:
-    """A public root that signs no cache of AWS: Amazon's own (under two names) are passed over."""
-    import certifi
-
-    for block in re.split(r"(?=^# Issuer:)", certifi.contents(), flags=re.MULTILINE):
-        if "BEGIN CERTIFICATE" in block and not re.search("amazon|starfield", block, re.IGNORECASE):
-            return block[block.index("-----BEGIN CERTIFICATE") :]
-    raise AssertionError("certifi holds no root but Amazon's")

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from soa_db.access.redis.attempt import Attempt, attempt, judge, tried
+from soa_db.access.attempt import Attempt, judge
+from soa_db.access.redis.attempt import attempt, tried
 from soa_db.access.redis.expect import is_exact, sample
 from soa_db.access.redis.session import CommandRefused
 from soa_db.access.report import Aspect, Check, Outcome, Probe
