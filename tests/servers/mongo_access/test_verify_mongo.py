@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,8 @@ from soa_db.local.mongo import MongoServer
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pymongo import MongoClient
 
     from soa_db.access.engine import Part
     from soa_db.access.mongo.expect import UserAccess
@@ -150,11 +152,17 @@ class Verified:
     specs: SpecSet = SPECS
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     without: tuple[str, ...] = ()
+    client: MongoClient[dict[str, Any]] = field(kw_only=True)
 
     def __post_init__(self) -> None:
         tls = None if self.server.tls is None else TlsConfig(ca_file=str(self.server.ca_file))
         self.admin = config_of(self.server, tls=tls, database="admin")
         self.logins = PasswordLogins(self.admin)
+
+    def close(self) -> None:
+        """Close it, and leave nothing on the server."""
+        clear(self.server)
+        self.client.close()
 
     def set_up(self) -> None:
         """Make roles and users."""
@@ -163,9 +171,8 @@ class Verified:
 
     def run(self, *commands: tuple[str, dict[str, Any]]) -> None:
         """Run commands as the administrator."""
-        with self.server.admin() as client:
-            for database, command in commands:
-                client[database].command(command)
+        for database, command in commands:
+            self.client[database].command(command)
 
     def verify(self, *only: str) -> VerifyReport:
         """Run the parts as the command does."""
@@ -190,19 +197,19 @@ class Verified:
 @pytest.fixture(scope="module")
 def standing(secure_server: MongoServer) -> Iterator[Verified]:
     """Everything as the specs say, for all tests of this module: each leaves it as it was."""
-    verified = Verified(secure_server)
-    clear(verified.server)
+    clear(secure_server)
+    verified = Verified(secure_server, client=secure_server.admin())
     verified.set_up()
     yield verified
     report = verified.verify()
-    clear(verified.server)
+    verified.close()
     assert _said((*report.violations, *report.inconclusive)) == [], "every fault that was planted is undone"
 
 
 @pytest.fixture
 def verified(standing: Verified) -> Verified:
     """The same, to be configured by one test."""
-    return Verified(standing.server)
+    return replace(standing)
 
 
 def _said(checks: Sequence[Check]) -> list[str]:
@@ -649,9 +656,9 @@ def test_nothing_happens_when_everything_is_permitted(everybody_is_root: Verifie
 def test_each_form_is_harmless_and_shows_that_it_is_permitted(everybody_is_root: Verified) -> None:
     """On a database of a service, of nobody's and of the server's own, on collections that are there and on a view."""
     before = _everything(everybody_is_root)
-    nothing = probe_name()
     with everybody_is_root.session("beta") as session:
         for form in (*INSIDE, *USERS, *SERVER):
+            nothing = probe_name()  # of its own: dropUser would hide what createUser has made
             for database in (
                 ("admin",) if form in SERVER else ("alpha_db", "soa_db_nowhere", "config", "admin", "local")
             ):
@@ -671,6 +678,16 @@ def test_writing_from_one_database_into_another_is_harmless_too(everybody_is_roo
         moved = attempt(session, "admin", rename_to("alpha_db", "beta_db", probe_name()), harmless=RENAMED)
         assert moved.permitted is True
     assert _everything(everybody_is_root) == before
+
+
+def test_nothing_but_code_13_proves_a_refusal(verified: Verified) -> None:
+    """An error that is neither that nor one only somebody permitted gets leaves the question open."""
+    with verified.session("beta") as session:
+        assert attempt(session, "beta_db", {"soaDbNoSuchCommand": 1}).permitted is None
+        assert attempt(session, "beta_db", {"drop": probe_name()}).permitted is None, "not told that 26 is harmless"
+        refused = attempt(session, "alpha_db", {"createUser": "x", "pwd": "a-secret", "roles": []})
+    assert refused.permitted is False
+    assert refused.seen == "13: not authorized on alpha_db"
 
 
 # --- runs that end early
@@ -752,13 +769,13 @@ def test_a_port_that_speaks_plain_text_is_told_from_one_that_does_not(
 
 def test_a_server_without_tls_is_a_violation_outside_dev(plain_server: MongoServer) -> None:
     """And nothing else is wrong with it."""
-    verified = Verified(plain_server)
-    clear(verified.server)
+    clear(plain_server)
+    verified = Verified(plain_server, client=plain_server.admin())
     verified.set_up()
     said = _said(verified.verify().violations)
     verified.env = "dev"
     report = verified.verify()
-    clear(verified.server)
+    verified.close()
     assert said == [f"the server: it refuses plain text: it answered (localhost:{plain_server.port})"]
     assert report.exit_code == 0
 
@@ -777,7 +794,7 @@ def test_without_access_control_everything_is_a_violation_but_in_dev(server_fold
     server = MongoServer(server_folder / "mongo-open", auth=False)
     try:
         server.start()
-        verified = Verified(server, "dev")
+        verified = Verified(server, "dev", client=server.admin())
         verified.admin = verified.admin.model_copy(update={"user": None, "auth": NoAuth()})
         verified.logins = NoLogins(verified.admin)
         report = verified.verify("alpha", "beta")
@@ -790,7 +807,7 @@ def test_without_access_control_everything_is_a_violation_but_in_dev(server_fold
         said = _said(verified.verify("alpha").violations)
         assert "the server: nobody may list databases without logging in: it is permitted" in said
         assert any("nobody may createUser without logging in" in text for text in said)
-        with server.admin() as client:
+        with verified.client as client:
             assert set(client.list_database_names()) <= {"admin", "config", "local"}
     finally:
         server.remove()
