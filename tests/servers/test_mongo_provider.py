@@ -361,6 +361,7 @@ async def test_a_ping_is_bounded_within_a_tls_handshake_too(mongo_tls_server: Mo
             assert not await settle(provider.ping(timeout=0.3))
             # By the connect timeout it would be 20.
             assert time.monotonic() - start < 10
+            proxy.cut()
 
 
 async def test_nothing_is_left_behind(service: MongoConfig, mongo_server: MongoServer, kind: str) -> None:

@@ -27,8 +27,6 @@ __all__ = ["AsyncLogin", "AsyncServerPool"]
 
 # AWSCURRENT may be stale and AWSPENDING be what the server knows: two candidates, no more.
 _CANDIDATES = 2
-# pymongo's own end of a connect comes first: cancelled before, it would leave its socket to the garbage collector.
-_GRACE = 0.2
 
 
 class AsyncLogin:
@@ -114,14 +112,18 @@ class AsyncServerPool(Pool):
             return connection
 
     async def _connect_in_time(self, handler: Any) -> AsyncConnection:
-        # What the caller has left, as pymongo counts it: it bounds all by that but asyncio's TLS handshake. A monitor
-        # has no deadline, only pymongo's own bound of the part before the handshake: twice that.
-        left = _csot.remaining()
-        timeout = 2 * self.login.config.options.connect_timeout if left is None else max(left, 0) + _GRACE
+        timeout = 2 * self.login.config.options.connect_timeout
+        # What the caller has left, as pymongo counts it: it bounds all by that but asyncio's TLS handshake.
+        patience = _csot.remaining()
         try:
+            # Cancelled before it hands its socket on, pymongo leaves that to the garbage collector. It bounds this part
+            # itself; twice the time ends what comes after.
             return await self.login.connects.run(
-                lambda: super(AsyncServerPool, self).connect(handler), timeout, lambda late: late.close_conn(None)
+                lambda: super(AsyncServerPool, self).connect(handler),
+                timeout,
+                lambda late: late.close_conn(None),
+                patience,
             )
         except TimeoutError as error:
             host, port = self.address
-            raise NetworkTimeout(f"{host}:{port}: no connection within {timeout:.3g} seconds") from error
+            raise NetworkTimeout(f"{host}:{port}: no connection in time") from error
