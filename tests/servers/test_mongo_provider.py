@@ -22,6 +22,7 @@ from soa_db import (
     AccessDenied,
     AuthenticationFailed,
     ConfigurationError,
+    CredentialError,
     Dial,
     MongoConfig,
     MongoOptions,
@@ -29,6 +30,7 @@ from soa_db import (
     NotConnectedError,
     PasswordAuth,
     ServerUnavailable,
+    TlsConfig,
 )
 from soa_db.credentials import Credentials
 from soa_db.local.mongo import MongoServer
@@ -159,6 +161,32 @@ async def test_bad_credentials_fail_in_connect_at_once_and_show_nothing(
     assert await all_left(mongo_server, service.instance_name)
     assert not provider.is_connected
     await settle(provider.disconnect())
+
+
+@pytest.mark.parametrize("password", ["canary\x07", "\u0627canary1", "canary\ud800", "canary\U0001f600"])
+async def test_a_password_that_scram_forbids_is_told(mongo_server: MongoServer, kind: str, password: str) -> None:
+    """A typed error, without it."""
+    config = config_of(mongo_server, auth=PasswordAuth(password=SecretStr(password)))
+    with pytest.raises(CredentialError, match="SCRAM-SHA-256 forbids") as caught:
+        await settle(KINDS[kind](config).connect())
+    assert "canary" not in f"{caught.value!s}{caught.value.__cause__!s}"
+
+
+async def test_the_server_does_not_pick_the_weaker_mechanism(mongo_server: MongoServer, kind: str) -> None:
+    """Who can do nothing but SCRAM-SHA-1 gets in only where the configuration says so."""
+    user, password = f"old_{kind}", "app-password"
+    with pymongo.MongoClient[dict[str, Any]](mongo_server.admin_url) as admin:
+        admin.admin.command("createUser", user, pwd=password, roles=["root"], mechanisms=["SCRAM-SHA-1"])
+        try:
+            config = config_of(mongo_server, user=user, auth=PasswordAuth(password=SecretStr(password)))
+            with pytest.raises(AuthenticationFailed) as caught:
+                await settle(KINDS[kind](config).connect())
+            assert "options.mechanism" in caught.value.hint
+            weak = config.model_copy(update={"options": MongoOptions(mechanism="SCRAM-SHA-1")})
+            async with connected(kind, weak) as provider:
+                assert await settle(provider.ping())
+        finally:
+            admin.admin.command("dropUser", user)
 
 
 async def test_no_password_stands_in_what_tools_print_of_a_client(service: MongoConfig, kind: str) -> None:
@@ -321,6 +349,21 @@ async def test_a_ping_is_bounded_and_never_raises(mongo_server: MongoServer, pro
             assert provider.ping()
 
 
+async def test_a_ping_is_bounded_within_a_tls_handshake_too(mongo_tls_server: MongoServer, kind: str) -> None:
+    """asyncio alone would wait a minute for it, and an operation with a timeout as long."""
+    tls = TlsConfig(ca_file=str(mongo_tls_server.ca_file))
+    with FaultyProxy(mongo_tls_server.host, mongo_tls_server.port) as proxy:
+        dial = Dial(host="localhost", port=proxy.port)
+        async with connected(kind, config_of(mongo_tls_server, tls=tls, dial=dial)) as provider:
+            await settle(provider.drain())
+            proxy.blackhole()
+            start = time.monotonic()
+            assert not await settle(provider.ping(timeout=0.3))
+            # By the connect timeout it would be 20.
+            assert time.monotonic() - start < 10
+            proxy.cut()
+
+
 async def test_nothing_is_left_behind(service: MongoConfig, mongo_server: MongoServer, kind: str) -> None:
     """No connection at the server, no warning when what was used is collected."""
     with warnings.catch_warnings():
@@ -369,4 +412,9 @@ def test_the_driver_still_lets_us_choose_its_pool_and_its_credentials() -> None:
     client: pymongo.MongoClient[Any] = pymongo.MongoClient(connect=False, _pool_class=object)
     assert client._topology_settings.pool_class is object
     assert isinstance(vars(PoolOptions)["_credentials"], property)
+    with pymongo.timeout(5):
+        left = pymongo._csot.remaining()
+    assert left is not None
+    assert 0 < left <= 5
+    assert pymongo._csot.remaining() is None
     client.close()

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from tests.servers.aws_kit import settle
 from tests.servers.mongo_kit import KINDS, config_of, connected
 
@@ -188,6 +190,7 @@ async def test_a_client_certificate_is_shown(
         ({"ca_file": "/nowhere/ca.pem"}, "tls.ca_file names /nowhere/ca.pem"),
         ({"ca_file": __file__}, "tls.ca_file holds no certificate"),
         ({"verify": "none", "cert": "/nowhere/c.pem", "key": "/nowhere/k.pem"}, "tls.cert names"),
+        ({"verify": "none", "cert": __file__, "key": __file__}, "cannot be used together"),
     ],
 )
 async def test_files_that_cannot_be_used_are_named(kind: str, tls: dict[str, Any], words: str) -> None:
@@ -195,3 +198,21 @@ async def test_files_that_cannot_be_used_are_named(kind: str, tls: dict[str, Any
     config = MongoConfig(instance_name="x", hosts=[{"host": "localhost"}], database="d", tls=TlsConfig(**tls))
     with pytest.raises(ConfigurationError, match=words):
         await settle(KINDS[kind](config).connect())
+
+
+def test_an_encrypted_key_is_refused_and_its_password_not_asked_for(tmp_path: Path) -> None:
+    """OpenSSL would read it from the terminal, and wait."""
+    issued = trustme.CA().issue_cert("client")
+    key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"key-password"),
+    )
+    both = tmp_path / "both.pem"
+    both.write_bytes(locked + issued.cert_chain_pems[0].bytes())
+    tls = TlsConfig(verify="none", cert=str(both), key=str(both))
+    config = MongoConfig(instance_name="x", hosts=[{"host": "localhost"}], database="d", tls=tls)
+    with pytest.raises(ConfigurationError, match="cannot be used together"), client_options(config):
+        pytest.fail("taken")

@@ -59,7 +59,8 @@ def test_an_unheard_of_class_is_unknown() -> None:
         (OperationFailure("not authorized on x to execute", 13, {}), Category.PRIVILEGE),
         (OperationFailure("no such command: 'x'", 59, {}), Category.REFUSED),
         (OperationFailure("WriteConflict error", 112, {}), Category.CONFLICT),
-        (OperationFailure("Server returned an invalid nonce."), Category.REFUSED),
+        (OperationFailure("Server returned an invalid signature."), Category.AUTHENTICATION),
+        (OperationFailure("no code"), Category.REFUSED),
         (pymongo.errors.WriteError("out of disk", 14031, {}), Category.FULL),
         (pymongo.errors.DuplicateKeyError("E11000", 11000, {}), Category.CONFLICT),
         (pymongo.errors.WTimeoutError("waiting for replication timed out", 64, {}), Category.UNACKNOWLEDGED),
@@ -125,6 +126,7 @@ def test_no_category_is_forgotten() -> None:
     [
         (Category.AUTHENTICATION, "x", "config", "check user, password and auth_source"),
         (Category.AUTHENTICATION, "x", "dev/mongodb-shared/chat-password", "dev/mongodb-shared/chat-password"),
+        (Category.AUTHENTICATION, "Server returned an invalid signature.", "config", "the server cannot prove"),
         (Category.PRIVILEGE, "x requires authentication", "none", "no credentials"),
         (Category.PRIVILEGE, "not authorized", "config", "db-access.yaml"),
         (Category.CERTIFICATE, "[SSL: WRONG_VERSION_NUMBER] wrong version number", "", "speaks no TLS"),

@@ -202,6 +202,8 @@ def test_a_malformed_secret_names_the_field_and_never_its_value(change: dict[str
         ("mongodb://h.example/d?tlsCertificateKeyFile=c", {"tls": TlsConfig(cert="c", key="c")}),
         ("mongodb://h.example/d?directConnection=true", {"dial": Dial(host="h.example", port=27017)}),
         ("mongodb://h.example/d?directConnection=false&appName=x&authMechanism=SCRAM-SHA-256", {}),
+        ("mongodb://h.example/d?authMechanism=DEFAULT", {}),
+        ("mongodb://h.example/d?authMechanism=scram-sha-1", {"options": MongoOptions(mechanism="SCRAM-SHA-1")}),
         (
             (
                 "mongodb://h.example/d?maxPoolSize=7&minPoolSize=2&maxIdleTimeMS=1500&connectTimeoutMS=250"
@@ -284,6 +286,7 @@ def test_a_user_without_a_database_is_kept_in_admin() -> None:
         "mongodb://h/d?w=canary",
         "mongodb://h/d?w=0",
         "mongodb://h/d?authMechanism=MONGODB-AWS",
+        "mongodb://h/d?authMechanism=PLAIN",
         "mongodb://a,b/d?directConnection=true",
     ],
 )

@@ -85,6 +85,14 @@ def test_it_says_all_that_a_person_needs(fields: dict[str, Any], options: str) -
     assert connection_uri(config(**fields)) == f"mongodb://db-host.example:27017/app_db?{options}"
 
 
+def test_the_weaker_mechanism_is_said() -> None:
+    """Where there is a login at all."""
+    weak = MongoOptions(mechanism="SCRAM-SHA-1")
+    found = connection_uri(config(user="u", auth=password("pw"), options=weak))
+    assert found == "mongodb://u:****@db-host.example:27017/app_db?authMechanism=SCRAM-SHA-1"
+    assert connection_uri(config(options=weak)) == "mongodb://db-host.example:27017/app_db"
+
+
 def test_a_tunnel_is_dialled_directly() -> None:
     """The driver would else go on to the members the set names, which the tunnel does not lead to."""
     through = config(replica_set="rs", auth_source="a", dial=Dial(host="::1", port=5))

@@ -301,3 +301,21 @@ async def test_each_caller_gets_an_error_of_its_own() -> None:
         assert isinstance(error, SecretNotFound)
         assert (error.hint, error.context) == ("provision", {"secret_id": "dev/x"})
         assert len(traceback.format_exception(error)) < 20
+
+
+async def test_a_caller_whose_time_is_up_leaves_the_call_to_end_by_itself() -> None:
+    """It is not cancelled, and what comes of it is discarded."""
+    calls, go, late = _async.Uninterrupted(), asyncio.Event(), []
+
+    async def call() -> str:
+        await go.wait()
+        return "a connection"
+
+    async def discard(one: str) -> None:
+        late.append(one)
+
+    with pytest.raises(TimeoutError):
+        await calls.run(call, 60, discard, 0.01)
+    go.set()
+    await calls.settle(10)
+    assert late == ["a connection"]

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from pymongo.auth_shared import MongoCredential, _build_credentials_tuple
 from pymongo.pool_options import PoolOptions
+from pymongo.saslprep import saslprep
+
+from soa_db.errors import CredentialError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,22 +67,44 @@ class CredentialStore:
     """Credentials as pymongo takes them.
 
     Args:
-        config: for the database the user is kept in.
+        config: for the database the user is kept in, and the mechanism.
     """
 
     def __init__(self, config: MongoConfig) -> None:
         self._source = config.auth_source or config.database
+        self._mechanism = config.options.mechanism
         # Holds what SCRAM derives of the password, which takes 10 ms and is the same for every connection.
         self._last: _Credential | None = None
 
     def of(self, credentials: Credentials) -> MongoCredential | None:
-        """Return them, the same object as long as they are the same; None when there are none."""
+        """Return them, the same object as long as they are the same; None when there are none.
+
+        Raises:
+            CredentialError: the password holds characters that SCRAM-SHA-256 forbids.
+        """
         if credentials.user is None or not credentials.secret:
             return None
         last = self._last
         if last is not None and (last.username, last.password) == (credentials.user, credentials.secret):
             return last
-        # DEFAULT: SCRAM-SHA-256 where the user has it, else SCRAM-SHA-1.
-        built: Any = _build_credentials_tuple("DEFAULT", self._source, credentials.user, credentials.secret, {}, None)
+        if self._mechanism == "SCRAM-SHA-256":
+            _check_password(credentials)
+        # Named: with pymongo's DEFAULT it is the server, or who stands before it, that picks SCRAM-SHA-1.
+        built: Any = _build_credentials_tuple(
+            self._mechanism, self._source, credentials.user, credentials.secret, {}, None
+        )
         self._last = found = _Credential(*built)
         return found
+
+
+def _check_password(credentials: Credentials) -> None:
+    # RFC 4013, which RFC 7677 asks for; pymongo raises a bare ValueError of it, in the middle of a login.
+    try:
+        saslprep(credentials.secret)
+    except ValueError:
+        # Not from its cause, whose frames hold the password.
+        raise CredentialError(
+            "the password holds characters that SCRAM-SHA-256 forbids: control characters, emoji, mixed directions",
+            hint="set another password; rotate makes one of letters and digits",
+            credentials=credentials.source,
+        ) from None

@@ -26,7 +26,7 @@ class CertificateWatch(ServerHeartbeatListener):
     """Tells at once when no server's certificate stands up.
 
     pymongo itself tries on until its server selection timeout, and a certificate does not get better meanwhile. One
-    server whose certificate is good is enough to go on.
+    server whose certificate is good is enough to go on; it may name members that are not among those of the config.
 
     Args:
         servers: how many there are to connect to.
@@ -37,6 +37,7 @@ class CertificateWatch(ServerHeartbeatListener):
         self.error: Exception | None = None
         self._servers = servers
         self._refused = refused
+        self._good: set[tuple[str, int | None]] = set()
         self._bad: dict[tuple[str, int | None], Exception] = {}
         # The monitors of the blocking client are threads.
         self._guard = threading.Lock()
@@ -45,8 +46,9 @@ class CertificateWatch(ServerHeartbeatListener):
         """Do nothing."""
 
     def succeeded(self, event: ServerHeartbeatSucceededEvent) -> None:
-        """Take a server back that was refused before."""
+        """Note a server whose certificate is good, perhaps refused before."""
         with self._guard:
+            self._good.add(event.connection_id)
             self._bad.pop(event.connection_id, None)
 
     def failed(self, event: ServerHeartbeatFailedEvent) -> None:
@@ -55,8 +57,9 @@ class CertificateWatch(ServerHeartbeatListener):
         if category_of(error) is not Category.CERTIFICATE:
             return
         with self._guard:
+            self._good.discard(event.connection_id)
             self._bad[event.connection_id] = error
-            if len(self._bad) < self._servers:
+            if self._good or len(self._bad) < self._servers:
                 return
             self.error = error
         self._refused()

@@ -83,9 +83,13 @@ def _tls_options(tls: TlsConfig, stack: ExitStack) -> dict[str, Any]:
     if tls.cert is not None and tls.key is not None:
         cert, key = existing_file(tls.cert, "tls.cert"), existing_file(tls.key, "tls.key")
         try:
-            context.load_cert_chain(cert, key)
-        except ssl.SSLError as error:
-            raise ConfigurationError(f"tls.cert and tls.key do not go together: {error}") from error
+            # The empty password: asked for none, OpenSSL would read one from the terminal, and wait for it.
+            context.load_cert_chain(cert, key, password="")
+        except OSError as error:
+            raise ConfigurationError(
+                f"tls.cert and tls.key cannot be used together: {error}",
+                hint="both in PEM, readable, the key of that certificate and not encrypted",
+            ) from error
         # pymongo wants both in one.
         both = f"{Path(cert).read_text('utf-8')}\n{Path(key).read_text('utf-8')}"
         found["tlsCertificateKeyFile"] = _file(stack, path=cert if cert == key else None, pem=both)

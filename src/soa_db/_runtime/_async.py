@@ -266,13 +266,15 @@ class Uninterrupted:
         call: Callable[[], Coroutine[object, object, T]],
         timeout: float,
         discard: Callable[[T], Coroutine[Any, Any, object]],
+        patience: float | None = None,
     ) -> T:
         """Call; TimeoutError after ``timeout`` seconds. In the twin a plain call, which must bound itself.
 
         Args:
             call: what to do.
-            timeout: seconds.
+            timeout: seconds after which it is cancelled.
             discard: what to do with a result that comes when nobody waits for it any more.
+            patience: seconds the caller waits, as if cancelled then, but with TimeoutError; None for ``timeout``.
         """
 
         async def within() -> T:
@@ -281,8 +283,9 @@ class Uninterrupted:
 
         task = _detach(within())
         try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
+            async with asyncio.timeout(patience):
+                return await asyncio.shield(task)
+        except (asyncio.CancelledError, TimeoutError):
             self._leave(self._dispose(task, discard))
             raise
 

@@ -175,7 +175,13 @@ def complete(call: Callable[P, T], *args: P.args, **keywords: P.kwargs) -> T:
 class Uninterrupted:
     """Calls that a cancelled caller leaves to end, in the twin: here nobody is cancelled."""
 
-    def run(self, call: Callable[[], T], timeout: float, discard: Callable[[T], object]) -> T:  # noqa: ARG002 - the twin's
+    def run(
+        self,
+        call: Callable[[], T],
+        timeout: float,  # noqa: ARG002 - the twin's
+        discard: Callable[[T], object],  # noqa: ARG002 - the twin's
+        patience: float | None = None,  # noqa: ARG002 - the twin's
+    ) -> T:
         """Call. A blocking call bounds itself, by its socket's timeout."""
         return call()
 

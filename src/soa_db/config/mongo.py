@@ -63,6 +63,8 @@ class MongoOptions(Model):
             pymongo's asynchronous client repeats fewer of the writes that meet an election.
         operation_timeout: seconds an operation may take, retries included; None for as long as it takes.
         retry_writes: whether the driver repeats a write that met a lost connection or an election; None: with TLS.
+        mechanism: how a password is proved. Not agreed on with the server: it would have its way with the weaker one,
+            which is for users that were made before MongoDB 4.0 and not provisioned since.
         write_concern: how many members acknowledge a write; None for the server's default (``majority`` since 5.0).
     """
 
@@ -74,6 +76,7 @@ class MongoOptions(Model):
     pool_timeout: Timeout | None = None
     operation_timeout: Timeout | None = None
     retry_writes: bool | None = None
+    mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-1"] = "SCRAM-SHA-256"
     write_concern: Literal["majority"] | Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
@@ -145,7 +148,8 @@ class MongoConfig(Model):
 
         The options are those of the driver that a config has a field for (``tlsCAFile``, ``maxPoolSize``, ``w`` …), and
         mean what they mean there: TLS is off unless one of them asks for it, the user is kept in ``authSource``, else
-        in the URL's database, else in ``admin``. ``directConnection=true`` dials the one host directly.
+        in the URL's database, else in ``admin``. ``directConnection=true`` dials the one host directly. But without an
+        ``authMechanism`` it is SCRAM-SHA-256 alone.
 
         Raises:
             ConfigurationError: the URL cannot be read, holds an unknown option or is ``mongodb+srv``; the URL is never

@@ -48,8 +48,7 @@ _KNOWN = {
     "tls",
     "w",
 }
-# The driver agrees with the server on the better of them.
-_MECHANISMS = {"default", "scram-sha-1", "scram-sha-256"}
+_MECHANISMS = {"default": "SCRAM-SHA-256", "scram-sha-1": "SCRAM-SHA-1", "scram-sha-256": "SCRAM-SHA-256"}
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -103,8 +102,6 @@ def _where(hosts: str, database: str, options: Mapping[str, str]) -> dict[str, o
         if len(members) > 1:
             raise ConfigurationError("the MongoDB URL has directConnection=true and several hosts", hint=_HINT)
         fields["dial"] = members[0]
-    if options.get("authmechanism", "default").lower() not in _MECHANISMS:
-        raise ConfigurationError("the MongoDB URL holds an authMechanism that is not known here", hint="leave it out")
     return fields
 
 
@@ -162,6 +159,11 @@ def _driver(options: Mapping[str, str]) -> dict[str, object]:
     retry = _flag(options, "retrywrites")
     if retry is not None:
         fields["retry_writes"] = retry
+    if "authmechanism" in options:
+        mechanism = _MECHANISMS.get(options["authmechanism"].lower())
+        if mechanism is None:
+            raise ConfigurationError("the MongoDB URL holds an authMechanism not known here", hint="leave it out")
+        fields["mechanism"] = mechanism
     if "w" in options:
         fields["write_concern"] = options["w"] if options["w"] == "majority" else _number(options, "w")
     return fields

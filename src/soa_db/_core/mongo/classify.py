@@ -99,6 +99,10 @@ _TLS = re.compile(
 )
 
 
+# What the driver says of a server that does not know the password either.
+_NO_PROOF = "Server returned an invalid"
+
+
 def classify(classes: Iterable[str], text: str = "", code: int | None = None) -> Category:
     """Say what an error is; ``UNKNOWN`` for a class this module has not been told about.
 
@@ -112,4 +116,6 @@ def classify(classes: Iterable[str], text: str = "", code: int | None = None) ->
         return Category.CERTIFICATE
     if found is Category.REFUSED and code is not None:
         return _BY_CODE.get(code, found)
+    if found is Category.REFUSED and text.startswith(_NO_PROOF):
+        return Category.AUTHENTICATION
     return found

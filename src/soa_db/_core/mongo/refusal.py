@@ -76,7 +76,7 @@ def describe(category: Category, text: str, *, source: str = "") -> tuple[type[S
     kind, words, hint = _MEANING[category]
     match category:
         case Category.AUTHENTICATION:
-            hint = _login_hint(source)
+            hint = _login_hint(source, reason)
         case Category.CERTIFICATE:
             hint = _tls_hint(reason)
         case Category.UNREACHABLE:
@@ -86,10 +86,17 @@ def describe(category: Category, text: str, *, source: str = "") -> tuple[type[S
     return kind, f"{words}: {reason}", hint
 
 
-def _login_hint(source: str) -> str:
+def _login_hint(source: str, reason: str) -> str:
+    if "server returned" in reason.lower():
+        return (
+            "the server cannot prove that it knows the password: check that hosts are yours, and that TLS verifies them"
+        )
     match source:
         case "config" | "":
-            return "check user, password and auth_source, the database the user is kept in"
+            return (
+                "check user, password and auth_source, the database the user is kept in; a user that cannot do "
+                "SCRAM-SHA-256 needs options.mechanism"
+            )
         case "none":
             return "the configuration holds no credentials: give it auth"
         case _:

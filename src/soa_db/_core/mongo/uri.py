@@ -81,6 +81,9 @@ def _options(config: MongoConfig, ca_file: str | None) -> list[tuple[str, str]]:
         raise ConfigurationError("the connection has no TLS, so no ca_file", instance=config.instance_name)
     if config.dial is not None:
         pairs.append(("directConnection", "true"))
+    if config.auth.kind != "none" and config.options.mechanism != "SCRAM-SHA-256":
+        # Where it is that one, mongosh agrees on it with the server, and the string is the original's.
+        pairs.append(("authMechanism", config.options.mechanism))
     return pairs
 
 

@@ -8,6 +8,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import pymongo
+from pymongo import _csot
 from pymongo.errors import NetworkTimeout, OperationFailure
 from pymongo.synchronous.pool import Pool
 
@@ -99,7 +100,8 @@ class ServerPool(Pool):
             except OperationFailure as error:
                 if category_of(error) is not Category.AUTHENTICATION:
                     raise
-                if refused < _CANDIDATES:
+                # Without a code it is the driver that refuses the server.
+                if refused < _CANDIDATES and error.code is not None:
                     refused += 1
                     other = login.credentials.refresh(credentials)
                     if other is not None and other.secret != credentials.secret:
@@ -112,13 +114,18 @@ class ServerPool(Pool):
             return connection
 
     def _connect_in_time(self, handler: Any) -> Connection:
-        timeout = self.login.config.options.connect_timeout
+        timeout = 2 * self.login.config.options.connect_timeout
+        # What the caller has left, as pymongo counts it: it bounds all by that but asyncio's TLS handshake.
+        patience = _csot.remaining()
         try:
             # Cancelled before it hands its socket on, pymongo leaves that to the garbage collector. It bounds this part
             # itself; twice the time ends what comes after.
             return self.login.connects.run(
-                lambda: super(ServerPool, self).connect(handler), 2 * timeout, lambda late: late.close_conn(None)
+                lambda: super(ServerPool, self).connect(handler),
+                timeout,
+                lambda late: late.close_conn(None),
+                patience,
             )
         except TimeoutError as error:
             host, port = self.address
-            raise NetworkTimeout(f"{host}:{port}: no connection within {2 * timeout:g} seconds") from error
+            raise NetworkTimeout(f"{host}:{port}: no connection in time") from error
