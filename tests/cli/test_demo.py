@@ -16,6 +16,7 @@ import pytest
 
 from soa_db.cli import main
 from soa_db.cli.demo import examples
+from soa_db.cli.demo.mongo_load import MongoLoad
 from soa_db.cli.demo.postgres_load import PostgresLoad
 from soa_db.cli.demo.redis_load import CacheLoad, RedisLoad
 from soa_db.cli.demo.story import Story
@@ -69,8 +70,10 @@ def test_every_promise_is_kept_and_nothing_is_left(server_folder: Path) -> None:
         "0 changes in dev, 0 in mirror, 0 in prod",
         "PostgreSQL: 0 calls failed",
         "Redis: 0 calls failed",
+        "MongoDB: 0 calls failed",
         "PostgreSQL: 75 of 75",
         "Redis: 18 of 18",
+        "MongoDB: 9 of 9",
         "1500 callers of 15 keys at once, 15 calls of the origin",
         "Redis took the old password beside the new one until `rotate --finish`",
         "0 values read from Redis other than they were written, 0 were gone",
@@ -81,9 +84,9 @@ def test_every_promise_is_kept_and_nothing_is_left(server_folder: Path) -> None:
         out,
         re.MULTILINE,
     )
-    assert len(re.findall(r"^    ✓ \d+ calls? in flight failed, typed", out, re.MULTILINE)) == 2
-    assert len(re.findall(r"^    ✓ 0 calls begun while it was down failed, 0 after", out, re.MULTILINE)) == 2
-    assert len(re.findall(r"^    ✓ \d+ of \d+ acknowledged writes lost", out, re.MULTILINE)) == 2
+    assert len(re.findall(r"^    ✓ \d+ calls? in flight failed, typed", out, re.MULTILINE)) == 3
+    assert len(re.findall(r"^    ✓ 0 calls begun while it was down failed, 0 after", out, re.MULTILINE)) == 3
+    assert len(re.findall(r"^    ✓ \w+: 0 of \d+ acknowledged writes lost", out, re.MULTILINE)) == 4
     assert len(re.findall(r"^ ?\d  ", out, re.MULTILINE)) == 9
     assert left_behind(directory) == []
 
@@ -153,16 +156,19 @@ def test_two_demos_do_not_play_in_one_folder(tmp_path: Path, capsys: pytest.Capt
 def test_load_that_cannot_connect_says_so() -> None:
     """A load whose provider or manager fails raises that in the thread that waits for it."""
     from soa_db.aws import AsyncAwsClients
-    from soa_db.config import PostgresConfig, RedisConfig
+    from soa_db.config import MongoConfig, PostgresConfig, RedisConfig
     from soa_db.errors import ServerUnavailable
     from soa_db.local.ports import free_port
 
     at: dict[str, Any] = {"instance_name": "nobody", "host": "127.0.0.1", "port": free_port(), "user": "u", "tls": None}
     postgres, redis = PostgresConfig(**at, database="d"), RedisConfig(**at)
+    url = f"mongodb://u:p@127.0.0.1:{at['port']}/d?serverSelectionTimeoutMS=100"
+    mongo = MongoConfig.from_url(url, instance_name="nobody")
     for load in (
         PostgresLoad("x", postgres, AsyncAwsClients(region="us-west-2")),
         RedisLoad("x:", redis, AsyncAwsClients(region="us-west-2")),
         CacheLoad("x:", redis, AsyncAwsClients(region="us-west-2")),
+        MongoLoad("x", mongo, AsyncAwsClients(region="us-west-2")),
     ):
         with pytest.raises(ServerUnavailable), load:
             pass
