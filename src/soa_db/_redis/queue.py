@@ -12,7 +12,7 @@ __all__ = ["FreeConnections"]
 class FreeConnections(LifoQueue[Any]):
     """A queue, last in first out, that takes no lock while nobody has to wait.
 
-    The standard library's takes its lock and goes through two conditions each time, a tenth of a GET. Here the list
+    The standard library's takes its lock and goes through two conditions each time. Here the list
     itself decides: its ``pop`` and ``append`` are atomic. Who waits is counted before it looks at the list once more,
     and who puts something there looks at the count afterwards, so none waits for what is free.
 
