@@ -167,3 +167,16 @@ def test_what_is_no_key_is_refused(key: Any) -> None:
     """With a typed error."""
     with pytest.raises(ConfigurationError):
         encode_key(key)
+
+
+@pytest.mark.parametrize("text", [b' [1, "a"]', b'[1, "a"]\n', b'\t\r [ 1,"a" ] '])
+def test_blanks_around_a_value_are_json_too(text: bytes) -> None:
+    """Other writers may put them there."""
+    assert decode(text, b"k") == [1, "a"]
+
+
+@pytest.mark.parametrize("text", [b"1 2", b"[1]x", b' {"a":1}}', b"", b" ", b"\xff"])
+def test_more_or_less_than_one_value_is_malformed(text: bytes) -> None:
+    """None is taken for what it begins with."""
+    with pytest.raises(ValueMalformed):
+        decode(text, b"k")

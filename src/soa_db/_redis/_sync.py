@@ -20,6 +20,7 @@ from soa_db._core.backoff import full_jitter
 from soa_db._core.redis.classify import Category
 from soa_db._redis.deadline import DeadlineParser, remaining
 from soa_db._redis.failures import DRIVER_ERRORS, category_of, connecting
+from soa_db._redis.queue import FreeConnections
 from soa_db._redis.tls import tls_context
 from soa_db._runtime._sync import sleep
 
@@ -93,8 +94,11 @@ class ServerConnection(Connection):
 
     def connect(self) -> None:
         """Connect, or replace a connection that is to go or whose token ends; called whenever a pool hands it out."""
-        # redis-py itself looks at the mark of ``drop_idle`` only after the next command.
-        if self._sock is not None and (self._should_reconnect or self._is_over()):
+        if self._sock is not None:
+            # redis-py itself looks at the mark of ``drop_idle`` only after the next command.
+            if not self._should_reconnect and (self._renew_at is None or not self._is_over()):
+                # As redis-py's would, but it goes through a retry to find that out.
+                return
             # Before connecting: subscriptions connect again within it.
             self.disconnect()
         super().connect()  # type: ignore[no-untyped-call]  # redis-py's has no types
@@ -235,6 +239,7 @@ def make_client(login: Login) -> Client:
         pool = BlockingConnectionPool(  # type: ignore[no-untyped-call]  # redis-py's has no types
             connection_class=kind,
             timeout=config.command_timeout,
+            queue_class=FreeConnections,
             host=config.host,
             port=config.port,
             db=config.db,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from soa_db._async.redis.calls import call_server
-from soa_db._core.redis.values import shown
 from soa_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class AsyncCalls:
 
     async def _call(self, call: Callable[[Client], Any], *, again: bool = False, key: bytes = b"") -> Any:
         client = await self.present()
-        found = await call_server(client, self.config, lambda: call(client), again=again, key=shown(key) if key else "")
+        found = await call_server(client, self.config, call, again=again, key=key)
         self._cache.answered()
         return found
 

@@ -280,12 +280,13 @@ class AsyncCache:
         keep = None if ttl is None else milliseconds(ttl)
         manager = self._manager
         client = await manager.present()
-        take = partial(self._take, client, name, token, px)
+        take = partial(self._take, name=name, token=token, px=px)
         try:
             if not await call_server(client, manager.config, take, again=True, key=key):
                 return False
             text = encode(await origin(), key)
-            await call_server(client, manager.config, lambda: client.set(key, text, px=keep), again=True, key=key)
+            keeping = partial(self._keep, key=key, text=text, keep=keep, fresh=None)
+            await call_server(client, manager.config, keeping, again=True, key=key)
         except BaseException:
             # Also if the answer was lost; not what is another's by now: the origin may have taken longer than it lasts.
             await self._give_back(name, token)

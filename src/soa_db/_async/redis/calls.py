@@ -26,19 +26,19 @@ T = TypeVar("T")
 async def call_server(
     client: Client,
     config: RedisConfig,
-    call: Callable[[], Awaited[T]],
+    call: Callable[[Client], Awaited[T]],
     *,
     again: bool,
     patience: float | None = None,
-    key: str | bytes = "",
+    key: bytes = b"",
 ) -> T:
-    """Return what ``call`` returns.
+    """Return what ``call`` of the client returns.
 
     It is repeated, until ``command_timeout`` seconds have passed, after an answer that says it was not run (READONLY,
     LOADING, CLUSTERDOWN …), when there was no connection, and, if it may run twice, when the connection broke.
 
     Args:
-        client: the native client it uses.
+        client: the native client.
         config: its configuration.
         call: one round trip.
         again: whether it may run twice.
@@ -52,7 +52,7 @@ async def call_server(
     deadline = started + (config.command_timeout if patience is None else patience)
     while True:
         try:
-            return await call()
+            return await call(client)
         except DRIVER_ERRORS as error:
             category = category_of(error)
             # A cluster's asynchronous client does not wait for a connection that is in use.
@@ -64,7 +64,7 @@ async def call_server(
                 await drop_idle(client)
             end = started + config.command_timeout if category is Category.POOL else deadline
             if not repeatable or time.monotonic() + delay >= end:
-                found = typed(error, config, key=shown(key) if isinstance(key, bytes) else key)
+                found = typed(error, config, key=shown(key) if key else "")
                 if found is error:
                     raise
                 raise found from error

@@ -212,9 +212,14 @@ class AsyncRedisConnectionManager(AsyncKeys, AsyncSets):
         Raises:
             NotConnectedError: the manager is not connected, or in another event loop.
         """
-        if self._client is None and self._inherited:
-            await self.connect()
-        return self._here()
+        # Every call comes through here.
+        client = self._client
+        if client is None:
+            if self._inherited:
+                await self.connect()
+            client = self.client
+        self._affinity.check()
+        return client
 
     def _here(self) -> Client:
         client = self.client
@@ -225,7 +230,7 @@ class AsyncRedisConnectionManager(AsyncKeys, AsyncSets):
         """Return whether a round trip succeeds, within the connect and command timeouts; never raises an error."""
         try:
             client = await self.present()
-            await call_server(client, self.config, client.ping, again=True, patience=0)
+            await call_server(client, self.config, lambda client: client.ping(), again=True, patience=0)
         except Exception:  # noqa: BLE001 - the answer is no, whatever the reason
             return False
         self._cache.answered()

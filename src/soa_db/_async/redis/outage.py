@@ -6,7 +6,6 @@ import logging
 import random
 import threading
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ReadOnlyError, ResponseError
@@ -90,15 +89,14 @@ class AsyncOutage:
         manager = self._manager
         try:
             client = await manager.present()
-            once = partial(call, client)
             try:
-                found = await call_server(client, manager.config, once, again=False, patience=0, key=key)
+                found = await call_server(client, manager.config, call, again=False, patience=0, key=key)
             except ServerUnavailable as error:
                 if not _was_cut(error):
                     raise
                 # The idle ones may have been cut as well.
                 await drop_idle(client)
-                found = await call_server(client, manager.config, once, again=False, patience=0, key=key)
+                found = await call_server(client, manager.config, call, again=False, patience=0, key=key)
         except SoaDbError as error:
             if _takes_no_writes(error.__cause__):
                 self.answered()

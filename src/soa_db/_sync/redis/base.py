@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from soa_db._core.redis.values import shown
 from soa_db._sync.redis.calls import call_server
 from soa_db.errors import ConfigurationError
 
@@ -39,7 +38,7 @@ class Calls:
 
     def _call(self, call: Callable[[Client], Any], *, again: bool = False, key: bytes = b"") -> Any:
         client = self.present()
-        found = call_server(client, self.config, lambda: call(client), again=again, key=shown(key) if key else "")
+        found = call_server(client, self.config, call, again=again, key=key)
         self._cache.answered()
         return found
 

@@ -28,19 +28,19 @@ T = TypeVar("T")
 def call_server(
     client: Client,
     config: RedisConfig,
-    call: Callable[[], Awaited[T]],
+    call: Callable[[Client], Awaited[T]],
     *,
     again: bool,
     patience: float | None = None,
-    key: str | bytes = "",
+    key: bytes = b"",
 ) -> T:
-    """Return what ``call`` returns.
+    """Return what ``call`` of the client returns.
 
     It is repeated, until ``command_timeout`` seconds have passed, after an answer that says it was not run (READONLY,
     LOADING, CLUSTERDOWN …), when there was no connection, and, if it may run twice, when the connection broke.
 
     Args:
-        client: the native client it uses.
+        client: the native client.
         config: its configuration.
         call: one round trip.
         again: whether it may run twice.
@@ -54,7 +54,7 @@ def call_server(
     deadline = started + (config.command_timeout if patience is None else patience)
     while True:
         try:
-            return call()
+            return call(client)
         except DRIVER_ERRORS as error:
             category = category_of(error)
             # A cluster's asynchronous client does not wait for a connection that is in use.
@@ -66,7 +66,7 @@ def call_server(
                 drop_idle(client)
             end = started + config.command_timeout if category is Category.POOL else deadline
             if not repeatable or time.monotonic() + delay >= end:
-                found = typed(error, config, key=shown(key) if isinstance(key, bytes) else key)
+                found = typed(error, config, key=shown(key) if key else "")
                 if found is error:
                     raise
                 raise found from error

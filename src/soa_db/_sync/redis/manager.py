@@ -214,9 +214,14 @@ class RedisConnectionManager(Keys, Sets):
         Raises:
             NotConnectedError: the manager is not connected, or in another event loop.
         """
-        if self._client is None and self._inherited:
-            self.connect()
-        return self._here()
+        # Every call comes through here.
+        client = self._client
+        if client is None:
+            if self._inherited:
+                self.connect()
+            client = self.client
+        self._affinity.check()
+        return client
 
     def _here(self) -> Client:
         client = self.client
@@ -227,7 +232,7 @@ class RedisConnectionManager(Keys, Sets):
         """Return whether a round trip succeeds, within the connect and command timeouts; never raises an error."""
         try:
             client = self.present()
-            call_server(client, self.config, client.ping, again=True, patience=0)
+            call_server(client, self.config, lambda client: client.ping(), again=True, patience=0)
         except Exception:  # noqa: BLE001 - the answer is no, whatever the reason
             return False
         self._cache.answered()

@@ -8,7 +8,6 @@ import logging
 import random
 import threading
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ReadOnlyError, ResponseError
@@ -92,15 +91,14 @@ class Outage:
         manager = self._manager
         try:
             client = manager.present()
-            once = partial(call, client)
             try:
-                found = call_server(client, manager.config, once, again=False, patience=0, key=key)
+                found = call_server(client, manager.config, call, again=False, patience=0, key=key)
             except ServerUnavailable as error:
                 if not _was_cut(error):
                     raise
                 # The idle ones may have been cut as well.
                 drop_idle(client)
-                found = call_server(client, manager.config, once, again=False, patience=0, key=key)
+                found = call_server(client, manager.config, call, again=False, patience=0, key=key)
         except SoaDbError as error:
             if _takes_no_writes(error.__cause__):
                 self.answered()
