@@ -347,6 +347,31 @@ def test_a_secret_of_anothers_stops_no_other_user(world: World) -> None:
     assert world.password("jobs-api") == password
 
 
+@pytest.mark.parametrize("password", ["bell\x07", "unassigned\u0221", "\u06271"])
+def test_a_password_that_no_user_can_have_stops_no_other_and_is_replaced(world: World, password: str) -> None:
+    """SASLprep refuses it, in the driver: for rotation it opens nothing; as an administrator's it is named as such."""
+    specs = (spec("chat-api"), spec("jobs-api"))
+    world.apply(*specs)
+    other = world.password("jobs-api")
+    world.write_secret(
+        "/mirror/current/chat-api-mongo-password", {"username": "chat_api_app", "password": password}
+    )
+    with pytest.raises(ConfigurationError, match="no password stored for chat_api_app"):
+        world.rotate(*specs, services=["chat-api"])
+    plan, after = world.apply(*specs)
+    assert [change.sentence.partition(": ")[2] for change in plan.destructive] == [
+        "no user can have the secret's password by SCRAM-SHA-256"
+    ]
+    assert after.is_empty
+    assert world.opens("chat-api", world.password("chat-api"))
+    assert world.password("jobs-api") == other
+    world.announce(password=password)
+    with pytest.raises(AuthenticationFailed, match="cannot be one of SCRAM-SHA-256") as caught:
+        world.plan(*specs)
+    assert password not in str(caught.value)
+    assert caught.value.hint
+
+
 def test_a_saved_plan_fits_only_what_it_was_made_for(world: World) -> None:
     """The fingerprint covers specs, options and changes."""
     before = world.plan(spec("chat-api"))
