@@ -204,6 +204,31 @@ def _stealing() -> Spec:
     return spec("other", retire=[RetiredUser(user="chat_api_app")], database="chat_api_db")
 
 
+def test_taking_a_database_that_is_in_use_is_destructive_and_what_was_left_of_it_goes_with_prune(world: World) -> None:
+    """Whoever names it in a spec gets at what is in it: seen by an administrator with no more than it needs."""
+    with world.server.admin() as admin:
+        admin["legacy_db"]["things"].insert_one({"_id": 1})
+    world.run("legacy_db", {"createUser": "old", "pwd": "x", "roles": ["readWrite"]})
+    reading = spec("reports-api", reads=reads("chat-api", "things"))
+    old = spec("chat-api", database="legacy_db", shared_with=shares("reports-api", "things"))
+    plan, after = world.apply(old, reading)
+    assert [change.sentence for change in plan.destructive] == [
+        (
+            "create user chat_api_app in legacy_db: readWrite on legacy_db; it takes over the database, in which there "
+            "is somebody's data, the user old in legacy_db"
+        )
+    ]
+    assert after.is_empty
+    moved = spec("chat-api", shared_with=shares("reports-api", "things"))
+    plan, after = world.apply(moved, reading, prune=True)
+    assert "drop role soa-db-read-for-reports-api in legacy_db, which the specs do not agree on" in [
+        change.sentence for change in plan.destructive
+    ]
+    assert after.is_empty
+    with world.server.admin() as admin:
+        assert [role["db"] for role in admin.admin["system.roles"].find()] == ["chat_api_db"]
+
+
 def test_undeclared_users_are_reported_and_removed_on_request_only_if_they_are_services(world: World) -> None:
     """By their marks; strangers stay whatever is asked for."""
     world.apply(spec("chat-api"), spec("old-api"))
@@ -353,9 +378,7 @@ def test_a_password_that_no_user_can_have_stops_no_other_and_is_replaced(world: 
     specs = (spec("chat-api"), spec("jobs-api"))
     world.apply(*specs)
     other = world.password("jobs-api")
-    world.write_secret(
-        "/mirror/current/chat-api-mongo-password", {"username": "chat_api_app", "password": password}
-    )
+    world.write_secret("/mirror/current/chat-api-mongo-password", {"username": "chat_api_app", "password": password})
     with pytest.raises(ConfigurationError, match="no password stored for chat_api_app"):
         world.rotate(*specs, services=["chat-api"])
     plan, after = world.apply(*specs)

@@ -85,7 +85,6 @@ def _user(wanted: DesiredUser, desired: Desired, state: ServerState, found: Find
     if user == state.admin:
         found.error(f"the specs declare {user}, which is the administrator", "administer as another user")
         return
-    # A database has no owner on MongoDB; whose it is, the users kept in it say.
     for other in state.users.values():
         if other.user.database == user.database and other.service not in {None, wanted.service}:
             found.error(
@@ -96,15 +95,32 @@ def _user(wanted: DesiredUser, desired: Desired, state: ServerState, found: Find
             return
     today = state.users.get(user)
     if today is None:
-        found.change("users", CreateUser(user, wanted.service, tuple(sorted(wanted.roles))))
+        taken = _taken_from(wanted, state)
+        action = CreateUser(user, wanted.service, tuple(sorted(wanted.roles)), taken)
+        found.change("users", action, destructive=bool(taken))
         return
     if today.service is None:
         found.change("users", AdoptUser(user, wanted.service), destructive=True)
-    _drift(wanted, today, desired, found)
+    _drift(wanted, today, desired, state, found)
 
 
-def _drift(wanted: DesiredUser, today: UserState, desired: Desired, found: Findings) -> None:
-    roles = wanted.roles | _agreed_elsewhere(wanted, today, desired)
+def _taken_from(wanted: DesiredUser, state: ServerState) -> tuple[str, ...]:
+    """Who and what is in a user's database that no run of ours has given to its service."""
+    database = wanted.user.database
+    if state.services_of(database):
+        return ()
+    users = (
+        f"the user {other.user}"
+        for other in state.users.values()
+        if other.service is None
+        and other.user != state.admin
+        and (other.user.database == database or any(role.database == database for role in other.roles))
+    )
+    return (*(["somebody's data"] if database in state.databases else []), *sorted(users))
+
+
+def _drift(wanted: DesiredUser, today: UserState, desired: Desired, state: ServerState, found: Findings) -> None:
+    roles = wanted.roles | _agreed_elsewhere(wanted, today, desired, state)
     grant, revoke = roles - today.roles, today.roles - roles
     # Without SCRAM-SHA-256 there is nothing to leave: a password is issued then, which sets it and ends the others.
     ended = today.mechanisms - {MECHANISM} if MECHANISM in today.mechanisms else frozenset[str]()
@@ -120,15 +136,21 @@ def _drift(wanted: DesiredUser, today: UserState, desired: Desired, found: Findi
         found.change("users", action, destructive=bool(revoke or ended))
 
 
-def _agreed_elsewhere(wanted: DesiredUser, today: UserState, desired: Desired) -> frozenset[RoleName]:
-    """Its roles in databases that none of the given specs declares, while it waits for such a spec.
+def _agreed_elsewhere(
+    wanted: DesiredUser, today: UserState, desired: Desired, state: ServerState
+) -> frozenset[RoleName]:
+    """Its roles in databases of services whose specs it waits for: granted by a run that had both sides.
 
-    They were granted by a run that had both sides; this one has only one, and does not know which database it is.
+    This run has one side only; which database is the other's, the marks of the users kept there say.
     """
-    if not wanted.waits:
-        return frozenset()
     name = mongo_read_role(wanted.service)
-    return frozenset(role for role in today.roles if role.name == name and role.database not in desired.databases)
+    return frozenset(
+        role
+        for role in today.roles
+        if role.name == name
+        and role.database not in desired.databases
+        and not wanted.waits.isdisjoint(state.services_of(role.database))
+    )
 
 
 def _password(wanted: DesiredUser, state: ServerState, found: Findings) -> None:
@@ -208,12 +230,29 @@ def _undeclared_roles(desired: Desired, state: ServerState, options: PlanOptions
         if role in desired.roles:
             continue
         reader = mongo_reader(role.name)
+        if role.database not in desired.databases:
+            owners = state.services_of(role.database)
+            if reader is not None and owners <= desired.services:  # else another repository's
+                known = bool(owners) or reader in desired.services
+                _role_left_behind(role, reader, found, drop=known and options.prune)
+            continue
         if reader is None:
             found.note(f"role {shown(role.name)} in {shown(role.database)} is not managed here")
         elif reader in desired.services:
             found.change("roles nobody agreed on", DropRole(role), destructive=True)
         else:
             _role_of_a_stranger(today, reader, desired, options, found)
+
+
+def _role_left_behind(role: RoleName, reader: str, found: Findings, *, drop: bool) -> None:
+    """A reader's role in a database that no spec given declares: its owner has another by now, or none."""
+    if drop:
+        found.change("roles nobody agreed on", DropRole(role), destructive=True)
+    else:
+        found.note(
+            f"role {shown(role.name)} in {shown(role.database)} lets {reader} read of a database that no spec declares",
+            "`--engine mongo --prune` drops it, given the spec of its reader or of who had the database",
+        )
 
 
 def _role_of_a_stranger(today: RoleState, reader: str, desired: Desired, options: PlanOptions, found: Findings) -> None:

@@ -153,7 +153,7 @@ def connect(config: MongoConfig, user: str | None, password: str) -> Session:
 
 
 def can_be_password(password: str) -> bool:
-    """Whether a password can be one of SCRAM-SHA-256: driver and server put it through SASLprep (RFC 7677, RFC 4013)."""
+    """Whether SCRAM-SHA-256 (RFC 7677) takes a password: driver and server put it through SASLprep (RFC 4013)."""
     from pymongo.saslprep import saslprep
 
     try:
