@@ -219,6 +219,10 @@ def test_taking_a_database_that_is_in_use_is_destructive_and_what_was_left_of_it
         )
     ]
     assert after.is_empty
+    with pytest.raises(
+        ProvisionError, match="there is a database legacy_db, so that MongoDB takes no data into Legacy"
+    ):
+        world.apply(spec("chat-api", database="Legacy_db"))
     moved = spec("chat-api", shared_with=shares("reports-api", "things"))
     plan, after = world.apply(moved, reading, prune=True)
     assert "drop role soa-db-read-for-reports-api in legacy_db, which the specs do not agree on" in [
@@ -372,7 +376,7 @@ def test_a_secret_of_anothers_stops_no_other_user(world: World) -> None:
     assert world.password("jobs-api") == password
 
 
-@pytest.mark.parametrize("password", ["bell\x07", "unassigned\u0221", "\u06271"])
+@pytest.mark.parametrize("password", ["bell\x07", "unassigned\u0221", "\u06271", "\u00ad"])
 def test_a_password_that_no_user_can_have_stops_no_other_and_is_replaced(world: World, password: str) -> None:
     """SASLprep refuses it, in the driver: for rotation it opens nothing; as an administrator's it is named as such."""
     specs = (spec("chat-api"), spec("jobs-api"))

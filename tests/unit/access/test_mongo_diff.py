@@ -269,6 +269,17 @@ def test_what_belongs_to_another_service_stands_in_the_way() -> None:
     found = compared(state(user()), spec("thief", database="chat_api_db"))
     assert found.changes == []
     assert "the database chat_api_db belongs to service chat-api" in said(found)[0]
+    found = compared(state(user()), spec("thief", database="Chat_API_db"))
+    assert found.changes == [], "whoever writes there first keeps the other from writing at all"
+    assert said(found)[0].endswith("but thief declares Chat_API_db, the same but for its case")
+    found = compared(state(databases=frozenset({"Chat_Api_Db"})))
+    assert found.changes == []
+    assert said(found) == [
+        (
+            "error: there is a database Chat_Api_Db, so that MongoDB takes no data into chat_api_db, the same but for "
+            "its case"
+        )
+    ]
     assert "which is the administrator" in said(compared(replace(state(user()), admin=CHAT)))[0]
 
 
@@ -311,6 +322,14 @@ def test_users_nobody_declared_are_reported() -> None:
         ),
         "note: user chat_api_app in old_db was made for service chat-api, whose spec no longer declares it",
         "note: user their_app in their_db is of the service theirs, whose spec is not given",
+    ]
+    ours = RoleName("chat_api_db", "readWrite"), RoleName("chat_api_db", "soa-db-read-for-theirs")
+    reaching = state(user(), user(theirs, RoleName("their_db", "readWrite"), *ours, service="theirs"))
+    assert said(compared(reaching)) == [
+        (
+            "note: user their_app in their_db is of the service theirs, whose spec is not given; it has readWrite on "
+            "chat_api_db"
+        )
     ]
     assert changes(compared(seen, prune=True)) == [
         (

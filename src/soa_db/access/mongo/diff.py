@@ -86,13 +86,23 @@ def _user(wanted: DesiredUser, desired: Desired, state: ServerState, found: Find
         found.error(f"the specs declare {user}, which is the administrator", "administer as another user")
         return
     for other in state.users.values():
-        if other.user.database == user.database and other.service not in {None, wanted.service}:
+        kept = other.user.database
+        if kept.lower() == user.database.lower() and other.service not in {None, wanted.service}:
             found.error(
-                f"the database {shown(user.database)} belongs to service {shown(other.service or '')} by its user "
-                f"{shown(other.user.name)}, but {wanted.service} declares it",
+                f"the database {shown(kept)} belongs to service {shown(other.service or '')} by its user "
+                f"{shown(other.user.name)}, but {wanted.service} declares "
+                f"{'it' if kept == user.database else f'{shown(user.database)}, the same but for its case'}",
                 "choose another database; to hand it over, that service's user there is retired first",
             )
             return
+    alike = sorted(name for name in state.databases if name.lower() == user.database.lower())
+    if alike and user.database not in alike:
+        found.error(
+            f"there is a database {shown(alike[0])}, so that MongoDB takes no data into {shown(user.database)}, the "
+            "same but for its case",
+            f"name it in the spec of {wanted.service} as it is on the server",
+        )
+        return
     today = state.users.get(user)
     if today is None:
         taken = _taken_from(wanted, state)
@@ -192,8 +202,10 @@ def _undeclared_users(desired: Desired, state: ServerState, options: PlanOptions
             found.note(f"user {user} is not managed here: it is no service's by its mark; it has {granted}")
         elif today.service not in desired.services:
             # Another repository's, for all we know: its absence here says nothing.
+            beside = ", ".join(map(str, sorted(_beside_reads(today, desired))))
             found.note(
-                f"user {user} is of the service {shown(today.service)}, whose spec is not given",
+                f"user {user} is of the service {shown(today.service)}, whose spec is not given"
+                f"{f'; it has {beside}' if beside else ''}",
                 f"if there is no such service any more: a spec of {shown(today.service)} without a mongo part, and "
                 "`--engine mongo --prune`",
             )
@@ -205,6 +217,13 @@ def _undeclared_users(desired: Desired, state: ServerState, options: PlanOptions
                 f"user {user} was made for service {today.service}, whose spec no longer declares it",
                 "`--engine mongo --prune` deletes it",
             )
+
+
+def _beside_reads(today: UserState, desired: Desired) -> frozenset[RoleName]:
+    """What a user has in declared databases but the roles for reading, which are looked at by themselves."""
+    return frozenset(
+        role for role in today.roles if role.database in desired.databases and mongo_reader(role.name) is None
+    )
 
 
 # --- roles

@@ -39,14 +39,14 @@ def inspect_server(session: Session, databases: Collection[str]) -> ServerState:
     which = {"$or": [{"db": {"$in": named}}, {"role": {"$regex": f"^{re.escape(MONGO_READ_ROLE)}"}}]}
     with session.typed("inspect the roles"):
         roles = list(session.client["admin"]["system.roles"].find(which))
-    listed = {"listDatabases": 1, "nameOnly": True, "filter": {"name": {"$in": named}}}
-    there = session.read("admin", listed, what="list the databases")["databases"]
+    there = session.read("admin", {"listDatabases": 1, "nameOnly": True}, what="list the databases")["databases"]
+    declared = {name.lower() for name in databases}
     found = [role_state(one) for one in roles]
     return ServerState(
         admin=_admin(session),
         users={one.user: one for one in users},
         roles={one.role: one for one in found},
-        databases=frozenset(one["name"] for one in there),
+        databases=frozenset(one["name"] for one in there if one["name"].lower() in declared),
     )
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Session", "address_of", "can_be_password", "connect", "opens"]
 
+# What pymongo's SASLprep raises; the latter where nothing is left of a password.
+_NOT_PREPARED = (ValueError, IndexError)
 _DEADLINE = 20_000  # milliseconds for the answer to a command, and for a majority to acknowledge it
 _MAJORITY = {"w": "majority", "wtimeout": _DEADLINE}
 _OURS: dict[str, Any] = {
@@ -141,7 +143,7 @@ def connect(config: MongoConfig, user: str | None, password: str) -> Session:
             session.client.admin.command("ping")
     except BaseException as error:
         session.close()
-        if user and type(error) is ValueError and not can_be_password(password):
+        if user and isinstance(error, _NOT_PREPARED) and not can_be_password(password):
             raise AuthenticationFailed(
                 f"could not log in: the password cannot be one of {MECHANISM}, which SASLprep (RFC 4013) prepares",
                 hint="it holds a control character or the like: correct it where it is kept",
@@ -158,7 +160,7 @@ def can_be_password(password: str) -> bool:
 
     try:
         saslprep(password)
-    except ValueError:
+    except _NOT_PREPARED:
         return False
     return True
 

@@ -91,7 +91,7 @@ class ServerState:
         admin: who looks; None where the server asks nobody who they are.
         users: every user of every database.
         roles: the roles that were defined in declared databases, and those by which services read, in any.
-        databases: those of the declared databases that hold anything.
+        databases: databases that hold anything and have the name of a declared one, but for upper and lower case.
         open_to_all: whether somebody who did not log in may administer it: it has no access control.
         passwords: each declared user's password.
     """
