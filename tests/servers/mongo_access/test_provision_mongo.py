@@ -11,6 +11,8 @@ import pytest
 from tests.servers.knife import Killed, Knife
 from tests.servers.mongo_access.world import ADMIN_PASSWORD, World, knife_at_work, reads, shares, spec
 
+from soa_db._mongo.options import client_options
+from soa_db.access.mongo.admin import admin_server
 from soa_db.access.mongo.session import Session, connect
 from soa_db.access.spec import RetiredUser, Spec
 from soa_db.errors import AuthenticationFailed, ConfigurationError, PlanConflict, ProvisionError, ServerUnavailable
@@ -320,8 +322,20 @@ def test_an_administrator_that_does_not_log_in_is_refused(world: World, dev_worl
     _, port = dev_world.server.hosts[0]
     with pytest.raises(ConfigurationError, match="as plain text"):
         world.plan(spec("chat-api"), url="mongodb://master:c4nary@db.example:1/")
+    with pytest.raises(ConfigurationError, match="as plain text"):
+        world.plan(spec("chat-api"), url="mongodb://master:c4nary@localhost:1,db.example:1/")
     with pytest.raises(ProvisionError, match="the administrator may not"):
         dev_world.plan(spec("chat-api"), url=f"mongodb://localhost:{port}/")
+
+
+@pytest.mark.parametrize("rest", ["", "?replicaSet=rs", "?directConnection=true"])
+def test_without_tls_nothing_but_the_tunnel_is_dialled(clients: AwsClients, rest: str) -> None:
+    """The member at its end names the others: pymongo would go on there, past the tunnel and in the clear."""
+    server = admin_server("prod", aws=clients, admin_url=f"mongodb://master:x@localhost:27999/{rest}")
+    with client_options(server.config) as options:
+        assert options["directConnection"]
+        assert "replicaSet" not in options
+        assert options["host"] == ["localhost:27999"]
 
 
 def test_an_administrator_without_rights_is_told_which(world: World) -> None:
