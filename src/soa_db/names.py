@@ -17,6 +17,7 @@ __all__ = [
     "ENVS",
     "MONGO_LOCK_DATABASE",
     "MONGO_PORT",
+    "MONGO_READ_ROLE",
     "POSTGRES_PORT",
     "REDIS_PORT",
     "ROLES",
@@ -73,11 +74,12 @@ DEFAULT_REGION = "us-west-2"
 MONGO_LOCK_DATABASE = "soa-db"
 """Of provisioning alone: with a hyphen, which no derived name of a service's database has."""
 MONGO_PORT = 27017
+MONGO_READ_ROLE = "soa-db-read-for-"
+"""What the name of a role begins with by which one service reads another's collections."""
 POSTGRES_PORT = 5432
 REDIS_PORT = 6379
 
 _SERVICE = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
-_READ_ROLE = "soa-db-read-for-"
 _DB_ID = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 
 
@@ -169,12 +171,12 @@ def mongo_user(service: str) -> str:
 
 def mongo_read_role(reader: str) -> str:
     """``soa-db-read-for-coach``: the role in another service's database by which ``coach`` reads collections of it."""
-    return f"{_READ_ROLE}{check_service(reader)}"
+    return f"{MONGO_READ_ROLE}{check_service(reader)}"
 
 
 def mongo_reader(role: str) -> str | None:
     """The service a role of that name is for; None for any other name."""
-    reader = role.removeprefix(_READ_ROLE)
+    reader = role.removeprefix(MONGO_READ_ROLE)
     return reader if reader != role and _SERVICE.fullmatch(reader) else None
 
 

@@ -121,8 +121,29 @@ def test_the_app_tier_may_read_what_its_mongodb_takes() -> None:
             f"{secret}the/ca-AbCdEf",
         ],
     }
+    (found,) = policy(chat, env="prod", place=replace(PLACE, mongo_ca_secret=f"{secret}the/ca"))
+    assert f"{secret}the/ca-??????" in resources(found)["secretsmanager:GetSecretValue"], "an ARN without its ending"
     with pytest.raises(ConfigurationError, match="MongoDB's CA"):
         policy(chat, env="prod", place=PLACE)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "*",
+        "the/ca*",
+        "a secret",
+        "arn:aws:s3:::a-bucket",
+        "arn:aws:secretsmanager:*:*:secret:*",
+        "arn:aws:secretsmanager:eu-west-1:222222222222:secret:c?",
+        "arn:aws:secretsmanager:eu-west-1:222222222222:secret:${aws:username}",
+    ],
+)
+def test_a_parameter_that_is_a_pattern_does_not_get_into_a_policy(told: str) -> None:
+    """Whoever writes the parameter would let every service read every secret."""
+    chat = SpecSet((Spec(version=1, service="chat-api", mongo=MongoSpec()),))
+    with pytest.raises(ConfigurationError, match="/shared/infra/prod/mongodb-ca-secret-arn holds no name or ARN"):
+        policy(chat, env="prod", place=replace(PLACE, mongo_ca_secret=told))
 
 
 def test_the_app_tier_of_a_service_not_yet_on_iam_may_read_its_password() -> None:

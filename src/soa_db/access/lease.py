@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 from soa_db.access.plan import Progress, ProgressEvent
@@ -61,19 +62,40 @@ class Lease(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """A point in time by both clocks.
+
+    The monotonic one stands still while a laptop sleeps, and the lease expires all the same; the wall clock goes on,
+    and may be put back. A lease that expired by either is not ours any more.
+    """
+
+    monotonic: float
+    wall: float
+
+    @classmethod
+    def now(cls) -> _Moment:
+        return cls(time.monotonic(), time.time())
+
+    def ago(self) -> float:
+        """Seconds since then, by the clock that says more."""
+        now = _Moment.now()
+        return max(now.monotonic - self.monotonic, now.wall - self.wall)
+
+
 class HeldLease:
     """A lease, as long as it is held.
 
     Args:
         lease: which.
-        since: monotonic seconds when it was asked for.
+        since: when it was asked for.
         waited: seconds it took to get it.
     """
 
-    def __init__(self, lease: Lease, since: float, waited: float) -> None:
+    def __init__(self, lease: Lease, since: _Moment, waited: float) -> None:
         self.waited = waited
         self._lease = lease
-        self._until = since + lease.seconds
+        self._since = since
         self._lost = ""
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="soa-db-lease", daemon=True)
@@ -86,7 +108,7 @@ class HeldLease:
             LockLost: it is not.
         """
         lost = self._lost
-        if not lost and time.monotonic() >= self._until:
+        if not lost and self._since.ago() >= self._lease.seconds:
             lost = f"it was not renewed within {self._lease.seconds:.0f} s"
         if lost:
             raise LockLost(
@@ -104,7 +126,7 @@ class HeldLease:
 
     def _renew(self) -> None:
         while not self._end.wait(self._lease.seconds / 3):
-            begun = time.monotonic()
+            begun = _Moment.now()
             try:
                 if not self._lease.renew():
                     self._lost = "another run took it, or it was deleted"
@@ -112,7 +134,7 @@ class HeldLease:
                 self._lost = str(error)
             if self._lost:
                 return
-            self._until = begun + self._lease.seconds
+            self._since = begun
 
 
 @contextmanager
@@ -135,13 +157,13 @@ def hold(lease: Lease, *, timeout: float | None, progress: Progress) -> Iterator
         held.release()
 
 
-def _take(lease: Lease, timeout: float | None, progress: Progress) -> tuple[float, float]:
+def _take(lease: Lease, timeout: float | None, progress: Progress) -> tuple[_Moment, float]:
     """Take it; gives when it was asked for at last, and how long it took."""
     start = time.monotonic()
     progress(ProgressEvent("lock", f"taking the lock of {lease.address}"))
     told = False
     while True:
-        asked = time.monotonic()
+        asked = _Moment.now()
         try:
             if lease.take():
                 return asked, time.monotonic() - start

@@ -11,6 +11,8 @@ import pytest
 from tests.servers.knife import Killed, Knife
 from tests.servers.mongo_access.world import ADMIN_PASSWORD, World, knife_at_work, reads, shares, spec
 
+from soa_db._mongo.options import client_options
+from soa_db.access.mongo.admin import admin_server
 from soa_db.access.mongo.session import Session, connect
 from soa_db.access.spec import RetiredUser, Spec
 from soa_db.errors import AuthenticationFailed, ConfigurationError, PlanConflict, ProvisionError, ServerUnavailable
@@ -204,6 +206,35 @@ def _stealing() -> Spec:
     return spec("other", retire=[RetiredUser(user="chat_api_app")], database="chat_api_db")
 
 
+def test_taking_a_database_that_is_in_use_is_destructive_and_what_was_left_of_it_goes_with_prune(world: World) -> None:
+    """Whoever names it in a spec gets at what is in it: seen by an administrator with no more than it needs."""
+    with world.server.admin() as admin:
+        admin["legacy_db"]["things"].insert_one({"_id": 1})
+    world.run("legacy_db", {"createUser": "old", "pwd": "x", "roles": ["readWrite"]})
+    reading = spec("reports-api", reads=reads("chat-api", "things"))
+    old = spec("chat-api", database="legacy_db", shared_with=shares("reports-api", "things"))
+    plan, after = world.apply(old, reading)
+    assert [change.sentence for change in plan.destructive] == [
+        (
+            "create user chat_api_app in legacy_db: readWrite on legacy_db; it takes over the database, in which there "
+            "is somebody's data, the user old in legacy_db"
+        )
+    ]
+    assert after.is_empty
+    with pytest.raises(
+        ProvisionError, match="there is a database legacy_db, so that MongoDB takes no data into Legacy"
+    ):
+        world.apply(spec("chat-api", database="Legacy_db"))
+    moved = spec("chat-api", shared_with=shares("reports-api", "things"))
+    plan, after = world.apply(moved, reading, prune=True)
+    assert "drop role soa-db-read-for-reports-api in legacy_db, which the specs do not agree on" in [
+        change.sentence for change in plan.destructive
+    ]
+    assert after.is_empty
+    with world.server.admin() as admin:
+        assert [role["db"] for role in admin.admin["system.roles"].find()] == ["chat_api_db"]
+
+
 def test_undeclared_users_are_reported_and_removed_on_request_only_if_they_are_services(world: World) -> None:
     """By their marks; strangers stay whatever is asked for."""
     world.apply(spec("chat-api"), spec("old-api"))
@@ -291,8 +322,20 @@ def test_an_administrator_that_does_not_log_in_is_refused(world: World, dev_worl
     _, port = dev_world.server.hosts[0]
     with pytest.raises(ConfigurationError, match="as plain text"):
         world.plan(spec("chat-api"), url="mongodb://master:c4nary@db.example:1/")
+    with pytest.raises(ConfigurationError, match="as plain text"):
+        world.plan(spec("chat-api"), url="mongodb://master:c4nary@localhost:1,db.example:1/")
     with pytest.raises(ProvisionError, match="the administrator may not"):
         dev_world.plan(spec("chat-api"), url=f"mongodb://localhost:{port}/")
+
+
+@pytest.mark.parametrize("rest", ["", "?replicaSet=rs", "?directConnection=true"])
+def test_without_tls_nothing_but_the_tunnel_is_dialled(clients: AwsClients, rest: str) -> None:
+    """The member at its end names the others: pymongo would go on there, past the tunnel and in the clear."""
+    server = admin_server("prod", aws=clients, admin_url=f"mongodb://master:x@localhost:27999/{rest}")
+    with client_options(server.config) as options:
+        assert options["directConnection"]
+        assert "replicaSet" not in options
+        assert options["host"] == ["localhost:27999"]
 
 
 def test_an_administrator_without_rights_is_told_which(world: World) -> None:
@@ -345,6 +388,29 @@ def test_a_secret_of_anothers_stops_no_other_user(world: World) -> None:
     assert after.is_empty
     assert world.opens("chat-api", world.password("chat-api"))
     assert world.password("jobs-api") == password
+
+
+@pytest.mark.parametrize("password", ["bell\x07", "unassigned\u0221", "\u06271", "\u00ad"])
+def test_a_password_that_no_user_can_have_stops_no_other_and_is_replaced(world: World, password: str) -> None:
+    """SASLprep refuses it, in the driver: for rotation it opens nothing; as an administrator's it is named as such."""
+    specs = (spec("chat-api"), spec("jobs-api"))
+    world.apply(*specs)
+    other = world.password("jobs-api")
+    world.write_secret("/mirror/current/chat-api-mongo-password", {"username": "chat_api_app", "password": password})
+    with pytest.raises(ConfigurationError, match="no password stored for chat_api_app"):
+        world.rotate(*specs, services=["chat-api"])
+    plan, after = world.apply(*specs)
+    assert [change.sentence.partition(": ")[2] for change in plan.destructive] == [
+        "no user can have the secret's password by SCRAM-SHA-256"
+    ]
+    assert after.is_empty
+    assert world.opens("chat-api", world.password("chat-api"))
+    assert world.password("jobs-api") == other
+    world.announce(password=password)
+    with pytest.raises(AuthenticationFailed, match="cannot be one of SCRAM-SHA-256") as caught:
+        world.plan(*specs)
+    assert password not in str(caught.value)
+    assert caught.value.hint
 
 
 def test_a_saved_plan_fits_only_what_it_was_made_for(world: World) -> None:

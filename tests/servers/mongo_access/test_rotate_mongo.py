@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
-from tests.servers.knife import Killed, Knife
-from tests.servers.mongo_access.world import World, knife_at_work, spec
+from dataclasses import replace
 
+import pytest
+from pydantic import SecretStr
+from tests.servers.knife import Killed, Knife
+from tests.servers.mongo_access.world import ADMIN_ROLES, World, knife_at_work, spec
+
+from soa_db.access.engine import Selection
+from soa_db.access.mongo.admin import AdminServer
+from soa_db.access.mongo.entry import mongo_passwords
+from soa_db.access.mongo.rotate import rotate_mongo
 from soa_db.access.rotate import Rotated
+from soa_db.config import PasswordAuth
 from soa_db.errors import ConfigurationError, ProvisionError
 
 SECRET = "/mirror/current/chat-api-mongo-password"
@@ -86,6 +94,26 @@ def test_what_is_not_in_order_is_left_alone(world: World) -> None:
         world.rotate(spec("chat-api"), spec("jobs-api"))
     assert world.password("jobs-api") != before
     assert world.opens("chat-api", "something-else")
-    world.run("chat_api_db", {"updateUser": "chat_api_app", "customData": {"soa_db": {"service": "other"}}})
-    with pytest.raises(ProvisionError, match="belongs to service other"):
+    world.run("chat_api_db", {"updateUser": "chat_api_app", "customData": {"soa_db": {"service": "o\x1b[2J"}}})
+    with pytest.raises(ProvisionError, match=r'belongs to service "o\\u001b\[2J"'):
         world.rotate(spec("chat-api"))
+
+
+def test_the_administrator_is_not_rotated_as_a_service(world: World) -> None:
+    """Its own secret would hold the old password: nobody could administer any more."""
+    world.apply(spec("chat-api"))
+    world.run("chat_api_db", {"grantRolesToUser": "chat_api_app", "roles": [*ADMIN_ROLES]})
+    request = world.request(spec("chat-api"))
+    passwords = mongo_passwords(request)
+    config = passwords.server.config.model_copy(
+        update={
+            "user": "chat_api_app",
+            "auth_source": "chat_api_db",
+            "auth": PasswordAuth(password=SecretStr(world.password("chat-api"))),
+        }
+    )
+    chosen = Selection(all_consumers_reread=True)
+    before = world.password("chat-api")
+    with pytest.raises(ProvisionError, match="chat_api_app in chat_api_db is the administrator"):
+        rotate_mongo(replace(passwords, server=AdminServer(config)), chosen, progress=request.progress)
+    assert world.password("chat-api") == before

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 # A run that was killed is waited for no longer than this.
 LOCK_SECONDS = 2.0
 ADMIN, ADMIN_PASSWORD = "provisioner", "password-of-the-provisioner"
+ADMIN_ROLES = ({"role": "userAdminAnyDatabase", "db": "admin"}, {"role": "readWrite", "db": MONGO_LOCK_DATABASE})
 
 
 def spec(service: str, **mongo: Any) -> Spec:
@@ -105,10 +106,7 @@ class World:
                 "createUser",
                 ADMIN,
                 pwd=ADMIN_PASSWORD,
-                roles=[
-                    {"role": "userAdminAnyDatabase", "db": "admin"},
-                    {"role": "readWrite", "db": MONGO_LOCK_DATABASE},
-                ],
+                roles=[*ADMIN_ROLES],
             )
         self.announce()
 

@@ -129,6 +129,20 @@ def test_one_that_was_lost_is_noticed_and_not_let_go(stolen: bool) -> None:
     assert place.owner == ("another" if stolen else "")
 
 
+def test_one_that_expired_while_the_machine_slept_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The monotonic clock stood still meanwhile; another run may have taken it."""
+    with hold(InMemory(Place(), "me"), timeout=None, progress=silent) as lease:
+        awake = time.time()
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time", lambda: awake + 25)
+            lease.check()
+            patch.setattr(time, "time", lambda: awake + 31)
+            with pytest.raises(LockLost, match="not renewed within 30 s"):
+                lease.check()
+            patch.setattr(time, "time", lambda: awake - 3600)
+            lease.check()
+
+
 def _lost(check: object) -> str:
     assert callable(check)
     until = time.monotonic() + 30

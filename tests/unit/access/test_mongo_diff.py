@@ -112,14 +112,19 @@ def test_a_read_whose_other_side_is_not_given_is_pending_and_takes_nothing_away(
         ["pending: reports-api wants to read the collections rooms of chat-api, whose spec is not given: not granted"],
     )
     granted = replace(reader, roles=reader.roles | {ROLE})
-    assert compared(state(granted), READING).changes == []
-    assert changes(compared(state(granted), spec("reports-api"))) == [
+    assert compared(state(granted, user()), READING).changes == []
+    assert changes(compared(state(granted, user()), spec("reports-api"))) == [
         ("alter user reports_api_app in reports_api_db: revoke soa-db-read-for-reports-api on chat_api_db", True)
     ], "it does not want to read any more"
     other = replace(reader, roles=reader.roles | {RoleName("chat_api_db", "read")})
-    assert compared(state(other), READING).changes, "only the role of its own name is let stand"
+    assert compared(state(other, user()), READING).changes, "only the role of its own name is let stand"
     waiting = spec("reports-api", reads=reads("ledger-api", "accounts"))
-    assert "revoke soa-db-read-for-reports-api on chat_api_db" in str(compared(state(granted), spec(), waiting).changes)
+    revoked = [
+        ("alter user reports_api_app in reports_api_db: revoke soa-db-read-for-reports-api on chat_api_db", True)
+    ]
+    assert changes(compared(state(granted, user()), spec(), waiting)) == revoked
+    assert changes(compared(state(granted, user()), waiting)) == revoked, "it waits for ledger-api, and for no other"
+    assert changes(compared(state(granted), READING)) == revoked, "the database is nobody's any more"
 
 
 def test_the_owners_spec_alone_leaves_the_role_that_was_agreed_on() -> None:
@@ -230,6 +235,29 @@ def test_a_user_nobody_marked_is_taken_over_as_a_destructive_change() -> None:
     ]
 
 
+def test_a_database_that_was_there_is_taken_over_as_a_destructive_change() -> None:
+    """By whoever names it: it may be somebody else's, whose users have no marks, or none but in ``admin``."""
+    old = user(UserName("legacy_db", "old"), service=None)
+    beside = user(UserName("admin", "beside"), RoleName("legacy_db", "readWrite"), service=None)
+    created = "create user chat_api_app in legacy_db: readWrite on legacy_db"
+    claimed = f"{created}; it takes over the database, in which there is "
+    for seen, told in (
+        (state(databases=frozenset({"legacy_db"})), "somebody's data"),
+        (state(old), "the user old in legacy_db"),
+        (state(beside), "the user beside in admin"),
+        (
+            state(old, beside, databases=frozenset({"legacy_db"})),
+            "somebody's data, the user beside in admin, the user old in legacy_db",
+        ),
+    ):
+        assert changes(compared(seen, spec(database="legacy_db"))) == [(claimed + told, True)]
+    ours = user(UserName("legacy_db", "chat_api_old"))
+    seen = state(
+        old, ours, user(ADMIN, RoleName("legacy_db", "read"), service=None), databases=frozenset({"legacy_db"})
+    )
+    assert changes(compared(seen, spec(database="legacy_db"))) == [(created, False)], "it has been given to the service"
+
+
 def test_what_belongs_to_another_service_stands_in_the_way() -> None:
     """Its user, and its database, whoever claims them."""
     assert said(compared(state(user(service="other-api")))) == [
@@ -241,6 +269,17 @@ def test_what_belongs_to_another_service_stands_in_the_way() -> None:
     found = compared(state(user()), spec("thief", database="chat_api_db"))
     assert found.changes == []
     assert "the database chat_api_db belongs to service chat-api" in said(found)[0]
+    found = compared(state(user()), spec("thief", database="Chat_API_db"))
+    assert found.changes == [], "whoever writes there first keeps the other from writing at all"
+    assert said(found)[0].endswith("but thief declares Chat_API_db, the same but for its case")
+    found = compared(state(databases=frozenset({"Chat_Api_Db"})))
+    assert found.changes == []
+    assert said(found) == [
+        (
+            "error: there is a database Chat_Api_Db, so that MongoDB takes no data into chat_api_db, the same but for "
+            "its case"
+        )
+    ]
     assert "which is the administrator" in said(compared(replace(state(user()), admin=CHAT)))[0]
 
 
@@ -284,6 +323,14 @@ def test_users_nobody_declared_are_reported() -> None:
         "note: user chat_api_app in old_db was made for service chat-api, whose spec no longer declares it",
         "note: user their_app in their_db is of the service theirs, whose spec is not given",
     ]
+    ours = RoleName("chat_api_db", "readWrite"), RoleName("chat_api_db", "soa-db-read-for-theirs")
+    reaching = state(user(), user(theirs, RoleName("their_db", "readWrite"), *ours, service="theirs"))
+    assert said(compared(reaching)) == [
+        (
+            "note: user their_app in their_db is of the service theirs, whose spec is not given; it has readWrite on "
+            "chat_api_db"
+        )
+    ]
     assert changes(compared(seen, prune=True)) == [
         (
             "delete user chat_api_app in old_db: the spec of chat-api, for which it was made, no longer declares it",
@@ -297,6 +344,23 @@ def test_a_role_of_somebody_elses_is_reported() -> None:
     assert said(compared(state(user(), RoleState(RoleName("chat_api_db", "theirs"))))) == [
         "note: role theirs in chat_api_db is not managed here"
     ]
+
+
+def test_a_readers_role_in_a_database_that_was_given_up_is_reported_and_dropped_with_prune() -> None:
+    """Whoever holds it still reads what was left there. That of another repository's database is not looked at."""
+    left = RoleState(RoleName("old_db", "soa-db-read-for-reports-api"), frozenset({"rooms"}))
+    note = "note: role soa-db-read-for-reports-api in old_db lets reports-api read of a database that no spec declares"
+    dropped = ("drop role soa-db-read-for-reports-api in old_db, which the specs do not agree on", True)
+    moved, nobody = state(user(), user(UserName("old_db", "chat_api_app")), left), state(user(), left)
+    for seen, specs in ((moved, (spec(),)), (nobody, (spec(), Spec(version=1, service="reports-api")))):
+        assert note in said(compared(seen, *specs))
+        assert compared(seen, *specs).changes == []
+        assert changes(compared(seen, *specs, prune=True))[-1] == dropped
+    assert (changes(compared(nobody, prune=True)), said(compared(nobody, prune=True))) == ([], [note])
+    theirs = state(user(), user(UserName("old_db", "their_app"), service="theirs"), left)
+    assert note not in said(compared(theirs, spec(), Spec(version=1, service="reports-api")))
+    assert compared(theirs, spec(), Spec(version=1, service="reports-api"), prune=True).changes == []
+    assert compared(state(user(), RoleState(RoleName("old_db", "theirs"))), prune=True) == Findings()
 
 
 @pytest.mark.parametrize(("env", "level"), [("dev", "note"), ("mirror", "unreachable"), ("prod", "unreachable")])

@@ -53,11 +53,19 @@ class DropRole:
 
 @dataclass(frozen=True, slots=True)
 class CreateUser:
-    """A user that nobody can log in as yet: it has a password nobody knows."""
+    """A user that nobody can log in as yet: it has a password nobody knows.
+
+    Attributes:
+        user: which.
+        service: whose.
+        roles: all it is granted.
+        taken_from: who and what was in its database before any run, for people; empty where nothing was.
+    """
 
     user: UserName
     service: str
     roles: tuple[RoleName, ...]
+    taken_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +127,9 @@ def sentence(action: Action) -> str:  # noqa: PLR0911  (one line per action)
             return f"set role {_defined(role)}: it reads {_listed(collections)}{less}"
         case DropRole(role):
             return f"drop role {_defined(role)}, which the specs do not agree on"
-        case CreateUser(user, _, roles):
-            return f"create user {user}: {_names(roles)}"
+        case CreateUser(user, _, roles, taken_from):
+            taken = f"; it takes over the database, in which there is {', '.join(taken_from)}" if taken_from else ""
+            return f"create user {user}: {_names(roles)}{taken}"
         case AdoptUser(user):
             return f"take over user {user}, which soa-db did not make: its password and roles become the spec's"
         case AlterUser():

@@ -13,7 +13,7 @@ from soa_db._sync.credentials import mongo_credentials
 from soa_db._sync.mongo.coordinates import read_shared
 from soa_db.access.login import log_in
 from soa_db.access.mongo.session import Session, address_of, connect
-from soa_db.config import MongoConfig, MongoHost, SecretAuth, TlsConfig
+from soa_db.config import Dial, MongoConfig, MongoHost, SecretAuth, TlsConfig
 from soa_db.errors import ConfigurationError, ParameterNotFound, SecretMalformed
 from soa_db.names import MONGO_PORT, Env, mongo_admin_secret_ssm_path, mongo_hosts_ssm_path
 from soa_db.sources.fields import is_local
@@ -88,14 +88,22 @@ def admin_server(env: Env, *, aws: AwsClients, admin_url: str | None = None) -> 
             hint="the localhost exception is never used: make a user with userAdminAnyDatabase and name it",
             env=env,
         )
-    dialled = [config.dial] if config.dial is not None else config.hosts
-    if config.tls is None and env != "dev" and not all(is_local(one.host) for one in dialled):
+    if config.tls is None and env != "dev":
+        config = _through_tunnel(config, env)
+    return AdminServer(config, aws, _published(aws) if env == "dev" else ())
+
+
+def _through_tunnel(config: MongoConfig, env: Env) -> MongoConfig:
+    """The same, with nothing dialled but this machine: the driver would go on to the members it is told of."""
+    first, *others = [config.dial] if config.dial is not None else config.hosts
+    if others or not is_local(first.host):
         raise ConfigurationError(
             "without TLS the passwords that are issued would go over the network as plain text",
-            hint="add tls=true&tlsCAFile=… to the administrator's URL, or use a tunnel that ends on this machine",
+            hint="add tls=true&tlsCAFile=… to the administrator's URL, or use a tunnel to the primary that ends on "
+            "this machine",
             env=env,
         )
-    return AdminServer(config, aws, _published(aws) if env == "dev" else ())
+    return config.model_copy(update={"dial": Dial(host=first.host, port=first.port), "replica_set": None})
 
 
 def _published(aws: AwsClients) -> tuple[MongoHost, ...]:

@@ -31,14 +31,14 @@ class DesiredUser:
         user: its database and name.
         secret: the name of its secret.
         roles: exactly what it is granted.
-        waits: whether it wants to read of a service whose spec is not given.
+        waits: the services whose specs are not given, and which it wants to read of.
     """
 
     service: str
     user: UserName
     secret: str
     roles: frozenset[RoleName]
-    waits: bool = False
+    waits: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def _user(spec: Spec, env: Env, specs: SpecSet, roles: Mapping[RoleName, Desired
         user=UserName(database, spec.mongo_user()),
         secret=mongo_secret_name(env, spec.service),
         roles=frozenset(own | reads),
-        waits=any(True for _ in _pending(spec, specs)),
+        waits=frozenset(read.service for read in spec.mongo.reads if read.service not in specs.by_service),
     )
 
 

@@ -85,26 +85,52 @@ def _user(wanted: DesiredUser, desired: Desired, state: ServerState, found: Find
     if user == state.admin:
         found.error(f"the specs declare {user}, which is the administrator", "administer as another user")
         return
-    # A database has no owner on MongoDB; whose it is, the users kept in it say.
     for other in state.users.values():
-        if other.user.database == user.database and other.service not in {None, wanted.service}:
+        kept = other.user.database
+        if kept.lower() == user.database.lower() and other.service not in {None, wanted.service}:
             found.error(
-                f"the database {shown(user.database)} belongs to service {shown(other.service or '')} by its user "
-                f"{shown(other.user.name)}, but {wanted.service} declares it",
+                f"the database {shown(kept)} belongs to service {shown(other.service or '')} by its user "
+                f"{shown(other.user.name)}, but {wanted.service} declares "
+                f"{'it' if kept == user.database else f'{shown(user.database)}, the same but for its case'}",
                 "choose another database; to hand it over, that service's user there is retired first",
             )
             return
+    alike = sorted(name for name in state.databases if name.lower() == user.database.lower())
+    if alike and user.database not in alike:
+        found.error(
+            f"there is a database {shown(alike[0])}, so that MongoDB takes no data into {shown(user.database)}, the "
+            "same but for its case",
+            f"name it in the spec of {wanted.service} as it is on the server",
+        )
+        return
     today = state.users.get(user)
     if today is None:
-        found.change("users", CreateUser(user, wanted.service, tuple(sorted(wanted.roles))))
+        taken = _taken_from(wanted, state)
+        action = CreateUser(user, wanted.service, tuple(sorted(wanted.roles)), taken)
+        found.change("users", action, destructive=bool(taken))
         return
     if today.service is None:
         found.change("users", AdoptUser(user, wanted.service), destructive=True)
-    _drift(wanted, today, desired, found)
+    _drift(wanted, today, desired, state, found)
 
 
-def _drift(wanted: DesiredUser, today: UserState, desired: Desired, found: Findings) -> None:
-    roles = wanted.roles | _agreed_elsewhere(wanted, today, desired)
+def _taken_from(wanted: DesiredUser, state: ServerState) -> tuple[str, ...]:
+    """Who and what is in a user's database that no run of ours has given to its service."""
+    database = wanted.user.database
+    if state.services_of(database):
+        return ()
+    users = (
+        f"the user {other.user}"
+        for other in state.users.values()
+        if other.service is None
+        and other.user != state.admin
+        and (other.user.database == database or any(role.database == database for role in other.roles))
+    )
+    return (*(["somebody's data"] if database in state.databases else []), *sorted(users))
+
+
+def _drift(wanted: DesiredUser, today: UserState, desired: Desired, state: ServerState, found: Findings) -> None:
+    roles = wanted.roles | _agreed_elsewhere(wanted, today, desired, state)
     grant, revoke = roles - today.roles, today.roles - roles
     # Without SCRAM-SHA-256 there is nothing to leave: a password is issued then, which sets it and ends the others.
     ended = today.mechanisms - {MECHANISM} if MECHANISM in today.mechanisms else frozenset[str]()
@@ -120,15 +146,21 @@ def _drift(wanted: DesiredUser, today: UserState, desired: Desired, found: Findi
         found.change("users", action, destructive=bool(revoke or ended))
 
 
-def _agreed_elsewhere(wanted: DesiredUser, today: UserState, desired: Desired) -> frozenset[RoleName]:
-    """Its roles in databases that none of the given specs declares, while it waits for such a spec.
+def _agreed_elsewhere(
+    wanted: DesiredUser, today: UserState, desired: Desired, state: ServerState
+) -> frozenset[RoleName]:
+    """Its roles in databases of services whose specs it waits for: granted by a run that had both sides.
 
-    They were granted by a run that had both sides; this one has only one, and does not know which database it is.
+    This run has one side only; which database is the other's, the marks of the users kept there say.
     """
-    if not wanted.waits:
-        return frozenset()
     name = mongo_read_role(wanted.service)
-    return frozenset(role for role in today.roles if role.name == name and role.database not in desired.databases)
+    return frozenset(
+        role
+        for role in today.roles
+        if role.name == name
+        and role.database not in desired.databases
+        and not wanted.waits.isdisjoint(state.services_of(role.database))
+    )
 
 
 def _password(wanted: DesiredUser, state: ServerState, found: Findings) -> None:
@@ -170,8 +202,10 @@ def _undeclared_users(desired: Desired, state: ServerState, options: PlanOptions
             found.note(f"user {user} is not managed here: it is no service's by its mark; it has {granted}")
         elif today.service not in desired.services:
             # Another repository's, for all we know: its absence here says nothing.
+            beside = ", ".join(map(str, sorted(_beside_reads(today, desired))))
             found.note(
-                f"user {user} is of the service {shown(today.service)}, whose spec is not given",
+                f"user {user} is of the service {shown(today.service)}, whose spec is not given"
+                f"{f'; it has {beside}' if beside else ''}",
                 f"if there is no such service any more: a spec of {shown(today.service)} without a mongo part, and "
                 "`--engine mongo --prune`",
             )
@@ -183,6 +217,13 @@ def _undeclared_users(desired: Desired, state: ServerState, options: PlanOptions
                 f"user {user} was made for service {today.service}, whose spec no longer declares it",
                 "`--engine mongo --prune` deletes it",
             )
+
+
+def _beside_reads(today: UserState, desired: Desired) -> frozenset[RoleName]:
+    """What a user has in declared databases but the roles for reading, which are looked at by themselves."""
+    return frozenset(
+        role for role in today.roles if role.database in desired.databases and mongo_reader(role.name) is None
+    )
 
 
 # --- roles
@@ -208,12 +249,29 @@ def _undeclared_roles(desired: Desired, state: ServerState, options: PlanOptions
         if role in desired.roles:
             continue
         reader = mongo_reader(role.name)
+        if role.database not in desired.databases:
+            owners = state.services_of(role.database)
+            if reader is not None and owners <= desired.services:  # else another repository's
+                known = bool(owners) or reader in desired.services
+                _role_left_behind(role, reader, found, drop=known and options.prune)
+            continue
         if reader is None:
             found.note(f"role {shown(role.name)} in {shown(role.database)} is not managed here")
         elif reader in desired.services:
             found.change("roles nobody agreed on", DropRole(role), destructive=True)
         else:
             _role_of_a_stranger(today, reader, desired, options, found)
+
+
+def _role_left_behind(role: RoleName, reader: str, found: Findings, *, drop: bool) -> None:
+    """A reader's role in a database that no spec given declares: its owner has another by now, or none."""
+    if drop:
+        found.change("roles nobody agreed on", DropRole(role), destructive=True)
+    else:
+        found.note(
+            f"role {shown(role.name)} in {shown(role.database)} lets {reader} read of a database that no spec declares",
+            "`--engine mongo --prune` drops it, given the spec of its reader or of who had the database",
+        )
 
 
 def _role_of_a_stranger(today: RoleState, reader: str, desired: Desired, options: PlanOptions, found: Findings) -> None:

@@ -1,17 +1,19 @@
 """What a MongoDB says about its users and roles: a handful of commands, however many there are.
 
-What it takes: ``viewUser`` and ``viewRole`` on any database and ``find`` on ``admin.system.roles``, all of which
-``userAdminAnyDatabase`` has ("Built-In Roles", MongoDB Manual).
+What it takes: ``viewUser`` and ``viewRole`` on any database, ``find`` on ``admin.system.roles`` and ``listDatabases``,
+all of which ``userAdminAnyDatabase`` has ("Built-In Roles", MongoDB Manual).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from soa_db.access.mongo.state import MARK, RoleName, RoleState, ServerState, UserName, UserState
 from soa_db.access.quoting import shown
 from soa_db.errors import ProvisionError
+from soa_db.names import MONGO_READ_ROLE
 
 if TYPE_CHECKING:
     from soa_db.access.mongo.session import Session
@@ -22,24 +24,29 @@ _READS = frozenset({"find"})
 
 
 def inspect_server(session: Session, databases: Collection[str]) -> ServerState:
-    """Read every user, and the roles that are defined in some databases.
+    """Read every user, and the roles that are defined in some databases or let services read.
 
     Args:
         session: the administrator's.
-        databases: those whose users and roles are looked at in full.
+        databases: those whose users and roles are looked at in full, and whether there are any data.
 
     Raises:
         ProvisionError: the administrator may not.
         ConnectionFailed: there is no primary.
     """
     users = _users(session, databases)
+    named = sorted(databases)
+    which = {"$or": [{"db": {"$in": named}}, {"role": {"$regex": f"^{re.escape(MONGO_READ_ROLE)}"}}]}
     with session.typed("inspect the roles"):
-        roles = list(session.client["admin"]["system.roles"].find({"db": {"$in": sorted(databases)}}))
+        roles = list(session.client["admin"]["system.roles"].find(which))
+    there = session.read("admin", {"listDatabases": 1, "nameOnly": True}, what="list the databases")["databases"]
+    declared = {name.lower() for name in databases}
     found = [role_state(one) for one in roles]
     return ServerState(
         admin=_admin(session),
         users={one.user: one for one in users},
         roles={one.role: one for one in found},
+        databases=frozenset(one["name"] for one in there if one["name"].lower() in declared),
     )
 
 

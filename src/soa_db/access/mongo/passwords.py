@@ -21,7 +21,7 @@ from soa_db.access.aws.secrets import (
 )
 from soa_db.access.mongo.actions import SetPassword
 from soa_db.access.mongo.render import render
-from soa_db.access.mongo.session import opens
+from soa_db.access.mongo.session import can_be_password, opens
 from soa_db.access.mongo.state import MECHANISM, PasswordState
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["Passwords"]
 
 _PARALLEL = 8
+_UNUSABLE = f"no user can have the secret's password by {MECHANISM}"
+# Where "keep" would keep what is in the secret: it is the live password, or none that the server takes.
+_NOT_KEPT = frozenset({DOCUMENTED, _UNUSABLE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class Passwords:
         fault = secret_fault(user.secret, version, self._fields(user))
         if fault or version is None or version.password is None:
             return fault
+        if not can_be_password(version.password):
+            return _UNUSABLE
         found = version.password == insecure_dev_password("dev", user.user.name)
         return documented_fault(wanted=self.fixed, found=found) or self._login_fault(
             user, version.password, state.users.get(user.user)
@@ -139,6 +144,5 @@ class Passwords:
         self, action: SetPassword, session: Session, progress: Callable[[str], None], check: Callable[[], None]
     ) -> None:
         """Issue what a plan says."""
-        # "keep" would keep it: it is the live password.
-        goal: Goal = "rotate" if action.reason == DOCUMENTED else "keep"
+        goal: Goal = "rotate" if action.reason in _NOT_KEPT else "keep"
         self.issue(self.desired.users[action.user], session, progress, goal=goal, fixed=self.fixed, check=check)

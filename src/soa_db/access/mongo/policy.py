@@ -7,6 +7,7 @@ the six characters Secrets Manager ends an ARN in (``access/aws/policy.py``).
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from soa_db.errors import ConfigurationError
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["mongo_statements"]
 
+# What a secret's name may hold: CreateSecret, API reference.
+_NAME = re.compile(r"[A-Za-z0-9/_+=.@-]+")
+_ARN = re.compile(rf"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{{12}}:secret:{_NAME.pattern}")
+_ENDING = re.compile(r"-[A-Za-z0-9]{6}\Z")
+
 
 def mongo_statements(spec: Spec, env: Env, *, place: Place) -> list[dict[str, Any]]:
     """The statements for one service's ``app`` tier; none without a ``mongo`` part.
@@ -38,7 +44,7 @@ def mongo_statements(spec: Spec, env: Env, *, place: Place) -> list[dict[str, An
         place: account and region; in mirror and prod also which secret holds the CA.
 
     Raises:
-        ConfigurationError: the secret of the CA is not known.
+        ConfigurationError: the secret of the CA is not known, or what SSM says of it is no secret's name or ARN.
     """
     if spec.mongo is None:
         return []
@@ -48,8 +54,7 @@ def mongo_statements(spec: Spec, env: Env, *, place: Place) -> list[dict[str, An
         return [_allow("ReadMongoPassword", ["secretsmanager:GetSecretValue"], secrets)]
     if not place.mongo_ca_secret:
         raise ConfigurationError("policies name the secret of MongoDB's CA exactly, and it is not known", env=env)
-    known_whole = place.mongo_ca_secret.startswith("arn:")
-    secrets.append(place.mongo_ca_secret if known_whole else secret_arn_pattern(place.mongo_ca_secret, **in_place))
+    secrets.append(_secret_arn(place.mongo_ca_secret, in_place, env))
     hosts = (mongo_endpoint_ssm_path(), mongo_port_ssm_path()) if env == "mirror" else (mongo_hosts_ssm_path(env),)
     paths = (*hosts, mongo_replica_set_ssm_path(env), mongo_ca_secret_ssm_path(env))
     return [
@@ -61,6 +66,20 @@ def mongo_statements(spec: Spec, env: Env, *, place: Place) -> list[dict[str, An
         ),
         _allow("ReadMongoPassword", ["secretsmanager:GetSecretValue"], secrets),
     ]
+
+
+def _secret_arn(found: str, in_place: dict[str, str], env: Env) -> str:
+    """The resource of a secret that a parameter names; what is no name, a pattern say, would let in more."""
+    if _NAME.fullmatch(found):
+        return secret_arn_pattern(found, **in_place)
+    if not _ARN.fullmatch(found):
+        raise ConfigurationError(
+            f"the SSM parameter {mongo_ca_secret_ssm_path(env)} holds no name or ARN of a secret: {found!r}",
+            hint="the ARN of the secret with MongoDB's CA, as Secrets Manager shows it",
+            env=env,
+        )
+    # Secrets Manager finds a secret by an ARN without the characters it ended it in; a policy does not.
+    return found if _ENDING.search(found) else f"{found}-??????"
 
 
 def _allow(sid: str, actions: list[str], resources: list[str]) -> dict[str, Any]:

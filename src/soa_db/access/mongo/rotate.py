@@ -16,6 +16,7 @@ from soa_db.access.mongo.inspect import inspect_server
 from soa_db.access.mongo.lock import server_lock
 from soa_db.access.mongo.session import opens
 from soa_db.access.plan import ProgressEvent
+from soa_db.access.quoting import shown
 from soa_db.access.rotate import Rotated, RotateResult
 from soa_db.errors import ConfigurationError, ConnectionFailed, ProvisionError, SoaDbError
 
@@ -76,7 +77,7 @@ def rotate_mongo(
 
 
 def _check_users(users: Sequence[DesiredUser], passwords: Passwords, session: Session) -> None:
-    """Find missing users, and those of other services, before any secret is written."""
+    """Find missing users, the administrator, and users of other services, before any secret is written."""
     state = inspect_server(session, passwords.desired.databases)
     missing = [str(user.user) for user in users if user.user not in state.users]
     if missing:
@@ -87,9 +88,15 @@ def _check_users(users: Sequence[DesiredUser], passwords: Passwords, session: Se
         )
     for user in users:
         service = state.users[user.user].service
+        if user.user == state.admin:
+            raise ProvisionError(
+                f"{user.user} is the administrator, whose password stands in another secret too",
+                hint="nothing was changed; administer as another user",
+                host=session.address,
+            )
         if service not in {None, user.service}:
             raise ProvisionError(
-                f"user {user.user} belongs to service {service}, but {user.service} claims it",
+                f"user {user.user} belongs to service {shown(service or '')}, but {user.service} claims it",
                 hint="nothing was changed; choose another database for one of them",
                 host=session.address,
             )

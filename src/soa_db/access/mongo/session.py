@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from soa_db.access.mongo.state import UserName
     from soa_db.config import MongoConfig
 
-__all__ = ["Session", "address_of", "connect", "opens"]
+__all__ = ["Session", "address_of", "can_be_password", "connect", "opens"]
 
+# What pymongo's SASLprep raises; the latter where nothing is left of a password.
+_NOT_PREPARED = (ValueError, IndexError)
 _DEADLINE = 20_000  # milliseconds for the answer to a command, and for a majority to acknowledge it
 _MAJORITY = {"w": "majority", "wtimeout": _DEADLINE}
 _OURS: dict[str, Any] = {
@@ -131,7 +133,7 @@ def connect(config: MongoConfig, user: str | None, password: str) -> Session:
     """Open connections and log in; without a user nobody is logged in.
 
     Raises:
-        AuthenticationFailed: user or password were refused.
+        AuthenticationFailed: user or password were refused, or cannot be sent.
         TlsVerificationFailed, ServerUnavailable: the server was not reached.
     """
     login = {"username": user, "password": password, "authSource": config.auth_source or config.database}
@@ -139,18 +141,38 @@ def connect(config: MongoConfig, user: str | None, password: str) -> Session:
     try:
         with session.typed("log in"):
             session.client.admin.command("ping")
-    except BaseException:
+    except BaseException as error:
         session.close()
+        if user and isinstance(error, _NOT_PREPARED) and not can_be_password(password):
+            raise AuthenticationFailed(
+                f"could not log in: the password cannot be one of {MECHANISM}, which SASLprep (RFC 4013) prepares",
+                hint="it holds a control character or the like: correct it where it is kept",
+                user=user,
+                host=session.address,
+            ) from error
         raise
     return session
 
 
+def can_be_password(password: str) -> bool:
+    """Whether SCRAM-SHA-256 (RFC 7677) takes a password: driver and server put it through SASLprep (RFC 4013)."""
+    from pymongo.saslprep import saslprep
+
+    try:
+        saslprep(password)
+    except _NOT_PREPARED:
+        return False
+    return True
+
+
 def opens(config: MongoConfig, user: UserName, password: str) -> bool:
-    """Whether a user can log in with a password by SCRAM-SHA-256; False only when the server refuses the login.
+    """Whether a user can log in with a password by SCRAM-SHA-256; False only when it is refused.
 
     Raises:
         ConnectionFailed: nothing was decided.
     """
+    if not can_be_password(password):
+        return False  # the driver would refuse it, as the server would have when it was set
     login = {"username": user.name, "password": password, "authSource": user.database, "authMechanism": MECHANISM}
     try:
         with Session(_client(config, **login), config) as session, session.typed(f"log in as {user}"):

@@ -90,7 +90,8 @@ class ServerState:
     Attributes:
         admin: who looks; None where the server asks nobody who they are.
         users: every user of every database.
-        roles: the roles that were defined in declared databases.
+        roles: the roles that were defined in declared databases, and those by which services read, in any.
+        databases: databases that hold anything and have the name of a declared one, but for upper and lower case.
         open_to_all: whether somebody who did not log in may administer it: it has no access control.
         passwords: each declared user's password.
     """
@@ -98,5 +99,11 @@ class ServerState:
     admin: UserName | None
     users: Mapping[UserName, UserState] = field(default_factory=dict)
     roles: Mapping[RoleName, RoleState] = field(default_factory=dict)
+    databases: frozenset[str] = frozenset()
     open_to_all: bool = False
     passwords: Mapping[UserName, PasswordState] = field(default_factory=dict)
+
+    def services_of(self, database: str) -> frozenset[str]:
+        """Whose a database is: it has no owner on MongoDB, but users kept in it, and those have marks."""
+        kept = (user.service for user in self.users.values() if user.user.database == database)
+        return frozenset(service for service in kept if service is not None)
