@@ -222,8 +222,8 @@ def test_violated_and_undecided_together_exit_4(disturbed: Disturbed) -> None:
 def test_nothing_to_verify_is_wrong_usage(
     disturbed: Disturbed, chosen: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Specs without a part for an engine, or a service of that kind: a run that asks nothing must not be green."""
-    Path("caches.yaml").write_text("version: 1\nservice: caches\nmongo: {}\n")
+    """Specs without a part for any engine, or such a service: a run that asks nothing must not be green."""
+    Path("caches.yaml").write_text("version: 1\nservice: caches\n")
     specs = ["caches.yaml", *(["db-access.yaml"] if chosen else [])]
     assert main(["verify", "--env", "dev", "--specs", *specs, *chosen]) == 2
     assert "nothing to verify" in capsys.readouterr().err
