@@ -280,8 +280,8 @@ async def test_a_marker_or_lock_whose_answer_is_lost_is_not_left_behind(
     async with AsyncRedisConnectionManager(config_of(redis_server)) as cache:
         native, taken = cache._cache._take, asyncio.Event()
 
-        async def take(*arguments: Any) -> bool:
-            await native(*arguments)
+        async def take(*arguments: Any, **keywords: Any) -> bool:
+            await native(*arguments, **keywords)
             taken.set()
             await asyncio.Event().wait()
             return True
@@ -289,7 +289,8 @@ async def test_a_marker_or_lock_whose_answer_is_lost_is_not_left_behind(
         monkeypatch.setattr(cache._cache, "_take", take)
         for call in (cache.refresh_cache(unique_name, origin), cache.cached_call(f"{unique_name}:c", origin, lock=50)):
             task = asyncio.create_task(call)
-            await taken.wait()
+            async with asyncio.timeout(30):
+                await taken.wait()
             taken.clear()
             task.cancel()
             await asyncio.wait((task,))
