@@ -16,6 +16,7 @@ from tests.servers.redis_kit import config_of, connected, origin_of
 from tests.support.tcp import FaultyProxy
 
 from soa_db import AuthenticationFailed, CredentialError, ServerUnavailable, TlsConfig, TlsVerificationFailed
+from soa_db.errors import CommandRefused
 from soa_db.local.redis import RedisServer
 from soa_db.local.tls import ServerTls
 from soa_db.redis import AsyncRedisConnectionManager, RedisConnectionManager
@@ -267,6 +268,22 @@ async def test_a_full_server_is_told_of_once_until_it_has_room(
             admin.config_set("maxmemory", "0")
         assert await settle(cache.cached_call("k", origin_of(kind, lambda: 3))) == 3
         assert lines()[1:] == ["INFO Redis takes writes again"]
+
+
+async def test_what_a_full_server_refuses_is_quoted_nowhere(
+    redis_server_factory: RedisServerFactory, kind: str
+) -> None:
+    """Neither in the message nor in what it comes from: redis-py's pipeline puts the whole command into its text."""
+    server = redis_server_factory()
+    async with connected(kind, config_of(server)) as cache:
+        with server.admin() as admin:
+            admin.config_set("maxmemory", "1")
+        with pytest.raises(CommandRefused) as caught:
+            await settle(cache.mset({"a": "opaque", "b": "opaque"}))
+        error: BaseException | None = caught.value
+        while error is not None:
+            assert "opaque" not in f"{error!r} {error}"
+            error = error.__cause__ or error.__context__
 
 
 async def test_a_marker_or_lock_whose_answer_is_lost_is_not_left_behind(

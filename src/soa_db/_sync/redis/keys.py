@@ -91,7 +91,10 @@ class Keys(Calls):
             pipeline: Any = client.pipeline(transaction=False)
             for name, text in pairs[start : start + _BATCH]:
                 pipeline.set(name, text, px=px)
-            pipeline.execute()
+            # Not raised by the pipeline: it would quote the value.
+            for answer in pipeline.execute(raise_on_error=False):
+                if isinstance(answer, Exception):
+                    raise answer
 
     def mdel(self, keys: Iterable[Key]) -> int:
         """Delete keys; return how many were there."""
