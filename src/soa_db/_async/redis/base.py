@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Literal
 
 from soa_db._async.redis.calls import call_server
@@ -20,19 +21,19 @@ Key = str | bytes
 OnError = Literal["raise", "miss"]
 
 
-class AsyncCalls:
+class AsyncCalls(ABC):
     """Calls of one server. Who inherits says which, and in what state it is."""
 
     _cache: AsyncCache
 
     @property
+    @abstractmethod
     def config(self) -> RedisConfig:
         """The configuration."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def present(self) -> Client:
         """Return the native client, fit to be used here and now."""
-        raise NotImplementedError
 
     async def _call(self, call: Callable[[Client], Any], *, again: bool = False, key: bytes = b"") -> Any:
         client = await self.present()

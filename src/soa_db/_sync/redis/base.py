@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Literal
 
 from soa_db._sync.redis.calls import call_server
@@ -22,19 +23,19 @@ Key = str | bytes
 OnError = Literal["raise", "miss"]
 
 
-class Calls:
+class Calls(ABC):
     """Calls of one server. Who inherits says which, and in what state it is."""
 
     _cache: Cache
 
     @property
+    @abstractmethod
     def config(self) -> RedisConfig:
         """The configuration."""
-        raise NotImplementedError
 
+    @abstractmethod
     def present(self) -> Client:
         """Return the native client, fit to be used here and now."""
-        raise NotImplementedError
 
     def _call(self, call: Callable[[Client], Any], *, again: bool = False, key: bytes = b"") -> Any:
         client = self.present()
