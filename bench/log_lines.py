@@ -93,8 +93,8 @@ def _contenders(folder: Path, fields: Mapping[str, Any], closing: ExitStack) -> 
     ).bind()
     ours_bound = get_logger("bench.ours")
     return {
-        "ours, logging": lambda: ours.info(MESSAGE, extra=fields),  # type: ignore[arg-type]
-        "python-json-logger": lambda: peer.info(MESSAGE, extra=fields),  # type: ignore[arg-type]
+        "ours, logging": lambda: ours.info(MESSAGE, extra=fields),
+        "python-json-logger": lambda: peer.info(MESSAGE, extra=fields),
         "ours, structlog": lambda: ours_bound.info(MESSAGE, **fields),
         "structlog's JSON, native": lambda: native.info(MESSAGE, **fields),
         "structlog's JSON, on logging": lambda: on_standard.info(MESSAGE, **fields),

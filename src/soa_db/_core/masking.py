@@ -35,13 +35,16 @@ _TRACES = ("passw", "pwd", "secret", "token", "key", "authorization", "cookie", 
 
 def mask_secrets(text: str) -> str:
     """Return ``text`` with every part that looks like a secret replaced by ``***``."""
-    if "://" not in text or "@" not in text:
-        lower = text.lower()
-        for trace in _TRACES:
-            if trace in lower:
-                break
-        else:
-            return text
+    if "=" in text or ":" in text or "'" in text:
+        if "@" not in text or "://" not in text:
+            lower = text.lower()
+            for trace in _TRACES:
+                if trace in lower:
+                    break
+            else:
+                return text
+    elif " " not in text or "bearer" not in text.lower():  # the one that needs no sign between name and value
+        return text
     return _SECRETS.sub(_masked, text)
 
 

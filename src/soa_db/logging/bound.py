@@ -46,6 +46,27 @@ class BoundLogger(structlog.stdlib.BoundLogger):
     So levels, filters and handlers are those of ``logging``, for events of both kinds alike.
     """
 
+    # Said once each: passing everything through one more call would cost as much as writing the line.
+    def debug(self, event: str | None = None, *args: Any, **kw: Any) -> Any:
+        """Log ``event`` at this level."""
+        self._log(logging.DEBUG, "debug", event, args, kw)
+
+    def info(self, event: str | None = None, *args: Any, **kw: Any) -> Any:
+        """Log ``event`` at this level."""
+        self._log(logging.INFO, "info", event, args, kw)
+
+    def warning(self, event: str | None = None, *args: Any, **kw: Any) -> Any:
+        """Log ``event`` at this level."""
+        self._log(logging.WARNING, "warning", event, args, kw)
+
+    def error(self, event: str | None = None, *args: Any, **kw: Any) -> Any:
+        """Log ``event`` at this level."""
+        self._log(logging.ERROR, "error", event, args, kw)
+
+    def critical(self, event: str | None = None, *args: Any, **kw: Any) -> Any:
+        """Log ``event`` at this level."""
+        self._log(logging.CRITICAL, "critical", event, args, kw)
+
     def log(self, level: int, event: str | None = None, *args: Any, **kw: Any) -> Any:
         """Log ``event`` at any ``level``, not only at those that have names."""
         return self._log(level, logging.getLevelName(level).lower(), event, args, kw)
@@ -57,13 +78,18 @@ class BoundLogger(structlog.stdlib.BoundLogger):
         logger: logging.Logger = self._logger
         if not logger.isEnabledFor(level):
             return
-        try:
-            (event_dict, *_), _ = self._process_event(method, event, fields)
-        except DropEvent:
-            return
-        if not isinstance(event_dict, dict):  # processors of the user's own that render
-            event_dict = {"event": event_dict}
-        exc_info = _exc_info(event_dict.pop("exc_info", None))
+        processors: Any = self._processors
+        if len(processors) == 1 and processors[0] is _hand_over:
+            event_dict = {**self._context, **fields} if self._context else fields
+        else:
+            try:
+                (event_dict, *_), _ = self._process_event(method, event, fields)
+            except DropEvent:
+                return
+            if not isinstance(event_dict, dict):  # processors of the user's own that render
+                event_dict = {"event": event_dict}
+            event = event_dict.pop("event", "")
+        exc_info = _exc_info(event_dict.pop("exc_info")) if "exc_info" in event_dict else None
         stack_info = event_dict.pop("stack_info", None)
         frame = _caller(sys._getframe(2))  # noqa: SLF001  # as logging itself does
         record = logging.getLogRecordFactory()(
@@ -71,7 +97,7 @@ class BoundLogger(structlog.stdlib.BoundLogger):
             level,
             frame.f_code.co_filename,
             frame.f_lineno,
-            event_dict.pop("event", ""),
+            "" if event is None else event,
             args,
             exc_info,
             frame.f_code.co_name,

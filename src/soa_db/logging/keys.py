@@ -22,18 +22,19 @@ class Decision(Enum):
     REDACT = auto()
     REDACT_TEXT = auto()  # unless it is a number: ``max_tokens=100``
     PERSON = auto()  # kept, and a ``name`` in it is somebody's
+    NAME = auto()  # kept, unless it is somebody's
 
 
 # A word of the key is this, wherever it stands.
 _WORDS = frozenset(
-    "password passwords passwd pwd passphrase passcode secret secrets credential credentials authorization authentication"
-    " cookie cookies email emails mail dob birthday birthdate surname nickname token otp cvv cvc ssn iban jwt"
-    " bearer phone telephone signature".split()
+    "password passwords passwd pwd passphrase passcode secret secrets credential credentials authorization "  # noqa: SIM905
+    "authentication cookie cookies email emails mail dob birthday birthdate surname nickname token otp cvv cvc ssn "
+    "iban jwt bearer phone telephone signature".split()
 )
 
 # The key is, or ends in, these words one after the other.
 _ENDINGS = frozenset(
-    "pass, input, inputs, payload, payloads, body, bodies, born, username, forename, e mail, e mails, email id, "
+    "pass, input, inputs, payload, payloads, body, bodies, born, username, forename, e mail, email id, "  # noqa: SIM905
     "session id, session key, api key, api keys, private key, secret key, access key, encryption key, signing key, "
     "master key, account key, shared key, auth key, ssh key, basic auth, http auth, "
     "first name, first names, last name, last names, full name, full names, middle name, given name, family name, "
@@ -56,17 +57,17 @@ _JOINED = re.compile(
 
 # A key that ends so speaks about the thing and does not hold it.
 _ABOUT = frozenset(
-    "count counts length len size sizes bytes type types id ids arn arns version versions stage stages expiry expires expired"
-    " expiration at age ttl status state valid verified enabled required changed rotated created updated used limit"
-    " source kind provider algorithm format policy env max min ms seconds s method scheme error errors reason hint"
-    " url uri endpoint domain lag percent rate latency found missing present".split()
+    "count counts length len size sizes bytes type types id ids arn arns version versions stage stages expiry "  # noqa: SIM905
+    "expires expired expiration at age ttl status state valid verified enabled required changed rotated created "
+    "updated used limit source kind provider algorithm format policy env max min ms seconds s method scheme error "
+    "errors reason hint url uri endpoint domain lag percent rate latency found missing present".split()
 )
 # … and ``name`` does so for these: the name of a secret or cookie is no person's.
 _NAMED_THINGS = frozenset({"secret", "cookie", "token", "credential", "credentials", "parameter"})
 
 _PERSONS = frozenset(
-    "user person customer student teacher guardian parent child children people patient employee contact member profile"
-    " author recipient sender actor learner tutor instructor applicant".split()
+    "user person customer student teacher guardian parent child children people patient employee contact "  # noqa: SIM905
+    "member profile author recipient sender actor learner tutor instructor applicant".split()
 )
 
 # Plural of what is counted: a number there is no token.
@@ -76,6 +77,7 @@ _SPLIT = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_]+")
 
 # Keys come from outside too: whoever sends ever new ones must not fill the memory.
 _CACHED = 4096
+_LONGEST = 256
 
 
 class KeyRules:
@@ -96,39 +98,36 @@ class KeyRules:
         self.known: dict[str, Decision] = {}
 
     def decide(self, key: str) -> Decision:
-        """What becomes of the value of ``key``."""
+        """What becomes of the value of ``key``; what is ``known`` needs not be asked."""
         decision = self.known.get(key)
         if decision is None:
-            decision = self._judge(key)
-            if len(self.known) >= _CACHED:
-                self.known.clear()
-            if len(key) <= 256:
+            decision = self._judge(_words(key[:_LONGEST]))
+            # Plain keys only: so whoever finds a key there need not look at it again.
+            if len(key) <= _LONGEST and key.isascii() and key.isidentifier():
+                if len(self.known) >= _CACHED:
+                    self.known.clear()
                 self.known[key] = decision
         return decision
 
-    def _judge(self, key: str) -> Decision:
-        words = _words(key[:256])
+    def _judge(self, words: tuple[str, ...]) -> Decision:  # noqa: PLR0911  # one for each rule
+        whole = " ".join(words)
         endings = _endings(words)
-        if " ".join(words) in self._keep:
+        if not words or whole in self._keep:
             return Decision.KEEP
-        if not endings.isdisjoint(self._redact):
-            return Decision.REDACT
-        if not words:
-            return Decision.KEEP
-        if not endings.isdisjoint(_ENDINGS) or " ".join(words) in _WHOLE:
+        if not endings.isdisjoint(self._redact | _ENDINGS) or whole in _WHOLE:
             return Decision.REDACT
         last = words[-1]
-        about = last in _ABOUT or (last in {"name", "names"} and not _NAMED_THINGS.isdisjoint(words))
-        if not about:
-            if not _WORDS.isdisjoint(words) or _JOINED.search("".join(words)):
-                return Decision.REDACT
-            if not _COUNTED.isdisjoint(words):
-                return Decision.REDACT_TEXT
-            if last in {"name", "names"} and not _PERSONS.isdisjoint(_singular(word) for word in words[:-1]):
-                return Decision.REDACT
-            if _singular(last) in _PERSONS:
-                return Decision.PERSON
-        return Decision.KEEP
+        is_name = last in {"name", "names"}
+        if last in _ABOUT or (is_name and not _NAMED_THINGS.isdisjoint(words)):
+            return Decision.KEEP
+        of_person = is_name and not _PERSONS.isdisjoint(map(_singular, words[:-1]))
+        if of_person or not _WORDS.isdisjoint(words) or _JOINED.search("".join(words)):
+            return Decision.REDACT
+        if not _COUNTED.isdisjoint(words):
+            return Decision.REDACT_TEXT
+        if whole in {"name", "names"}:
+            return Decision.NAME
+        return Decision.PERSON if _singular(last) in _PERSONS else Decision.KEEP
 
 
 def _words(key: str) -> tuple[str, ...]:

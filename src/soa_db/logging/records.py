@@ -12,8 +12,8 @@ from typing import Any
 from structlog.contextvars import get_contextvars
 
 from soa_db.logging.bound import FIELDS
-from soa_db.logging.redaction import NORMAL, REDACTED, Bounds, Redactor
 from soa_db.logging.keys import Decision, KeyRules
+from soa_db.logging.redaction import NORMAL, REDACTED, Bounds, Redactor
 from soa_db.logging.values import is_sequence, members
 
 __all__ = ["RecordReader"]
@@ -50,7 +50,7 @@ class RecordReader:
         state = record.__dict__
         redactor = self.redactor
         message = record.msg
-        is_mapping = isinstance(message, Mapping) and not record.args
+        is_mapping = type(message) is not str and isinstance(message, Mapping) and not record.args
         said: dict[str, object] = {
             "timestamp": self._timestamp(record.created),
             "level": _LEVELS.get(record.levelname) or redactor.text(str(record.levelname).lower()),
@@ -90,7 +90,7 @@ class RecordReader:
         if type(record).getMessage is not logging.LogRecord.getMessage:  # a library's own records
             return record.getMessage()
         message, args = record.msg, record.args
-        text = message if isinstance(message, str) else self._as_text(message)
+        text = message if type(message) is str else self._as_text(message)
         if not args:
             return text
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import islice
 
 from soa_db._core.masking import MASK, mask_secrets
@@ -26,23 +27,34 @@ _LONGEST_KEY = 256
 _LONGEST_INTEGER = 4096
 
 
+_SIZED = frozenset({list, tuple})
+_LEAST, _MOST = -(1 << 63), 1 << 63
+
+KEEP, NAME, PERSON, REDACT, REDACT_TEXT = (
+    Decision.KEEP,
+    Decision.NAME,
+    Decision.PERSON,
+    Decision.REDACT,
+    Decision.REDACT_TEXT,
+)
+_HIDDEN = frozenset({REDACT, REDACT_TEXT})
+
+
+@dataclass(frozen=True, slots=True)
 class Bounds:
     """How much of a record is shown.
 
-    Args:
+    Attributes:
         text: characters of one text.
         items: members of one container.
         nodes: members of all containers of one value together.
         depth: containers within each other.
     """
 
-    __slots__ = ("depth", "items", "nodes", "text")
-
-    def __init__(self, *, text: int, items: int, nodes: int, depth: int) -> None:
-        self.text = text
-        self.items = items
-        self.nodes = nodes
-        self.depth = depth
+    text: int
+    items: int
+    nodes: int
+    depth: int
 
 
 NORMAL = Bounds(text=16_384, items=256, nodes=4096, depth=16)
@@ -68,25 +80,70 @@ class Redactor:
             into: where they go; what is there is left as it is.
             bounds: how much of each is shown.
         """
+        self.put(fields.items(), into, bounds, None, False)
+
+    def put(  # noqa: PLR0912  # one for each kind: a call each would double what a line costs
+        self,
+        pairs: Iterable[tuple[object, object]],
+        into: dict[str, object],
+        bounds: Bounds,
+        walk: _Walk | None,
+        of_person: bool,
+    ) -> None:
+        """Put members into ``into``. This is where the time goes, so what most members are comes first, without a call.
+
+        Args:
+            pairs: keys and values.
+            into: where they go.
+            bounds: how much of each is shown.
+            walk: the walk that came here, if any.
+            of_person: whether what is called ``name`` is somebody's.
+        """
         known = self._known
         longest = bounds.text
-        for name, value in fields.items():
-            key = name if type(name) is str and len(name) <= _LONGEST_KEY else self.key(name)
-            decision = known.get(key)
+        room = bounds.items
+        key: str
+        for name, value in pairs:
+            decision = known.get(name)  # type: ignore[call-overload]  # keys of any kind: then it is not there
             if decision is None:
-                decision = self.decide(key)
-            kind = type(value)
-            if decision is Decision.KEEP and kind is str:
-                clean: object = self.text(value, longest)  # type: ignore[arg-type]
-            elif value is None or kind is bool or (kind is int and decision is Decision.KEEP and abs(value) < 1 << 63):  # type: ignore[arg-type]
-                clean = value
+                key, decision = self._judged(name)
             else:
-                clean = _Walk(self, bounds).value(value, decision)
-            if not key.isidentifier() or not key.isascii():
-                key = self.text(key)
+                key = name  # type: ignore[assignment]
             while key in into:
                 key += "_"
-            into[key] = clean
+            room -= 1
+            if room < 0:
+                into["…"] = "there is more"
+                return
+            if decision is NAME:
+                decision = REDACT if of_person else KEEP
+            kind = type(value)
+            if kind is str and decision is KEEP:
+                text: str = value  # type: ignore[assignment]
+                if (
+                    " " in text
+                    or "=" in text
+                    or ":" in text
+                    or "'" in text
+                    or len(text) > longest
+                    or not text.isascii()
+                ):
+                    text = self.text(text, longest)
+                into[key] = text
+            elif value is None or kind is bool:
+                into[key] = value
+            elif decision is REDACT:
+                into[key] = REDACTED
+            elif (kind is int and _LEAST < value < _MOST) or (kind is float and value - value == 0):  # type: ignore[operator]
+                into[key] = value
+            else:
+                if walk is None:
+                    walk = _Walk(self, bounds)
+                into[key] = walk.value(value, decision)
+
+    def _judged(self, name: object) -> tuple[str, Decision]:
+        key = self.key(name)
+        return (key, self.decide(key)) if key.isascii() and key.isidentifier() else (self.text(key), self.decide(key))
 
     def key(self, key: object) -> str:
         """``key`` as text, not too long; what it may give away is masked."""
@@ -104,13 +161,14 @@ class Redactor:
         """``text`` masked, no longer than ``longest`` characters and a note, and fit for any encoding of Unicode."""
         if len(text) > longest:
             return f"{self.text(_cut(text, longest), longest)}… ({len(text)} characters)"
-        text = mask_secrets(text)
-        if "=" in text and ("?" in text or "&" in text):
-            text = _PARAMETER.sub(self._parameter, text)
+        if "=" in text or ":" in text or "'" in text or " " in text:  # else there is nothing to be masked in it
+            text = mask_secrets(text)
+            if "=" in text and ("?" in text or "&" in text):
+                text = _PARAMETER.sub(self._parameter, text)
         return text if text.isascii() else _encodable(text)
 
     def _parameter(self, found: re.Match[str]) -> str:
-        hidden = found[3] != MASK and self.decide(found[2]) in {Decision.REDACT, Decision.REDACT_TEXT}
+        hidden = found[3] != MASK and self.decide(found[2]) in _HIDDEN
         return f"{found[1]}{found[2]}={MASK}" if hidden else found[0]
 
 
@@ -125,99 +183,115 @@ class _Walk:
         self._left = bounds.nodes
         self._above: list[int] = []
 
-    def value(self, value: object, decision: Decision) -> object:
-        """``value``, under a key about which was decided; what its own code raises is told and not passed on."""
-        try:
-            return self._plain(value, decision)
-        except Exception as error:  # noqa: BLE001  # properties, iterators and __repr__ of anybody
-            return f"[{type(value).__name__}: {type(error).__name__} while it was read]"
+    def value(self, value: object, decision: Decision) -> object:  # noqa: PLR0911  # one for each kind
+        """``value``, under a key about which was decided; what its own code raises is told and not passed on.
 
-    def _plain(self, value: object, decision: Decision) -> object:  # noqa: PLR0911  # one kind of value each
-        match value:
-            case None | bool():
+        What is common comes first: the order is one of speed, and the kinds exclude each other.
+        """
+        kind = type(value)
+        try:
+            if decision is not REDACT:
+                if kind is dict:
+                    return self._mapping(value, value.items(), dict, decision)  # type: ignore[attr-defined]
+                if kind is list or kind is tuple:
+                    return self._sequence(value, decision)  # type: ignore[arg-type]
+                if kind is str and decision is not REDACT_TEXT:
+                    return self._redactor.text(value, self._bounds.text)  # type: ignore[arg-type]
+            if value is None or kind is bool:
                 return value
-            case _ if decision is Decision.REDACT or hasattr(type(value), "get_secret_value"):
+            if decision is REDACT:
                 return REDACTED
-            case int():
-                number = int(value)
-                bits = number.bit_length()
-                return number if bits <= _LONGEST_INTEGER else f"[integer of {bits} bits]"
-            case float():
-                number = float(value)
-                return number if number - number == 0 else repr(number)  # JSON has neither NaN nor infinities
-            case str():
-                return self._text(str.__str__(value)) if decision is not Decision.REDACT_TEXT else REDACTED
-            case bytes() | bytearray() | memoryview():
-                if decision is Decision.REDACT_TEXT:
-                    return REDACTED
-                return self._text(bytes(value[: self._bounds.text + 1]).decode("utf-8", "backslashreplace"))
-        pairs = members(value)
-        if pairs is None and not is_sequence(value):
-            return self._text(shown(value)) if decision is not Decision.REDACT_TEXT else REDACTED
-        if id(value) in self._above:
-            return "[itself]"
-        if len(self._above) >= self._bounds.depth:
-            return f"[{type(value).__name__}: too deep]"
-        self._above.append(id(value))
-        try:
-            if pairs is None:
-                return self._sequence(value, decision)  # type: ignore[arg-type]
-            return self._mapping(pairs, type(value), decision)
-        finally:
-            self._above.pop()
+            if isinstance(value, int | float):
+                return _number(value)
+            return self._of_any_kind(value, decision)
+        except Exception as error:  # noqa: BLE001  # properties, iterators and __repr__ of anybody
+            return f"[{kind.__name__}: {type(error).__name__} while it was read]"
 
-    def _mapping(self, pairs: Iterable[tuple[object, object]], kind: type, decision: Decision) -> dict[str, object]:
-        """Members by their keys. Names are somebody's under ``user`` and the like, and in objects of a class named so."""
-        redactor = self._redactor
-        of_person = decision is Decision.PERSON or redactor.decide(kind.__name__) is Decision.PERSON
-        found = list(islice(pairs, self._bounds.items + 1))
-        named = self._named(found)
+    def _of_any_kind(self, value: object, decision: Decision) -> object:
+        kind = type(value)
+        if hasattr(kind, "get_secret_value"):  # pydantic's SecretStr and its kin
+            return REDACTED
+        text: str | None = None
+        if isinstance(value, str):
+            text = str.__str__(value)
+        elif isinstance(value, bytes | bytearray | memoryview):
+            text = bytes(value[: self._bounds.text + 1]).decode("utf-8", "backslashreplace")
+        elif (pairs := members(value)) is not None:
+            return self._mapping(value, pairs, kind, decision)
+        elif is_sequence(value):
+            return self._sequence(value, decision)  # type: ignore[arg-type]
+        if decision is REDACT_TEXT:
+            return REDACTED
+        return self._redactor.text(shown(value) if text is None else text, self._bounds.text)
+
+    def _mapping(self, value: object, pairs: Iterable[tuple[object, object]], kind: type, decision: Decision) -> object:
+        """Members by their keys. Names are somebody's in ``user`` and the like, and in objects of a class named so."""
+        above = self._above
+        if self._left <= 0 or len(above) >= self._bounds.depth or id(value) in above:
+            return self._refused(value)
         plain: dict[str, object] = {}
-        for number, (name, value) in enumerate(found):
-            if number == self._bounds.items or self._left <= 0:
-                plain["…"] = "there is more"
-                break
-            self._left -= 1
-            key = redactor.key(name)
-            judged = redactor.decide(key)
-            if (of_person and key.lower() in {"name", "names"}) or (named and key in _VALUES):
-                judged = Decision.REDACT
-            key = redactor.text(key)
-            while key in plain:
-                key += "_"
-            plain[key] = self.value(value, judged)
+        above.append(id(value))
+        try:
+            if kind is not dict:
+                pairs = list(islice(pairs, self._bounds.items + 1))
+                if self._redactor.decide(kind.__name__) is PERSON:
+                    decision = PERSON
+            if kind is not dict or not _VALUES.isdisjoint(value):  # type: ignore[arg-type]
+                pairs = self._named(list(pairs))
+            self._redactor.put(pairs, plain, self._bounds, self, decision is PERSON)
+        finally:
+            above.pop()
+        self._left -= len(plain)
         return plain
 
-    def _named(self, pairs: list[tuple[object, object]]) -> bool:
-        """Whether this is a name and a value, and the name is one whose value is redacted."""
-        if len(pairs) > 8 or not any(key in _VALUES for key, _ in pairs if isinstance(key, str)):
-            return False
-        return any(
-            key in _NAMES and isinstance(value, str) and self._redactor.decide(value) in _HIDDEN for key, value in pairs
-        )
+    def _named(self, pairs: list[tuple[object, object]]) -> list[tuple[object, object]]:
+        """The members of an object; where they are a name whose value is redacted, and that value: so redacted."""
+        for key, value in pairs[:8]:
+            named = isinstance(key, str) and key in _NAMES and isinstance(value, str)
+            if named and self._redactor.decide(str(value)) in _HIDDEN:
+                return [(name, REDACTED if name in _VALUES else part) for name, part in pairs]
+        return pairs
 
-    def _sequence(self, values: Iterable[object], decision: Decision) -> list[object]:
+    def _sequence(self, values: Iterable[object], decision: Decision) -> object:
         """Members in their order. A pair of a name and a value (a header) goes by its name."""
-        plain: list[object] = []
-        found = list(islice(values, self._bounds.items + 1))
-        if len(found) == 2 and isinstance(found[0], str | bytes) and decision is not Decision.REDACT:
-            judged = self._redactor.decide(self._redactor.key(found[0]))
-            if judged in _HIDDEN:
-                self._left -= 2
-                return [self.value(found[0], Decision.KEEP), self.value(found[1], judged)]
-        for number, value in enumerate(found):
-            if number == self._bounds.items or self._left <= 0:
-                plain.append("… there is more")
-                break
-            self._left -= 1
-            plain.append(self.value(value, decision))
-        return plain
+        above = self._above
+        if self._left <= 0 or len(above) >= self._bounds.depth or id(values) in above:
+            return self._refused(values)
+        room = self._bounds.items
+        above.append(id(values))
+        try:
+            found = values if type(values) in _SIZED and len(values) <= room else list(islice(values, room + 1))  # type: ignore[arg-type]
+            self._left -= len(found)  # type: ignore[arg-type]
+            if len(found) == 2:  # type: ignore[arg-type]
+                name, value = found
+                if isinstance(name, str | bytes):
+                    judged = self._redactor.decide(self._redactor.key(name))
+                    if judged in _HIDDEN:
+                        return [self.value(name, KEEP), self.value(value, judged)]
+            longest = self._bounds.text if decision is not REDACT_TEXT else -1
+            plain: list[object] = []
+            for value in found:
+                if len(plain) == room:
+                    plain.append("… there is more")
+                elif type(value) is str and len(value) <= longest and value.isidentifier() and value.isascii():
+                    plain.append(value)  # a word: the commonest member, and nothing is to be masked in it
+                else:
+                    plain.append(self.value(value, decision))
+            return plain
+        finally:
+            above.pop()
 
-    def _text(self, text: str) -> str:
-        return self._redactor.text(text, self._bounds.text)
+    def _refused(self, value: object) -> str:
+        """Instead of a container that was met on the way here, or when enough is shown."""
+        return "[itself]" if id(value) in self._above else f"[{type(value).__name__}: there is more]"
 
 
-_HIDDEN = frozenset({Decision.REDACT, Decision.REDACT_TEXT})
+def _number(number: float) -> object:
+    """An integer or float without its class; as text where JSON has no such number or nobody could read it."""
+    if isinstance(number, int):
+        bits = number.bit_length()
+        return int(number) if bits <= _LONGEST_INTEGER else f"[integer of {bits} bits]"
+    return float(number) if number - number == 0 else repr(float(number))
 
 
 def _cut(text: str, longest: int) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -15,7 +16,7 @@ __all__ = ["is_sequence", "members", "shown"]
 _PLAIN = (Decimal, PurePath, UUID, timedelta)
 
 
-def members(value: object) -> Iterable[tuple[object, object]] | None:
+def members(value: object) -> Iterable[tuple[object, object]] | None:  # noqa: PLR0911  # one for each kind
     """Names and values of a mapping, dataclass, named tuple, pydantic or attrs object; None of anything else.
 
     Fields that are kept out of the ``repr`` are kept out here too.
@@ -39,7 +40,7 @@ def members(value: object) -> Iterable[tuple[object, object]] | None:
 
 def is_sequence(value: object) -> bool:
     """Whether ``value`` has members that reading does not use up."""
-    return isinstance(value, Sequence | Set)
+    return isinstance(value, Sequence | AbstractSet)
 
 
 def shown(value: object) -> str:
