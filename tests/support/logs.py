@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 import textwrap
@@ -39,12 +40,11 @@ def untouched() -> Iterator[None]:
     """Put logging, structlog and warnings back as they were."""
     root = logging.getLogger()
     level, handlers, shown = root.level, list(root.handlers), warnings.showwarning
+    root.handlers[:] = []  # pytest's own raise where a record cannot be shown
     try:
         yield
     finally:
-        if configure._installed is not None:
-            configure._installed.close()
-            configure._installed = None
+        configure._installed.remove()
         root.setLevel(level)
         root.handlers[:] = handlers
         logging.captureWarnings(False)
@@ -66,8 +66,6 @@ def run(
     code: str, *, variables: Mapping[str, str] | None = None, check: bool = True, **how: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run ``code`` in a process of its own, whose stdout is a pipe."""
-    import os
-
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SOA_", "LOG_", "OTEL_"))}
     environment |= {"PYTHONPATH": str(SOURCE), **(variables or {})}
     command = [sys.executable, "-c", textwrap.dedent(code)]

@@ -36,8 +36,27 @@ _SERVERS = (
 )
 _DEPLOYED = ("mirror", "staging", "prod")
 
-_lock = threading.Lock()
-_installed: LineHandler | None = None
+
+class _Installed:
+    """What the last call set up, to be taken away by the next."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.handler: LineHandler | None = None
+        self.levels: dict[str, int] = {}
+
+    def remove(self) -> None:
+        """Take the handler off and give single loggers the levels that they had."""
+        if self.handler is not None:
+            logging.getLogger().removeHandler(self.handler)
+            self.handler.close()
+            self.handler = None
+        for name, level in self.levels.items():
+            logging.getLogger(name).setLevel(level)
+        self.levels.clear()
+
+
+_installed = _Installed()
 
 
 def configure_logging(
@@ -76,7 +95,6 @@ def configure_logging(
         ConfigurationError: a level, format or key that is none, a file that cannot be opened, ``stream`` beside
             ``log_file``.
     """
-    global _installed  # noqa: PLW0603  # as there is one root logger
     least = _level(level if level is not None else _variable("SOA_LOG_LEVEL", "LOG_LEVEL") or "INFO")
     single = {name: _level(value) for name, value in (levels or {}).items()}
     if log_file is not None and os.fspath(log_file) in {"-", "/dev/stdout"}:
@@ -90,15 +108,14 @@ def configure_logging(
         formatter = ConsoleFormatter(colors=_colors(log_file, stream), redact=redact, keep=keep)
     handler = LineHandler(stream=stream, log_file=log_file)
     handler.setFormatter(formatter)
-    with _lock:
+    with _installed.lock:
         root = logging.getLogger()
         root.addHandler(handler)
-        if _installed is not None:
-            root.removeHandler(_installed)
-            _installed.close()
-        _installed = handler
+        _installed.remove()
+        _installed.handler = handler
         root.setLevel(least)
         for name, value in single.items():
+            _installed.levels[name] = logging.getLogger(name).level
             logging.getLogger(name).setLevel(value)
         _take_over()
         if capture_warnings:

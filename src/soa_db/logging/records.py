@@ -19,7 +19,8 @@ from soa_db.logging.values import is_sequence, members
 __all__ = ["RecordReader"]
 
 # What every record has; all else was given as `extra`. uvicorn's color_message is its message again, with escapes.
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", FIELDS, "color_message"}
+_USUAL = frozenset(vars(logging.makeLogRecord({})))
+_STANDARD = _USUAL | {"message", "asctime", "taskName", FIELDS, "color_message"}
 _LEVELS = {name: name.lower() for name in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "NOTSET")}
 # The end of a traceback says what happened; of its beginning, where it came from, less is enough.
 _TRACE_BEGINNING, _TRACE_END = 4_096, 12_288
@@ -49,12 +50,12 @@ class RecordReader:
         """
         state = record.__dict__
         redactor = self.redactor
-        message = record.msg
+        message, name = record.msg, record.name
         is_mapping = type(message) is not str and isinstance(message, Mapping) and not record.args
         said: dict[str, object] = {
             "timestamp": self._timestamp(record.created),
             "level": _LEVELS.get(record.levelname) or redactor.text(str(record.levelname).lower()),
-            "logger": record.name if record.name.isascii() else redactor.text(record.name),
+            "logger": name if type(name) is str and name.isascii() else redactor.text(str(name)),
             "event": "" if is_mapping else redactor.text(self._message(record), bounds.text),
         }
         # Its API is looked for and not imported: who does not use OpenTelemetry pays a look into a dict.
@@ -66,7 +67,7 @@ class RecordReader:
         if record.exc_info or record.exc_text or record.stack_info:
             self._failure(record, said, bounds)
         fields = state.get(FIELDS)
-        if fields is None and len(state) > len(_STANDARD) - 4:
+        if fields is None and len(state) > len(_USUAL):
             fields = {key: value for key, value in state.items() if key not in _STANDARD}
         if is_mapping:
             fields = {**message, **(fields or {})}  # type: ignore[dict-item]
