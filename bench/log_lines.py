@@ -1,5 +1,8 @@
 """One JSON line: ours with redaction on, against python-json-logger and structlog's own set-ups, which redact nothing.
 
+Containers among the fields must be walked through to redact; the native set-up hands them to the encoder unread. So
+nested fields are held against the native one without a bar.
+
 All write to files opened alike, a line at a time, flushed. What the peers put into a line is what ours has in it: time,
 level, logger, message, fields, and the variables bound to the context. structlog's own set-up is taken twice: as its
 documentation has it for JSON at its fastest (no standard library: no levels or handlers of other libraries), and on the
@@ -120,11 +123,11 @@ def run() -> list[Row]:
                     gc.enable()
                     structlog.contextvars.clear_contextvars()
             rows += [
-                Row(f"line, {what}", times[mine], "us", times[peer], peer, BAR)
-                for mine, peer in (
-                    ("ours, logging", "python-json-logger"),
-                    ("ours, structlog", "structlog's JSON, native"),
-                    ("ours, structlog", "structlog's JSON, on logging"),
+                Row(f"line, {what}", times[mine], "us", times[peer], peer, bar)
+                for mine, peer, bar in (
+                    ("ours, logging", "python-json-logger", BAR),
+                    ("ours, structlog", "structlog's JSON, on logging", BAR),
+                    ("ours, structlog", "structlog's JSON, native", BAR if what == "flat" else None),
                 )
             ]
     return rows

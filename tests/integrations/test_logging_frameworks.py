@@ -57,7 +57,8 @@ _DJANGO = """
     from django.conf import settings
     {before}
     settings.configure(SECRET_KEY="c4nary", DEBUG=True, ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], {settings})
-    urlpatterns = []
+    from django.urls import path
+    urlpatterns = [path("there", lambda request: None)]
     django.setup()
     {after}
     from django.test import Client

@@ -138,14 +138,13 @@ def test_a_slow_reader_of_a_non_blocking_pipe_gets_whole_lines() -> None:
         while data := os.read(reading, 65536):
             found.append(data)
 
-    handler = LineHandler(stream=io.TextIOWrapper(io.FileIO(writing, "w"), encoding="utf-8"))
-    handler.setFormatter(logging.Formatter("%(message)s"))
     reader = threading.Thread(target=read)
     big = "x" * 500_000
     reader.start()
-    for _ in range(3):
-        handler.handle(logging.makeLogRecord({"msg": big}))
-    os.close(writing)
+    with io.TextIOWrapper(io.FileIO(writing, "w"), encoding="utf-8") as stream:
+        handler = LineHandler(stream=stream)
+        for _ in range(3):
+            handler.handle(logging.makeLogRecord({"msg": big}))
     reader.join()
     os.close(reading)
     assert b"".join(found) == (big + "\n").encode() * 3
@@ -158,17 +157,16 @@ def test_a_reader_that_stands_still_loses_lines_and_holds_nobody_up(monkeypatch:
     os.set_blocking(writing, False)
     stderr, sys.stderr = sys.stderr, io.StringIO()
     try:
-        handler = LineHandler(stream=io.TextIOWrapper(io.FileIO(writing, "w"), encoding="utf-8"))
-        handler.handle(logging.makeLogRecord({"msg": "x" * 500_000}))
+        with io.TextIOWrapper(io.FileIO(writing, "w"), encoding="utf-8") as stream:
+            LineHandler(stream=stream).handle(logging.makeLogRecord({"msg": "x" * 500_000}))
         assert "BlockingIOError" in sys.stderr.getvalue()
     finally:
         sys.stderr = stderr
-        os.close(writing)
         os.close(reading)
 
 
 def test_a_rotated_file_is_opened_anew(tmp_path: Path) -> None:
-    """Renamed, removed, its folder gone and back, closed by `logging.shutdown`: each record is in the file of its time."""
+    """Renamed, removed, its folder gone and back, closed by `logging.shutdown`: none is lost that has a place."""
     path = tmp_path / "logs" / "a.log"
     path.parent.mkdir()
     with untouched():
@@ -211,7 +209,7 @@ def test_processes_append_whole_lines_to_one_file(tmp_path: Path) -> None:
         log = get_logger("x")
         log.info("before")
         child = os.fork()
-        for n in range(40):
+        for n in range(15):
             log.info("x" * 15000, n=n, more="y" * 15000)
         if child:
             os.waitpid(child, 0)
@@ -227,7 +225,7 @@ def test_processes_append_whole_lines_to_one_file(tmp_path: Path) -> None:
         writer.join()
     found = records("".join(file.read_text() for file in tmp_path.iterdir()))
     assert sum(record["event"] == "before" for record in found) == 2
-    assert len(found) == 2 + 2 * 2 * 40
+    assert len(found) == 2 + 2 * 2 * 15
 
 
 def test_a_forked_child_writes_what_it_logs_and_nothing_twice() -> None:
@@ -275,7 +273,7 @@ def test_logging_in_a_signal_handler_loses_no_line() -> None:
         while len(seen) < 100:
             n += 1
             log.info("loop")
-            print("{}", flush=True)
+            sys.stdout.write("{}\\n")
         signal.setitimer(signal.ITIMER_REAL, 0)
         print('{"event": "end", "signals": %d}' % len(seen))
         """

@@ -70,4 +70,6 @@ def run(
     environment |= {"PYTHONPATH": str(SOURCE), **(variables or {})}
     command = [sys.executable, "-c", textwrap.dedent(code)]
     how = {"capture_output": True, **how}
-    return subprocess.run(command, text=True, check=check, env=environment, timeout=60, **how)
+    ran = subprocess.run(command, text=True, check=False, env=environment, timeout=60, **how)
+    assert not check or ran.returncode == 0, f"{ran.stdout}\n{ran.stderr}"
+    return ran
