@@ -174,7 +174,12 @@ def test_a_rotated_file_is_opened_anew(tmp_path: Path) -> None:
         log = get_logger("x")
         log.info("1")
         path.rename(tmp_path / "a.log.1")
+        path.touch()  # as `create` in logrotate's settings does
         log.info("2")
+        assert [r["event"] for r in records(path.read_text())] == ["2"]
+        path.rename(tmp_path / "a.log.2")
+        log.info("2b")
+        assert [r["event"] for r in records(path.read_text())] == ["2b"]
         path.unlink()
         log.info("3")
         path.parent.rename(tmp_path / "gone")

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from markdown_it import MarkdownIt
-
 from tests.support.logs import untouched
 
 if TYPE_CHECKING:

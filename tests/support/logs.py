@@ -67,6 +67,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run ``code`` in a process of its own, whose stdout is a pipe."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SOA_", "LOG_", "OTEL_"))}
+    environment.pop("PYTHONUNBUFFERED", None)
     environment |= {"PYTHONPATH": str(SOURCE), **(variables or {})}
     command = [sys.executable, "-c", textwrap.dedent(code)]
     how = {"capture_output": True, **how}

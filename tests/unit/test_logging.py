@@ -11,6 +11,7 @@ import queue
 import sys
 import threading
 import warnings
+from collections import UserDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -91,7 +92,7 @@ def test_messages_that_do_not_fit_their_arguments_are_still_logged() -> None:
         logging.getLogger("x").info(ValueError("v"))
         logging.getLogger("x").info(Request("/", CANARY))
         logging.getLogger("x").info("%s", Broken())
-        get_logger("x").info(None, n=1)  # type: ignore[arg-type]
+        get_logger("x").info(None, n=1)
         events = [record["event"] for record in lines.records]
         assert events[:5] == [
             "%s %s ['one']",
@@ -142,7 +143,7 @@ def test_exceptions_that_raise_and_endless_ones_are_told() -> None:
                 raise RuntimeError(CANARY)
 
             @property
-            def __notes__(self) -> Any:
+            def __notes__(self) -> Any:  # type: ignore[override]
                 raise RuntimeError(CANARY)
 
         get_logger("x").error("a", exc_info=Broken())
@@ -430,7 +431,7 @@ def test_records_may_cross_a_queue(lines: Lines) -> None:
     """What a QueueHandler has prepared (its text made, its exception rendered) comes out whole and masked."""
     records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     logger = logging.getLogger("queued")
-    handler = logging.handlers.QueueHandler(records)  # type: ignore[arg-type]
+    handler = logging.handlers.QueueHandler(records)
     logger.addHandler(handler)
     logger.propagate = False
     try:
@@ -462,6 +463,14 @@ def test_records_of_libraries_with_their_own_message() -> None:
         assert lines.records[0]["event"] == "3 rows, password=***"
         assert lines.records[1]["exception"] == "Boom: token=***"
         assert lines.records[1]["logger"] == "None"
+
+        class Torn(UserDict[str, str]):
+            def keys(self) -> Any:
+                raise RuntimeError(CANARY)
+
+        logging.getLogger("x").info(Torn(a="b"))
+        assert lines.last["event"]
+        assert CANARY not in lines.getvalue()
 
 
 def test_threads_write_whole_lines(tmp_path: Path) -> None:

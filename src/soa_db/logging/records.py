@@ -70,7 +70,10 @@ class RecordReader:
         if fields is None and len(state) > len(_USUAL):
             fields = {key: value for key, value in state.items() if key not in _STANDARD}
         if is_mapping:
-            fields = {**message, **(fields or {})}  # type: ignore[dict-item]
+            try:
+                fields = {**message, **(fields or {})}  # type: ignore[dict-item]
+            except Exception:  # noqa: BLE001  # anybody's mapping
+                said["event"] = self._as_text(message)
         context = get_contextvars()
         if context:
             fields = {**context, **fields} if fields else context

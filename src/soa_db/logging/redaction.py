@@ -21,12 +21,16 @@ REDACTED = "[redacted]"
 # Objects like ``{"name": "DB_PASSWORD", "value": "…"}``: an ECS task's environment, the headers in a HAR file.
 _NAMES = ("name", "key", "Name", "Key", "header", "field")
 _VALUES = frozenset({"value", "Value", "values", "default"})
-_PARAMETER = re.compile(r"([?&])([\w.%\[\]-]{1,64})=([^&\s#\"']*)")
+# ``key=value`` in text: query strings, reprs of objects nobody knows, logfmt. Anchored, so that it is linear.
+_ASSIGNED = re.compile(
+    r"(?<![\w.%\[\]-])([\w.%\[\]-]{1,64})=('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s&#,;)'\"]+)", re.DOTALL
+)
 _LONGEST_KEY = 256
 # `str` makes no text of an integer beyond 4,300 digits (sys.set_int_max_str_digits), and nobody reads half as many.
 _LONGEST_INTEGER = 4096
 
 
+_BARE = frozenset({MASK, REDACTED, "None", "True", "False"})
 _SIZED = frozenset({list, tuple})
 _LEAST, _MOST = -(1 << 63), 1 << 63
 
@@ -163,13 +167,13 @@ class Redactor:
             return f"{self.text(_cut(text, longest), longest)}… ({len(text)} characters)"
         if "=" in text or ":" in text or "'" in text or " " in text:  # else there is nothing to be masked in it
             text = mask_secrets(text)
-            if "=" in text and ("?" in text or "&" in text):
-                text = _PARAMETER.sub(self._parameter, text)
+            if "=" in text:
+                text = _ASSIGNED.sub(self._assigned, text)
         return text if text.isascii() else _encodable(text)
 
-    def _parameter(self, found: re.Match[str]) -> str:
-        hidden = found[3] != MASK and self.decide(found[2]) in _HIDDEN
-        return f"{found[1]}{found[2]}={MASK}" if hidden else found[0]
+    def _assigned(self, found: re.Match[str]) -> str:
+        hidden = self.decide(found[1]) in _HIDDEN and found[2] not in _BARE
+        return f"{found[1]}={MASK}" if hidden else found[0]
 
 
 class _Walk:
