@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -29,6 +29,7 @@ from soa_db.cli import main
 if TYPE_CHECKING:
     from soa_db.local.environment import LocalEnvironment
 
+execve = os.execve
 ROOT = Path(__file__).resolve().parents[2]
 ENGINES = ("--engine", "postgres", "--engine", "redis", "--engine", "mongo")
 SPEC = """\
@@ -63,6 +64,17 @@ elif os.fork() == 0:
     os.closerange(1, 3)
     time.sleep(0.4)
 """
+
+
+@pytest.fixture(autouse=True)
+def never_become_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test whose refusal fails must fail, and not have pytest replaced by a program that ends with 0."""
+
+    def become(file: str, arguments: list[str], environment: dict[str, str]) -> NoReturn:
+        del environment
+        raise AssertionError(f"{file} would have been run with {arguments}")
+
+    monkeypatch.setattr(os, "execve", become)
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +130,11 @@ def run(
     )
 
 
-def told_by(capsys: pytest.CaptureFixture[str], service: str, *arguments: str) -> tuple[int, dict[str, Any], str]:
+def told_by(
+    capsys: pytest.CaptureFixture[str], service: str, *arguments: str, env: str = "mirror"
+) -> tuple[int, dict[str, Any], str]:
     """Exit code, document and stderr of a run in this process, which must run nothing."""
-    code = main(["exec", "--env", "mirror", "--service", service, *arguments])
+    code = main(["exec", "--env", env, "--service", service, *arguments])
     shown = capsys.readouterr()
     return code, json.loads(shown.out or "{}"), shown.err
 
@@ -301,7 +315,7 @@ class Terminal:
     def __init__(self, command: Sequence[str], variables: dict[str, str]) -> None:
         self.pid, self.descriptor = pty.fork()
         if self.pid == 0:
-            os.execve(command[0], list(command), variables)
+            execve(command[0], list(command), variables)
         self.seen = ""
 
     def shows(self, pattern: str, timeout: float) -> bool:
@@ -444,3 +458,36 @@ def test_what_aws_does_not_know_is_told(
     assert (code, made.exists()) == (1, False)
     assert "mirror/redis/exec-nobody" in errors
     assert "Traceback" not in errors
+
+
+def test_a_service_on_iam_tokens_of_elasticache_gets_one(
+    local_aws: LocalEnvironment,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    service: str,
+    tmp_path: Path,
+) -> None:
+    """`redis_iam` of soa-db.toml says so; behind a CNAME the user group says which cache the token is for."""
+    settings = tmp_path / "soa-db.toml"
+    text = Path(os.environ["SOA_DB_SETTINGS"]).read_text("utf-8")
+    for env in ("mirror", "prod"):
+        text = text.replace(f"[environments.{env}]\n", f'[environments.{env}]\nredis_iam = ["{service}"]\n')
+    settings.write_text(text)
+    monkeypatch.setenv("SOA_DB_SETTINGS", str(settings))
+    code, told, _ = told_by(capsys, service, "--json", "--", "redis-cli")
+    assert code == 0
+    assert told["credentials"]["redis"]["source"] == "elasticache-iam"
+    assert 0 < told["credentials"]["redis"]["expires_in"] <= 840
+    code, _, errors = told_by(capsys, service, "--json", "--", "redis-cli", env="prod")
+    assert code == 1
+    assert "which is attached to 0 caches" in errors
+
+
+def test_a_file_that_is_no_program_is_126(variables: dict[str, str], service: str, tmp_path: Path) -> None:
+    """Found out by the kernel, at the last moment; what has been made for it is gone."""
+    program = tmp_path / "mongosh"
+    program.write_bytes(b"\0")
+    program.chmod(0o755)
+    done = run(variables, service, "--", str(program), more={"TMPDIR": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (126, f"soa-db: {program}: Exec format error\n")
+    assert list(tmp_path.iterdir()) == [program]

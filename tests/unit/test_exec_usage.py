@@ -9,11 +9,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from soa_db._psycopg.addresses import dialled_addresses
 from soa_db.cli import main
+from soa_db.cli.exec.clients import _roots
 from soa_db.cli.exec.folder import PrivateFolder
+from soa_db.config import Dial, PostgresConfig, TlsConfig
+from soa_db.errors import ServerUnavailable
 
 SERVICE = ["exec", "--env", "mirror", "--service", "chat-api"]
 
@@ -27,6 +32,17 @@ def no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def never_become_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test whose refusal fails must fail, and not have pytest replaced by a program that ends with 0."""
+
+    def become(file: str, arguments: list[str], environment: dict[str, str]) -> NoReturn:
+        del environment
+        raise AssertionError(f"{file} would have been run with {arguments}")
+
+    monkeypatch.setattr(os, "execve", become)
 
 
 @pytest.mark.parametrize(
@@ -119,3 +135,24 @@ def test_a_folder_whose_janitor_cannot_be_started_is_not_left_behind(
     with PrivateFolder() as folder, pytest.raises(FileNotFoundError):
         folder.write("secret", "hunter2")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_client_that_verifies_no_names_gets_few_roots() -> None:
+    """redis-cli would take a certificate of anybody's: for ElastiCache only Amazon's authorities are trusted."""
+    with PrivateFolder() as folder:
+        file = _roots(TlsConfig(), "roots.pem", folder, amazon=True)
+        assert file is not None
+        assert 1 <= Path(file).read_text().count("BEGIN CERTIFICATE") <= 6
+        given = _roots(TlsConfig(ca_pem="PEM"), "own.pem", folder, amazon=True)
+        assert given is not None
+        assert Path(given).read_text() == "PEM"
+        assert _roots(TlsConfig(verify="none"), "none.pem", folder) is None
+
+
+def test_a_tunnel_whose_name_is_not_known_is_told() -> None:
+    """libpq resolves no PGHOSTADDR: it is done here, and fails here."""
+    config = PostgresConfig(instance_name="chat", host="db", database="d", dial=Dial(host="no.such.invalid", port=1))
+    with pytest.raises(ServerUnavailable, match=r"no\.such\.invalid cannot be resolved"):
+        dialled_addresses(config)
+    assert dialled_addresses(config.model_copy(update={"dial": Dial(host="127.0.0.1", port=1)})) == ["127.0.0.1"]
+    assert dialled_addresses(config.model_copy(update={"dial": None})) == []
