@@ -61,7 +61,16 @@ def test_an_import_loads_only_what_it_needs(statement: str, absent: tuple[str, .
 
 @pytest.mark.parametrize(
     "module",
-    ["soa_db", "soa_db.aws", "soa_db.names", "soa_db.config", "soa_db.health", "soa_db.mongo", "soa_db.postgres", "soa_db.redis"],
+    [
+        "soa_db",
+        "soa_db.aws",
+        "soa_db.names",
+        "soa_db.config",
+        "soa_db.health",
+        "soa_db.mongo",
+        "soa_db.postgres",
+        "soa_db.redis",
+    ],
 )
 def test_a_public_face_lists_exactly_what_it_gives(module: str) -> None:
     """What is in `__all__` is there, once, and a star import works, lazily or not."""
