@@ -33,7 +33,7 @@ from soa_db.redis import AsyncRedisConnectionManager, RedisConnectionManager
 if TYPE_CHECKING:
     from soa_db.local.environment import LocalEnvironment
 
-DEADLINE = 0.6
+DEADLINE = 0.8
 
 
 class Kind(NamedTuple):
