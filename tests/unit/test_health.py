@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -278,6 +279,8 @@ def test_checks_go_from_one_event_loop_to_the_next() -> None:
 
     async def check() -> None:
         if hangs[0]:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(30)
             await asyncio.sleep(30)
 
     checks = checks_of(AsyncHealthChecks, check, deadline=DEADLINE)
@@ -285,7 +288,9 @@ def test_checks_go_from_one_event_loop_to_the_next() -> None:
     assert not loop.run_until_complete(checks.run()).ready
     hangs[0] = False
     assert asyncio.run(checks.run()).ready
-    loop.run_until_complete(asyncio.sleep(0))
+    (left,) = asyncio.all_tasks(loop)
+    left.cancel()
+    loop.run_until_complete(asyncio.wait((left,)))
     loop.close()
 
 
