@@ -139,9 +139,10 @@ class AsyncHealthChecks:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a check raises is what it found
             result = failed(check, error, run.latency)
         if not run.gave_up:
+            # Told before it is answered: what comes after the answer finds it in the log.
+            self._tell(check, result)
             run.ended = time.monotonic()
             run.result = result
-            self._tell(check, result)
 
     async def _call(self, run: _Run) -> object:
         call = _called(run.check)
