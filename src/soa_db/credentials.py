@@ -6,7 +6,14 @@ import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["AsyncCredentialProvider", "AwsCredentials", "CallerIdentity", "CredentialProvider", "Credentials"]
+__all__ = [
+    "AsyncCredentialProvider",
+    "AwsCredentials",
+    "CallerIdentity",
+    "CredentialInUse",
+    "CredentialProvider",
+    "Credentials",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +31,21 @@ class Credentials:
     secret: str = field(repr=False)
     expires_at: float = math.inf
     source: str = "config"
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialInUse:
+    """What may be told of the credentials that the latest connection was made with.
+
+    Attributes:
+        source: where they came from, as in ``Credentials``.
+        age: seconds since this process first had them; of a token, since it was minted.
+        expires_in: seconds until they serve for no new connection; negative after that, infinite for a password.
+    """
+
+    source: str
+    age: float
+    expires_in: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from soa_db.credentials import CredentialInUse
 from soa_db.errors import NotConnectedError
 
 if TYPE_CHECKING:
     from soa_db._async.aws import AsyncAwsClients
     from soa_db.config import IamAuth, NoAuth, PasswordAuth, SecretAuth
-    from soa_db.credentials import AsyncCredentialProvider
+    from soa_db.credentials import AsyncCredentialProvider, Credentials
 
 __all__ = ["AsyncPrincipal"]
 
@@ -26,6 +28,32 @@ class _Config(Protocol):
 
 ConfigT = TypeVar("ConfigT", bound=_Config)
 LoaderT = TypeVar("LoaderT", bound=Mapping[str, Any])
+
+
+class _Remembered:
+    """The credentials of a principal, and which of them were given last, and since when."""
+
+    def __init__(self, credentials: AsyncCredentialProvider) -> None:
+        self._credentials = credentials
+        self._last: tuple[Credentials, float] | None = None
+
+    async def get(self) -> Credentials:
+        return self._note(await self._credentials.get())
+
+    async def refresh(self, rejected: Credentials) -> Credentials | None:
+        found = await self._credentials.refresh(rejected)
+        return found if found is None else self._note(found)
+
+    def _note(self, found: Credentials) -> Credentials:
+        if self._last is None or self._last[0].secret != found.secret:
+            self._last = (found, time.monotonic())
+        return found
+
+    def in_use(self) -> CredentialInUse | None:
+        if self._last is None:
+            return None
+        (credentials, since), now = self._last, time.monotonic()
+        return CredentialInUse(credentials.source, now - since, credentials.expires_at - now)
 
 
 class AsyncPrincipal(ABC, Generic[ConfigT, LoaderT]):
@@ -46,6 +74,7 @@ class AsyncPrincipal(ABC, Generic[ConfigT, LoaderT]):
         self._own_aws: AsyncAwsClients | None = None
         # Kept from one connect() to the next: it knows which password the server took last.
         self._credentials: AsyncCredentialProvider | None = None
+        self._remembered: _Remembered | None = None
 
     # Both import what they call: the models these modules need take longer to import than a driver does.
 
@@ -82,7 +111,14 @@ class AsyncPrincipal(ABC, Generic[ConfigT, LoaderT]):
             config = self._config = await self._load(self._loader, self._clients_to_load(self._loader))
         if self._credentials is None:
             self._credentials = self._credentials_of(config, self._clients_for(config))
-        return config, self._credentials
+        if self._remembered is None:
+            self._remembered = _Remembered(self._credentials)
+        return config, self._remembered
+
+    @property
+    def credential(self) -> CredentialInUse | None:
+        """What may be told of the credentials asked for last; None before there are any."""
+        return self._remembered.in_use() if self._remembered is not None else None
 
     def _clients_to_load(self, loader: LoaderT) -> AsyncAwsClients:
         from soa_db._async.aws import AsyncAwsClients

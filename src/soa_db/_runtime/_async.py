@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from concurrent.futures import Future
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
@@ -26,6 +27,8 @@ __all__ = [
     "gather",
     "insist_on_cancellation",
     "interruptible",
+    "needs_thread",
+    "settled",
     "sleep",
     "spawn",
     "to_thread",
@@ -188,6 +191,16 @@ async def to_thread(call: Callable[[], T]) -> T:
     would fill it. A cancelled caller leaves the call to end by itself.
     """
     return await asyncio.shield(asyncio.wrap_future(thread.start(call, name="soa-db call")))
+
+
+def needs_thread(call: Callable[..., object]) -> bool:
+    """Whether a callable of the user's may block. The twin raises ConfigurationError of a coroutine function."""
+    return not inspect.iscoroutinefunction(call)
+
+
+async def settled(value: object) -> object:
+    """Return a value, awaited if it can be. The twin raises ConfigurationError of one that can."""
+    return await value if inspect.isawaitable(value) else value
 
 
 async def gather(*calls: Callable[[], Coroutine[object, object, T]]) -> list[T]:

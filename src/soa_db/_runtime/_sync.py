@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Generic, ParamSpec, TypeAlias, TypeVar
 
 from soa_db._runtime import thread
 from soa_db._runtime.thread import Stopped
+from soa_db.errors import ConfigurationError
 
 __all__ = [
     "Affinity",
@@ -27,6 +29,8 @@ __all__ = [
     "gather",
     "insist_on_cancellation",
     "interruptible",
+    "needs_thread",
+    "settled",
     "sleep",
     "spawn",
     "to_thread",
@@ -150,6 +154,24 @@ def sleep(seconds: float) -> None:
 def to_thread(call: Callable[[], T]) -> T:
     """Run a blocking call, here and now; off the event loop in the twin."""
     return call()
+
+
+def needs_thread(call: Callable[..., object]) -> bool:
+    """Return False: what blocks is at home here. Raises ConfigurationError of a coroutine function."""
+    if inspect.iscoroutinefunction(call):
+        raise ConfigurationError(
+            f"{getattr(call, '__qualname__', call)} is a coroutine function", hint="use the asynchronous class"
+        )
+    return False
+
+
+def settled(value: object) -> object:
+    """Return ``value``. Raises ConfigurationError of what is to be awaited."""
+    if inspect.isawaitable(value):
+        if inspect.iscoroutine(value):
+            value.close()
+        raise ConfigurationError("the callable returned an awaitable", hint="use the asynchronous class")
+    return value
 
 
 def gather(*calls: Callable[[], T]) -> list[T]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
 
@@ -14,12 +15,12 @@ from soa_db._async.postgres.connector import AsyncConnector, round_trip
 from soa_db._async.postgres.pool import AsyncConnectionSource, AsyncPooledConnection
 from soa_db._async.postgres.principal import AsyncPostgresPrincipal, LoaderKeywords
 from soa_db._core.backoff import full_jitter
-from soa_db._psycopg.failures import may_run_again, refuse_lost_commit
+from soa_db._psycopg.failures import context_of, may_run_again, refuse_lost_commit
 from soa_db._psycopg.fork import detach
 from soa_db._psycopg.roots import root_file
 from soa_db._runtime import fork
 from soa_db._runtime._async import Affinity, Awaited, Lock, StopEvent, Stopped, complete, sleep
-from soa_db.errors import NotConnectedError, ServerUnavailable
+from soa_db.errors import NotConnectedError, ServerUnavailable, SoaDbError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from soa_db._async.aws import AsyncAwsClients
     from soa_db._runtime.pem import PemFile
     from soa_db.config import PostgresConfig
+    from soa_db.credentials import CredentialInUse
 
 __all__ = ["AsyncPostgresProvider", "Isolation"]
 
@@ -254,11 +256,39 @@ class AsyncPostgresProvider:
         The wait for a free connection counts: a pool that is used up is not healthy either.
         """
         try:
-            async with self.connection(timeout=timeout) as conn:
-                await round_trip(conn, timeout)
+            await self.check(timeout)
         except Exception:  # noqa: BLE001 - the answer is no, whatever the reason
             return False
         return True
+
+    async def check(self, timeout: float = 5.0) -> None:
+        """Make the round trip that ``ping`` makes, and raise why it fails.
+
+        Args:
+            timeout: seconds, the wait for a free connection included.
+
+        Raises:
+            PoolTimeout: no connection became free, or none could be made; the text says why.
+            ServerUnavailable: the server does not answer in time, or went away.
+            SoaDbError: likewise the other errors of ``connection``.
+        """
+        ends = time.monotonic() + timeout
+        try:
+            async with self.connection(timeout) as conn:
+                await round_trip(conn, max(ends - time.monotonic(), 0.001))
+        except psycopg.Error as error:
+            if isinstance(error, SoaDbError):
+                raise
+            raise ServerUnavailable(
+                f"the server answers no query within {timeout:g} s",
+                hint="see what it is doing, and whether the network path still leads there",
+                **context_of(self.config, self.config.user),
+            ) from error
+
+    @property
+    def credential(self) -> CredentialInUse | None:
+        """Where the credentials asked for last came from, their age and their end; None before ``connect``. No I/O."""
+        return self._principal.credential
 
     def stats(self) -> Mapping[str, int]:
         """Return psycopg_pool's counters and measures, with ``generation`` and ``connected`` (1 or 0)."""

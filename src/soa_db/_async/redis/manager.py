@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from soa_db._async.aws import AsyncAwsClients
     from soa_db.config import RedisConfig
+    from soa_db.credentials import CredentialInUse
 
 __all__ = ["AsyncRedisConnectionManager", "Key"]
 
@@ -229,12 +230,30 @@ class AsyncRedisConnectionManager(AsyncKeys, AsyncSets):
     async def ping(self) -> bool:
         """Return whether a round trip succeeds, within the connect and command timeouts; never raises an error."""
         try:
-            client = await self.present()
-            await call_server(client, self.config, lambda client: client.ping(), again=True, patience=0)
+            await self.check()
         except Exception:  # noqa: BLE001 - the answer is no, whatever the reason
             return False
-        self._cache.answered()
         return True
+
+    async def check(self, timeout: float | None = None) -> None:  # noqa: ARG002 - the other providers'
+        """Make the round trip that ``ping`` makes, and raise why it fails.
+
+        Args:
+            timeout: not used, and there because other providers' ``check`` has it: the connect and command timeouts
+                bound it.
+
+        Raises:
+            ServerUnavailable: the server is down or does not answer in time.
+            SoaDbError: likewise the other errors of a call.
+        """
+        client = await self.present()
+        await call_server(client, self.config, lambda client: client.ping(), again=True, patience=0)
+        self._cache.answered()
+
+    @property
+    def credential(self) -> CredentialInUse | None:
+        """Where the credentials asked for last came from, their age and their end; None before ``connect``. No I/O."""
+        return self._principal.credential
 
     def stats(self) -> Mapping[str, int]:
         """Return counts: connections ``idle`` and ``in_use``, cache ``hits``, ``misses``, ``origin_calls`` ….

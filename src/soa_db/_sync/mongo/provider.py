@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from soa_db._sync.aws import AwsClients
     from soa_db.config import MongoConfig
+    from soa_db.credentials import CredentialInUse
 
 __all__ = ["MongoProvider"]
 
@@ -222,11 +223,35 @@ class MongoProvider:
         The wait for a free connection counts, and that for a primary: a client that has none is not healthy.
         """
         try:
-            with pymongo.timeout(timeout):
-                self.client.admin.command("ping")
+            self.check(timeout)
         except Exception:  # noqa: BLE001 - the answer is no, whatever the reason
             return False
         return True
+
+    def check(self, timeout: float = 5.0) -> None:
+        """Make the round trip that ``ping`` makes, and raise why it fails: the typed error, from pymongo's.
+
+        Args:
+            timeout: seconds, the waits for a primary and for a free connection included.
+
+        Raises:
+            AuthenticationFailed: a new connection was needed, and the server refuses its credentials.
+            ServerUnavailable: the servers are down, without a primary or too slow.
+            SoaDbError: likewise the other errors of ``connect``.
+        """
+        try:
+            with pymongo.timeout(timeout):
+                self.client.admin.command("ping")
+        except DRIVER_ERRORS as error:
+            found = typed(error, self.config)
+            if found is error:
+                raise
+            raise found from error
+
+    @property
+    def credential(self) -> CredentialInUse | None:
+        """Where the credentials asked for last came from, their age and their end; None before ``connect``. No I/O."""
+        return self._principal.credential
 
     def stats(self) -> Mapping[str, int]:
         """Return counts: connections ``idle`` and ``in_use``, ``servers`` known; ``connected`` is 1 or 0."""

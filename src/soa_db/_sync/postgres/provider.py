@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import random
+import time
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
 
@@ -12,7 +13,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from soa_db._core.backoff import full_jitter
-from soa_db._psycopg.failures import may_run_again, refuse_lost_commit
+from soa_db._psycopg.failures import context_of, may_run_again, refuse_lost_commit
 from soa_db._psycopg.fork import detach
 from soa_db._psycopg.roots import root_file
 from soa_db._runtime import fork
@@ -21,7 +22,7 @@ from soa_db._sync.postgres.checkout import Checkout, OpenPool
 from soa_db._sync.postgres.connector import Connector, round_trip
 from soa_db._sync.postgres.pool import ConnectionSource, PooledConnection
 from soa_db._sync.postgres.principal import LoaderKeywords, PostgresPrincipal
-from soa_db.errors import NotConnectedError, ServerUnavailable
+from soa_db.errors import NotConnectedError, ServerUnavailable, SoaDbError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from soa_db._runtime.pem import PemFile
     from soa_db._sync.aws import AwsClients
     from soa_db.config import PostgresConfig
+    from soa_db.credentials import CredentialInUse
 
 __all__ = ["PostgresProvider", "Isolation"]
 
@@ -256,11 +258,39 @@ class PostgresProvider:
         The wait for a free connection counts: a pool that is used up is not healthy either.
         """
         try:
-            with self.connection(timeout=timeout) as conn:
-                round_trip(conn, timeout)
+            self.check(timeout)
         except Exception:  # noqa: BLE001 - the answer is no, whatever the reason
             return False
         return True
+
+    def check(self, timeout: float = 5.0) -> None:
+        """Make the round trip that ``ping`` makes, and raise why it fails.
+
+        Args:
+            timeout: seconds, the wait for a free connection included.
+
+        Raises:
+            PoolTimeout: no connection became free, or none could be made; the text says why.
+            ServerUnavailable: the server does not answer in time, or went away.
+            SoaDbError: likewise the other errors of ``connection``.
+        """
+        ends = time.monotonic() + timeout
+        try:
+            with self.connection(timeout) as conn:
+                round_trip(conn, max(ends - time.monotonic(), 0.001))
+        except psycopg.Error as error:
+            if isinstance(error, SoaDbError):
+                raise
+            raise ServerUnavailable(
+                f"the server answers no query within {timeout:g} s",
+                hint="see what it is doing, and whether the network path still leads there",
+                **context_of(self.config, self.config.user),
+            ) from error
+
+    @property
+    def credential(self) -> CredentialInUse | None:
+        """Where the credentials asked for last came from, their age and their end; None before ``connect``. No I/O."""
+        return self._principal.credential
 
     def stats(self) -> Mapping[str, int]:
         """Return psycopg_pool's counters and measures, with ``generation`` and ``connected`` (1 or 0)."""
