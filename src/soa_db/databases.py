@@ -48,7 +48,7 @@ class OpenOptions(TypedDict, total=False):
 
     specs: SpecSource | None
     engines: Collection[Engine] | None
-    roles: Mapping[str, Role | Sequence[Role]] | None
+    roles: Mapping[str, str | Sequence[str]] | None
     region: str | None
     aws: AsyncAwsClients | None
     postgres: Mapping[str, Any] | None
@@ -60,6 +60,8 @@ class _Provider(Protocol):
     async def connect(self) -> None: ...
 
     async def disconnect(self) -> None: ...
+
+    async def check(self, timeout: float = ...) -> None: ...
 
 
 class Databases:
@@ -88,7 +90,7 @@ class Databases:
         ids = {db_id for db_id, _ in self._postgres}
         return self.postgres_for(next(iter(ids)) if len(ids) == 1 else "main")
 
-    def postgres_for(self, db_id: str | None = None, role: Role | None = None) -> AsyncPostgresProvider:
+    def postgres_for(self, db_id: str | None = None, role: Role | str | None = None) -> AsyncPostgresProvider:
         """Return the provider of a PostgreSQL database.
 
         Args:
@@ -250,7 +252,7 @@ def _wanted(spec: Spec, engines: Collection[Engine] | None) -> list[Engine]:
     return [engine for engine in there if engine in engines]
 
 
-def _roles(spec: Spec, given: Mapping[str, Role | Sequence[Role]]) -> dict[str, Sequence[Role]]:
+def _roles(spec: Spec, given: Mapping[str, str | Sequence[str]]) -> dict[str, Sequence[Role]]:
     roles: dict[str, Sequence[Role]] = {database.id: ("app",) for database in spec.postgres_databases()}
     for db_id, wanted in given.items():
         known = names.normal_db_id(db_id) or "main"

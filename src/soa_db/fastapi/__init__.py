@@ -14,7 +14,8 @@ try:
         transaction_on,
     )
     from soa_db.fastapi.errors import add_error_handlers
-    from soa_db.fastapi.lifespan import get_databases, lifespan
+    from soa_db.fastapi.health import add_health_routes
+    from soa_db.fastapi.state import get_databases, lifespan
 except ModuleNotFoundError as error:
     if error.name not in {"fastapi", "starlette"}:
         raise
@@ -29,6 +30,7 @@ __all__ = [
     "PostgresTransaction",
     "Redis",
     "add_error_handlers",
+    "add_health_routes",
     "connection_to",
     "get_databases",
     "lifespan",

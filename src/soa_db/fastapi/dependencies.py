@@ -17,7 +17,7 @@ from starlette.requests import HTTPConnection  # noqa: TC002
 
 from soa_db import names
 from soa_db.databases import Databases
-from soa_db.fastapi.lifespan import get_databases
+from soa_db.fastapi.state import get_databases
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketState
 
@@ -13,6 +12,7 @@ from soa_db.errors import ConfigurationError, ConnectionFailed, CredentialError,
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.requests import HTTPConnection
 
 __all__ = ["add_error_handlers"]
 
@@ -40,17 +40,16 @@ def add_error_handlers(app: FastAPI, *, retry_after: int = 5, also: tuple[type[E
     Raises:
         ConfigurationError: ``retry_after`` is no whole number of seconds.
     """
-    if isinstance(retry_after, bool) or not isinstance(retry_after, int) or retry_after < 0:
+    if type(retry_after) is not int or retry_after < 0:
         raise ConfigurationError("retry_after is no whole number of seconds", hint="give 0 or more")
 
     async def unavailable(connection: HTTPConnection, error: Exception) -> JSONResponse:
         # The route's path, not the request's: that may hold whose data it is about.
         route = getattr(connection.scope.get("route"), "path", "")
         _log.warning("%s %s: %s: %s", connection.scope.get("method", "websocket"), route, type(error).__name__, error)
-        if isinstance(connection, WebSocket):
-            if connection.application_state is not WebSocketState.DISCONNECTED:
-                await connection.close(_TRY_AGAIN_LATER)
+        if isinstance(connection, WebSocket) and connection.application_state is not WebSocketState.DISCONNECTED:
+            await connection.close(_TRY_AGAIN_LATER)
         return JSONResponse({"detail": _TOLD}, 503, headers={"Retry-After": str(retry_after)})
 
     for kind in (*_UNAVAILABLE, *also):
-        app.add_exception_handler(kind, unavailable)  # type: ignore[arg-type]  # of a request or a websocket
+        app.add_exception_handler(kind, unavailable)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from starlette.requests import HTTPConnection  # noqa: TC002
 
 from soa_db.databases import Databases, OpenOptions, open_databases
-from soa_db.errors import NotConnectedError
+from soa_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -56,18 +56,18 @@ def get_databases(connection: HTTPConnection) -> Databases:
     """Return the databases of the application that serves a request or a websocket; a dependency.
 
     Raises:
-        NotConnectedError: its lifespan opened none.
+        ConfigurationError: its lifespan opened none.
     """
     return databases_of(connection.scope)
 
 
 def databases_of(scope: Mapping[str, Any]) -> Databases:
-    """Return the databases in an ASGI scope; raises NotConnectedError likewise."""
+    """Return the databases in an ASGI scope; raises ConfigurationError likewise."""
     found = (scope.get("state") or {}).get("databases")
     if not isinstance(found, Databases):
-        raise NotConnectedError(
+        raise ConfigurationError(
             "the application's lifespan has opened no databases",
-            hint="FastAPI(lifespan=lifespan(service, env)), or yield {'databases': databases} in a lifespan of your own;"
-            " a test client runs it only as a context manager, httpx's ASGITransport not at all",
+            hint="FastAPI(lifespan=lifespan(service, env)), or a lifespan of your own that yields {'databases': …}; a"
+            " test client runs it as a context manager only, httpx's ASGITransport not at all",
         )
     return found
