@@ -44,6 +44,11 @@ def loaded_by(statement: str) -> dict[str, list[str]]:
         ("import soa_db.postgres", ("botocore", "boto3", "redis", "urllib3")),
         ("import soa_db.redis", ("botocore", "boto3", "psycopg", "psycopg_pool", "pydantic", "urllib3")),
         ("import soa_db.mongo", ("botocore", "boto3", "psycopg", "pydantic", "redis", "urllib3")),
+        (
+            "import soa_db.databases",
+            ("botocore", "boto3", "psycopg", "pydantic", "pymongo", "redis", "urllib3", "yaml"),
+        ),
+        ("import soa_db.fastapi", ("botocore", "boto3", "psycopg", "pymongo", "redis", "urllib3", "yaml")),
         ("import soa_db.asyncpg", ("botocore", "boto3", "psycopg", "psycopg_pool", "pydantic", "urllib3")),
         ("from soa_db import MongoConfig", ("asyncio", "botocore", "pymongo", "soa_db.config.redis", "ssl")),
         ("from soa_db import RedisConfig", ("asyncio", "botocore", "psycopg", "redis", "soa_db.config.postgres")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -27,7 +28,6 @@ from soa_db.databases import Databases, open_databases
 from soa_db.errors import (
     ConfigurationError,
     ConnectionFailed,
-    MissingExtra,
     NotConnectedError,
     PoolTimeout,
     SecretNotFound,
@@ -392,7 +392,7 @@ async def test_a_cancelled_request_leaves_no_transaction_and_no_connection(coach
 
     async with client_of(app) as client:
         task = asyncio.create_task(client.put(f"/{session}"))
-        await entered.wait()
+        await asyncio.wait_for(entered.wait(), 20)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -602,7 +602,8 @@ async def test_the_health_pages_check_every_open_database(coach: LocalEnvironmen
             assert all(name in details.text for name in ("postgres", "postgres:events", "redis"))
             assert (await client.get("/other/_health")).json() == "mine"
             ready = await client.get("/_health/ready")
-            assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+            assert ready.status_code == 200
+            assert "degraded" in (await client.get("/_health/details", headers=bearer)).text
 
 
 async def test_health_pages_that_cannot_be_are_refused(coach: LocalEnvironment) -> None:
@@ -616,16 +617,9 @@ async def test_health_pages_that_cannot_be_are_refused(coach: LocalEnvironment) 
         assert (await client.get("/health/ready")).status_code == 500
 
 
-def test_without_fastapi_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_fastapi_the_extra_is_named() -> None:
     """`soa_db.databases` needs none of it."""
-    import importlib
-
-    import soa_db.databases
-    import soa_db.fastapi
-
-    monkeypatch.setitem(sys.modules, "fastapi", None)
-    for name in [name for name in sys.modules if name.startswith("soa_db.fastapi.")]:
-        monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(MissingExtra, match=r"soa-db\[fastapi\]"):
-        importlib.reload(soa_db.fastapi)
-    importlib.reload(soa_db.databases)
+    code = "import sys; sys.modules['fastapi'] = None; import soa_db.databases; import soa_db.fastapi"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "MissingExtra: FastAPI is not installed" in run.stderr
+    assert "pip install 'soa-db[fastapi]'" in run.stderr

@@ -17,7 +17,7 @@ from starlette.requests import HTTPConnection  # noqa: TC002
 
 from soa_db import names
 from soa_db.databases import Databases
-from soa_db.fastapi.state import get_databases
+from soa_db.fastapi.state import databases_of, get_databases
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -60,7 +60,7 @@ def connection_to(
     _check(db_id, role)
 
     async def postgres_connection(connection: HTTPConnection) -> AsyncIterator[AsyncConnection[TupleRow]]:
-        databases = get_databases(connection)
+        databases = databases_of(connection.scope)
         provider = databases.postgres if db_id is None and role is None else databases.postgres_for(db_id, role)
         async with provider.connection(timeout) as conn:
             yield conn
@@ -92,7 +92,7 @@ def transaction_on(
     _check(db_id, role)
 
     async def postgres_transaction(connection: HTTPConnection) -> AsyncIterator[AsyncConnection[TupleRow]]:
-        databases = get_databases(connection)
+        databases = databases_of(connection.scope)
         provider = databases.postgres if db_id is None and role is None else databases.postgres_for(db_id, role)
         async with provider.transaction(isolation=isolation, timeout=timeout) as conn:
             yield conn
@@ -111,12 +111,12 @@ def _until_the_function_returns(dependency: Any) -> params.Depends:
     return found
 
 
-def _redis(connection: HTTPConnection) -> Any:
-    return get_databases(connection).redis
+async def _redis(connection: HTTPConnection) -> Any:
+    return databases_of(connection.scope).redis
 
 
-def _mongo(connection: HTTPConnection) -> Any:
-    return get_databases(connection).mongo.database
+async def _mongo(connection: HTTPConnection) -> Any:
+    return databases_of(connection.scope).mongo.database
 
 
 OpenDatabases: TypeAlias = Annotated[Databases, Depends(get_databases)]

@@ -43,13 +43,15 @@ def add_error_handlers(app: FastAPI, *, retry_after: int = 5, also: tuple[type[E
     if type(retry_after) is not int or retry_after < 0:
         raise ConfigurationError("retry_after is no whole number of seconds", hint="give 0 or more")
 
-    async def unavailable(connection: HTTPConnection, error: Exception) -> JSONResponse:
+    async def unavailable(connection: HTTPConnection, error: Exception) -> JSONResponse | None:
         # The route's path, not the request's: that may hold whose data it is about.
         route = getattr(connection.scope.get("route"), "path", "")
         _log.warning("%s %s: %s: %s", connection.scope.get("method", "websocket"), route, type(error).__name__, error)
-        if isinstance(connection, WebSocket) and connection.application_state is not WebSocketState.DISCONNECTED:
-            await connection.close(_TRY_AGAIN_LATER)
+        if isinstance(connection, WebSocket):
+            if connection.application_state is not WebSocketState.DISCONNECTED:
+                await connection.close(_TRY_AGAIN_LATER)
+            return None
         return JSONResponse({"detail": _TOLD}, 503, headers={"Retry-After": str(retry_after)})
 
     for kind in (*_UNAVAILABLE, *also):
-        app.add_exception_handler(kind, unavailable)
+        app.add_exception_handler(kind, unavailable)  # type: ignore[arg-type]  # of a request or a websocket

@@ -52,12 +52,13 @@ def lifespan(
     return run
 
 
-def get_databases(connection: HTTPConnection) -> Databases:
+async def get_databases(connection: HTTPConnection) -> Databases:
     """Return the databases of the application that serves a request or a websocket; a dependency.
 
     Raises:
         ConfigurationError: its lifespan opened none.
     """
+    # Asynchronous, as every dependency here: FastAPI calls others in a thread, where providers refuse their clients.
     return databases_of(connection.scope)
 
 
