@@ -67,6 +67,8 @@ def test_an_import_loads_only_what_it_needs(statement: str, absent: tuple[str, .
         "soa_db",
         "soa_db.asyncpg",
         "soa_db.aws",
+        "soa_db.databases",
+        "soa_db.fastapi",
         "soa_db.names",
         "soa_db.config",
         "soa_db.mongo",
