@@ -214,6 +214,52 @@ async def test_an_argument_that_does_not_fit_the_spec_opens_nothing(options: dic
             pass
 
 
+@pytest.mark.parametrize("specs", [load_spec(COACH), load_specs([COACH]), str(COACH), COACH.parent, [COACH]])
+async def test_specs_may_be_given_in_every_form(specs: Any) -> None:
+    """A file, a folder, several, or what is loaded already."""
+    with pytest.raises(ConfigurationError, match="those given are of coach"):
+        async with open_databases("chat-api", "dev", specs=specs):
+            pass
+
+
+def test_without_pyyaml_it_is_named() -> None:
+    """Specs are read with it."""
+    code = (
+        "import asyncio, sys; sys.modules['yaml'] = None\n"
+        "from soa_db.databases import open_databases\n"
+        "asyncio.run(open_databases('coach', 'dev').__aenter__())"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "MissingExtra: PyYAML is not installed" in run.stderr
+
+
+async def test_an_error_that_is_none_of_ours_is_raised_as_it_is(
+    coach: LocalEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what was opened is closed, also when closing one of them fails."""
+    from soa_db.mongo import AsyncMongoProvider
+    from soa_db.redis import AsyncRedisConnectionManager
+
+    async def broken(_self: object) -> None:
+        raise KeyError("a fault")
+
+    before = server_sessions(coach)
+    monkeypatch.setattr(AsyncRedisConnectionManager, "connect", broken)
+    with pytest.raises(KeyError, match="a fault"):
+        async with open_databases("coach", "dev", specs=COACH):
+            pass
+    monkeypatch.undo()
+    monkeypatch.setattr(AsyncMongoProvider, "disconnect", broken)
+    for name, value in coach.exports().items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(KeyError, match="a fault"):
+        async with open_databases("coach", "dev", specs=COACH, engines=["postgres", "mongo"]) as databases:
+            mongo = databases.mongo
+    monkeypatch.undo()
+    await mongo.disconnect()
+    assert server_sessions(coach) == before
+
+
 async def test_nobody_in_a_role_is_said_before_anything_is_opened() -> None:
     """janus has no reader."""
     with pytest.raises(ConfigurationError, match="nobody plays"):
