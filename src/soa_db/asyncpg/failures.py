@@ -57,7 +57,7 @@ def text_of(error: BaseException) -> str:
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | ssl.SSLSyscallError():
             text = "the server closed the connection during the TLS handshake: unexpected eof"
         case ssl.SSLError():
-            text = f"SSL error: {error.reason or error}"
+            text = f"SSL error: {getattr(error, 'reason', None) or error}"
         case ConnectionError() if "rejected SSL upgrade" in str(error):
             text = "server does not support SSL, but SSL was required"
         case UnicodeError():
