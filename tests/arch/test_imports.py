@@ -50,6 +50,10 @@ def loaded_by(statement: str) -> dict[str, list[str]]:
         ),
         ("import soa_db.fastapi", ("botocore", "boto3", "psycopg", "pymongo", "redis", "urllib3", "yaml")),
         ("import soa_db.asyncpg", ("botocore", "boto3", "psycopg", "psycopg_pool", "pydantic", "urllib3")),
+        (
+            "from soa_db.health import *",
+            ("botocore", "django", "fastapi", "flask", "psycopg", "pydantic", "pymongo", "redis", "urllib3"),
+        ),
         ("from soa_db import MongoConfig", ("asyncio", "botocore", "pymongo", "soa_db.config.redis", "ssl")),
         ("from soa_db import RedisConfig", ("asyncio", "botocore", "psycopg", "redis", "soa_db.config.postgres")),
     ],
@@ -71,6 +75,7 @@ def test_an_import_loads_only_what_it_needs(statement: str, absent: tuple[str, .
         "soa_db.fastapi",
         "soa_db.names",
         "soa_db.config",
+        "soa_db.health",
         "soa_db.mongo",
         "soa_db.postgres",
         "soa_db.redis",

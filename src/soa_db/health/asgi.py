@@ -15,7 +15,8 @@ _Message: TypeAlias = MutableMapping[str, Any]
 _Scope: TypeAlias = MutableMapping[str, Any]
 _Receive: TypeAlias = Callable[[], Awaitable[_Message]]
 _Send: TypeAlias = Callable[[_Message], Awaitable[None]]
-_App: TypeAlias = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
+# Every framework has types of its own for the three arguments.
+_App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class AsgiHealthApp:

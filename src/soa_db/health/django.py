@@ -40,7 +40,7 @@ def django_urls(
         from django.http import HttpResponse
         from django.urls import re_path
     except ModuleNotFoundError as error:
-        if error.name != "django":
+        if (error.name or "").partition(".")[0] != "django":
             raise
         raise MissingExtra("django is not installed", hint="pip install 'soa-db[django]'") from error
 
