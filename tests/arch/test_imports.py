@@ -47,6 +47,12 @@ def loaded_by(statement: str) -> dict[str, list[str]]:
         ("import soa_db.mongo", ("botocore", "boto3", "psycopg", "pydantic", "redis", "urllib3")),
         ("import soa_db.logging", ("botocore", "opentelemetry", "psycopg", "pydantic", "redis", "soa_db.postgres")),
         (
+            "import soa_db.databases",
+            ("botocore", "boto3", "psycopg", "pydantic", "pymongo", "redis", "urllib3", "yaml"),
+        ),
+        ("import soa_db.fastapi", ("botocore", "boto3", "psycopg", "pymongo", "redis", "urllib3", "yaml")),
+        ("import soa_db.asyncpg", ("botocore", "boto3", "psycopg", "psycopg_pool", "pydantic", "urllib3")),
+        (
             "from soa_db.health import *",
             ("botocore", "django", "fastapi", "flask", "psycopg", "pydantic", "pymongo", "redis", "urllib3"),
         ),
@@ -65,10 +71,13 @@ def test_an_import_loads_only_what_it_needs(statement: str, absent: tuple[str, .
     "module",
     [
         "soa_db",
+        "soa_db.asyncpg",
         "soa_db.aws",
         "soa_db.logging",
         "soa_db.names",
         "soa_db.config",
+        "soa_db.databases",
+        "soa_db.fastapi",
         "soa_db.names",
         "soa_db.config",
         "soa_db.health",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.postgres import PASSWORD, config, login_role
 
+from soa_db.asyncpg import create_asyncpg_pool
 from soa_db.config import PasswordAuth, PoolConfig, PostgresConfig, SessionConfig
 from soa_db.errors import AuthenticationFailed, ConfigurationError, ConnectionFailed, ServerUnavailable
 from soa_db.local.binaries import server_account
@@ -133,6 +134,16 @@ async def test_session_timeouts_are_set_after_connect(server: PostgresServer, us
     ):
         row = await (await conn.execute("SHOW statement_timeout")).fetchone()
         assert row == ("9s",)
+
+
+async def test_asyncpgs_pool_works_behind_it_too(server: PostgresServer, user: str, bouncer: int) -> None:
+    """Nothing prepared, and what asyncpg's reset takes away is set again, in the same transaction as the reset."""
+    async with create_asyncpg_pool(proxied(server, user, bouncer)) as pool:
+        crowd = (pool.fetchval("SELECT $1::int", number) for number in range(60))
+        assert await asyncio.gather(*crowd) == list(range(60))
+    async with create_asyncpg_pool(proxied(server, user, bouncer, database="alone")) as pool:
+        for _ in range(3):
+            assert await pool.fetchval("SHOW statement_timeout") == "9s"
 
 
 async def test_without_proxy_mode_the_startup_packet_is_refused_with_the_hint(

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from soa_db.config import PostgresConfig, SessionConfig
 
-__all__ = ["connection_parameters", "login_parameters", "session_settings", "startup_options"]
+__all__ = ["KEEPALIVE", "connection_parameters", "login_parameters", "session_settings", "startup_options"]
 
 _SSL_MODES = {"full": "verify-full", "ca": "verify-ca", "none": "require"}
 _LONGEST = 2**31 - 1
 
 # A silent peer is noticed after about a minute, idle (keepalive) or with a query on its way (user timeout): the
 # kernel's own limits are two hours and a quarter of one.
-_KEEPALIVE: Mapping[str, str | int] = {
+KEEPALIVE: Mapping[str, int] = {
     "keepalives": 1,
     "keepalives_idle": 30,
     "keepalives_interval": 10,
@@ -71,7 +71,7 @@ def connection_parameters(
         # libpq counts in whole seconds, and takes 1 for 2.
         "connect_timeout": max(2, math.ceil(config.pool.connect_timeout)),
         "gssencmode": "disable",
-        **_KEEPALIVE,
+        **KEEPALIVE,
     }
     # Given even when empty: what is left out libpq takes from PGHOSTADDR and PGOPTIONS, and so would go elsewhere.
     parameters["hostaddr"] = ",".join(addresses)

@@ -7,13 +7,13 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from soa_db._core.rds import select_roots
-from soa_db._runtime.pem import PemFile, existing_file, named_roots
+from soa_db._runtime.pem import PemFile, Roots, existing_file, named_roots
 from soa_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from soa_db.config import PostgresConfig, TlsConfig
 
-__all__ = ["root_file"]
+__all__ = ["root_file", "trusted_roots"]
 
 
 def root_file(config: PostgresConfig) -> PemFile | None:
@@ -32,13 +32,25 @@ def root_file(config: PostgresConfig) -> PemFile | None:
     _check_files(tls)
     if tls.verify == "none":
         return None
-    roots = named_roots(tls)
-    if roots is None:
-        rds, public = _bundles()
-        return PemFile(pem=select_roots(config.host, rds_bundle=rds, public_bundle=public))
+    roots = trusted_roots(config)
     if roots.pem is not None and "-----BEGIN " not in roots.pem:
         raise ConfigurationError(f"{roots.name} holds no certificate", hint="give it PEM text", host=config.host)
     return PemFile(path=roots.path, pem=roots.pem)
+
+
+def trusted_roots(config: PostgresConfig) -> Roots:
+    """Return what a config that speaks TLS trusts: the same, whether as a file or as text.
+
+    Raises:
+        ConfigurationError: a file that is named does not exist.
+        TlsVerificationFailed: the bundle does not cover the region the host is in.
+    """
+    assert config.tls is not None
+    named = named_roots(config.tls)
+    if named is not None:
+        return named
+    rds, public = _bundles()
+    return Roots("the bundled roots", pem=select_roots(config.host, rds_bundle=rds, public_bundle=public))
 
 
 def _check_files(tls: TlsConfig) -> None:
