@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from soa_db._version import __version__
-from soa_db.cli import demo, local, plan, policy, provision, rotate, verify
+from soa_db.cli import demo, doctor, local, plan, policy, provision, rotate, verify
 from soa_db.cli.options import debug_option
 
 __all__ = ["command"]
@@ -36,7 +36,8 @@ def command() -> None:
     """Database access on AWS in three environments, dev, mirror and prod.
 
     A service says in db-access.yaml who may touch which database. `plan` shows what a server lacks, `provision`
-    makes it so, `verify` logs in as everyone and proves it.
+    makes it so, `verify` logs in as everyone and proves it. `doctor` says what stands between a service and its
+    databases.
     """
 
 
@@ -44,6 +45,7 @@ for _command in (
     plan.command,
     provision.command,
     verify.command,
+    doctor.command,
     rotate.command,
     policy.command,
     local.command,

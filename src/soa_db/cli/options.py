@@ -117,8 +117,9 @@ def _set_debug(context: click.Context, _option: click.Parameter, value: bool) ->
         context.ensure_object(Invocation).debug = True
 
 
-def _set_verbose(_context: click.Context, _option: click.Parameter, value: int) -> None:
+def _set_verbose(context: click.Context, _option: click.Parameter, value: int) -> None:
     if value:
+        context.ensure_object(Invocation).verbose = value
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         for name in ("soa_db", "psycopg.pool"):
