@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from soa_db.cli.terminal import Terminal, printable
@@ -41,14 +43,14 @@ def show_report(terminal: Terminal, report: Report, *, everything: bool) -> None
     full = everything or len(report.targets) <= _IN_FULL
     for one in report.targets:
         if not full and one.status in {Status.OK, Status.NOT_APPLICABLE}:
-            _line(terminal, "ok", "green", "", _short(one))
+            terminal.line(f"{'ok':{_MARK_WIDTH}}{_short(one)}", style="green")
             continue
         if full or one.status is not Status.OK:
             terminal.line()
         terminal.line(str(one.target), style="bold")
         _show(terminal, one.findings, everything=everything)
     steps = report.next_steps()
-    if len(report.targets) > 1 and steps:
+    if steps and (not full or any(len(step.where) > 1 for step in steps)):
         terminal.line()
         terminal.line("What to do", style="bold")
         for step in steps:
@@ -79,7 +81,7 @@ def _places(where: tuple[str, ...], *, everything: bool) -> str:
 
 
 def _show(terminal: Terminal, findings: Iterable[Finding], *, everything: bool) -> None:
-    for finding in findings:
+    for finding in findings if everything else _folded(findings):
         if finding.status is Status.NOT_APPLICABLE and not everything:
             continue
         mark, style = _MARKS[finding.status]
@@ -90,6 +92,17 @@ def _show(terminal: Terminal, findings: Iterable[Finding], *, everything: bool) 
         if everything:
             for detail in finding.details:
                 _line(terminal, "", "dim", "", detail)
+
+
+def _folded(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Steps in a row that were not tried for one reason, as one line."""
+    for (status, reason), run in groupby(findings, key=lambda finding: (finding.status, finding.reason)):
+        if status is not Status.SKIPPED:
+            yield from run
+            continue
+        several = list(run)
+        names = ", ".join(finding.step for finding in several)
+        yield replace(several[0], step="", summary=f"not tried, since {reason} failed: {names}")
 
 
 def _line(terminal: Terminal, mark: str, style: str | None, step: str, text: str) -> None:

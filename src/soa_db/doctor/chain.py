@@ -15,6 +15,7 @@ from soa_db.errors import SoaDbError
 __all__ = ["Broken", "Memo", "Overdue", "Step", "bounded", "failure", "walk"]
 
 T = TypeVar("T")
+_BROKEN = frozenset({Status.FAILED, Status.SKIPPED})
 
 
 class Broken(Exception):
@@ -103,18 +104,23 @@ def walk(steps: Iterable[Step], *, timeout: float, before: Iterable[Finding] = (
         timeout: seconds a step may take.
         before: findings of steps that were taken before, which some of these need.
     """
-    reached: dict[str, Status] = {}
+    # Why a step did not come to its end, in one word for whatever depends on it.
+    broken: dict[str, str] = {}
     for finding in before:
-        reached[finding.step] = worst((finding, Finding("", reached.get(finding.step, Status.NOT_APPLICABLE), "")))
+        if finding.status in _BROKEN:
+            broken[finding.step] = finding.reason or finding.step
     found: list[Finding] = []
     for step in steps:
-        lacking = next((need for need in step.needs if reached.get(need) in {Status.FAILED, Status.SKIPPED}), None)
+        lacking = next((need for need in step.needs if need in broken), None)
         if lacking is not None:
-            word = "failed" if reached[lacking] is Status.FAILED else "was skipped"
-            findings = [Finding(step.name, Status.SKIPPED, f"not tried: {lacking} {word}")]
+            cause = broken[lacking]
+            findings = [Finding(step.name, Status.SKIPPED, f"not tried: {cause} failed", reason=cause)]
         else:
-            findings = _take(step, timeout)
-        reached[step.name] = worst(findings)
+            # A step that finds out by itself that it has nothing to go by names the step that failed to give it.
+            taken = _take(step, timeout)
+            findings = [replace(one, reason=broken.get(one.reason, one.reason)) if one.reason else one for one in taken]
+        if worst(findings) in _BROKEN:
+            broken[step.name] = next((one.reason for one in findings if one.reason), step.name)
         found += findings
     return tuple(found)
 

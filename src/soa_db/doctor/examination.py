@@ -149,12 +149,12 @@ class Examination(ABC, Generic[ConfigT, SessionT]):
     def rotate_command(self) -> str:
         """The command that ends a rotation."""
         target = self.target
-        return f"soa-db rotate --env {self._env} --engine {target.engine} --service {target.service}"
+        return f"`soa-db rotate --env {self._env} --engine {target.engine} --service {target.service}`"
 
     @property
     def provision_command(self) -> str:
         """The command that makes what is missing."""
-        return f"soa-db provision --env {self._env} --engine {self.target.engine}"
+        return f"`soa-db provision --env {self._env} --engine {self.target.engine}`"
 
     def _look_at_parameters(self) -> Iterator[Finding]:
         wanted = self.parameters()
@@ -178,7 +178,8 @@ class Examination(ABC, Generic[ConfigT, SessionT]):
     def _resolve(self) -> Iterator[Finding]:
         self._reachable = self.places()
         if not self._reachable:
-            yield Finding("dns", Status.SKIPPED, "not tried: where the server is, is not known")
+            told = "not tried: where the server is, is not known"
+            yield Finding("dns", Status.SKIPPED, told, reason="configuration")
         yield from self._each("dns", self._resolve_one)
 
     def _resolve_one(self, place: Place) -> Finding:

@@ -42,6 +42,7 @@ class Finding:
         subject: what was looked at, where a step looks at several: a parameter, a secret, a host.
         details: more for whoever asks for it.
         seconds: how long the step took; None where nothing was done.
+        reason: the step whose failure is why this one was not tried.
     """
 
     step: str
@@ -51,6 +52,7 @@ class Finding:
     subject: str = ""
     details: tuple[str, ...] = ()
     seconds: float | None = None
+    reason: str = ""
 
     def to_dict(self) -> dict[str, object]:
         """As data for JSON."""
@@ -61,6 +63,7 @@ class Finding:
             "summary": self.summary,
             "hint": self.hint,
             "details": list(self.details),
+            "reason": self.reason,
             "seconds": None if self.seconds is None else round(self.seconds, 4),
         }
 
