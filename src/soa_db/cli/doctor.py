@@ -28,6 +28,7 @@ Exit codes: 0 everything works (there may be warnings), 1 something does not.
     epilog=EPILOG,
     short_help="Find out why a service does not reach its databases.",
 )
+@options.assume_role_option
 @options.engine_option
 @options.service_option
 @click.option(
@@ -53,6 +54,7 @@ def command(
     context: click.Context,
     *,
     target: options.Target,
+    assume_role: str | None,
     engines: tuple[str, ...],
     services: tuple[str, ...],
     roles: tuple[str, ...],
@@ -90,6 +92,7 @@ def command(
             services=services,
             engines=engines,
             roles=roles,
+            assume_role=assume_role,
             settings=settings,
             timeout=timeout,
             jobs=jobs,

@@ -43,11 +43,11 @@ def show_report(terminal: Terminal, report: Report, *, everything: bool) -> None
     full = everything or len(report.targets) <= _IN_FULL
     for one in report.targets:
         if not full and one.status in {Status.OK, Status.NOT_APPLICABLE}:
-            terminal.line(f"{'ok':{_MARK_WIDTH}}{_short(one)}", style="green")
+            _heading(terminal, f"{'ok':{_MARK_WIDTH}}{_short(one)}", "green")
             continue
         if full or one.status is not Status.OK:
             terminal.line()
-        terminal.line(str(one.target), style="bold")
+        _heading(terminal, str(one.target))
         _show(terminal, one.findings, everything=everything)
     steps = report.next_steps()
     if steps and (not full or any(len(step.where) > 1 for step in steps)):
@@ -59,7 +59,7 @@ def show_report(terminal: Terminal, report: Report, *, everything: bool) -> None
             _line(terminal, "", "dim", "", f"for {_places(step.where, everything=everything)}")
     terminal.line()
     style = {Status.OK: "green", Status.WARNING: "yellow"}.get(_overall(report), "bold red")
-    terminal.line(report.summary(), style=style)
+    _heading(terminal, report.summary(), style)
 
 
 def _overall(report: Report) -> Status:
@@ -105,17 +105,31 @@ def _folded(findings: Iterable[Finding]) -> Iterator[Finding]:
         yield replace(several[0], step="", summary=f"not tried, since {reason} failed: {names}")
 
 
+def _heading(terminal: Terminal, text: str, style: str = "bold") -> None:
+    for line in _broken(text, terminal.out.width):
+        terminal.line(line, style=style)
+
+
+def _broken(text: str, room: int) -> list[str]:
+    """Break a text at blanks; names and commands stay whole, to be copied."""
+    return textwrap.wrap(printable(text), room, break_long_words=False, break_on_hyphens=False)
+
+
 def _line(terminal: Terminal, mark: str, style: str | None, step: str, text: str) -> None:
-    """Print a line, broken at blanks to the terminal's width; names and commands stay whole, to be copied."""
+    """Print a line in columns, or below one another where there is no room for these."""
     if not text:
         return
     indent = f"{mark:{_MARK_WIDTH}}{step:{_STEP_WIDTH}}"
     room = terminal.out.width - len(indent)
     if room < _NARROWEST:
-        # No room for columns: the text goes below.
-        terminal.line(indent.rstrip(), style=style) if indent.strip() else None
+        if indent.strip():
+            terminal.line(indent.rstrip(), style=style)
         indent, room = "  ", max(terminal.out.width - 2, 10)
-    lines = textwrap.wrap(printable(text), room, break_long_words=False, break_on_hyphens=False) or [""]
-    terminal.line(f"{indent}{lines[0]}".rstrip(), style=style if mark else "dim" if style == "dim" else None)
-    for line in lines[1:]:
-        terminal.line(f"{' ' * len(indent)}{line}", style=style if style == "dim" else None)
+    from rich.text import Text
+
+    for number, line in enumerate(_broken(text, room)):
+        start = Text(" " * len(indent)) if number else Text(indent, style="dim" if style == "dim" else "")
+        if mark and not number:
+            start.stylize(style or "", 0, len(mark))
+        start.append(line, style="dim" if style == "dim" else "")
+        terminal.out.print(start, soft_wrap=True)

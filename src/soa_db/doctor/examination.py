@@ -17,7 +17,7 @@ from soa_db.doctor.tls import Handshake, day, shake_hands
 
 if TYPE_CHECKING:
     from soa_db.doctor.network import Place
-    from soa_db.doctor.stored import Parameter, Secret
+    from soa_db.doctor.stored import Parameter, Payload, Secret
     from soa_db.doctor.surroundings import Surroundings
     from soa_db.doctor.tls import Peer
 
@@ -40,6 +40,7 @@ class Examination(ABC, Generic[ConfigT, SessionT]):
         self.around = around
         self.target = target
         self.values: dict[str, str] = {}
+        self.payloads: dict[str, Payload] = {}
         self.config: ConfigT | None = None
         self._reachable: tuple[Place, ...] = ()
         self._session: SessionT | None = None
@@ -92,7 +93,7 @@ class Examination(ABC, Generic[ConfigT, SessionT]):
     @property
     def parameters_need(self) -> tuple[str, ...]:
         """The steps before the parameters."""
-        return ("identity",)
+        return ("identity", "role")
 
     # --- the chain
 
@@ -100,7 +101,7 @@ class Examination(ABC, Generic[ConfigT, SessionT]):
         """The steps, in order."""
         stored = [
             Step("parameters", self._look_at_parameters, self.parameters_need, _LATE_AWS),
-            Step("secret", self._look_at_secrets, ("identity",), _LATE_AWS),
+            Step("secret", self._look_at_secrets, ("identity", "role"), _LATE_AWS),
         ]
         if "secret" in self.parameters_need:
             stored.reverse()
@@ -169,7 +170,7 @@ class Examination(ABC, Generic[ConfigT, SessionT]):
             yield Finding("secret", Status.NOT_APPLICABLE, "none is needed: the user logs in with IAM tokens")
             return
         for one in wanted:
-            yield from look_at_secret(self.around, one, command=self.rotate_command)
+            yield from look_at_secret(self.around, one, self.payloads, command=self.rotate_command)
 
     def _configure(self) -> Iterator[Finding]:
         self.config = config = self.load()

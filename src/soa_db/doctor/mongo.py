@@ -15,7 +15,7 @@ from soa_db.doctor.chain import Broken
 from soa_db.doctor.examination import Examination
 from soa_db.doctor.network import Place
 from soa_db.doctor.report import Finding, Status, Target
-from soa_db.doctor.stored import Parameter, Secret, read_secret
+from soa_db.doctor.stored import Parameter, Secret
 from soa_db.doctor.surroundings import judge_clock
 from soa_db.doctor.tls import Peer
 from soa_db.errors import AuthenticationFailed, SoaDbError
@@ -134,7 +134,7 @@ class MongoExamination(Examination["MongoConfig", "Session"]):
         env, held = self.around.env, self.values
         try:
             if env == "dev":
-                found = read_mongo_payload(read_secret(self.around, self._secret), self._secret).hosts or ()
+                found = read_mongo_payload(self.payloads[self._secret], self._secret).hosts or ()
             elif env == "prod":
                 found = read_mongo_hosts(held[names.mongo_hosts_ssm_path(env)])
             else:

@@ -15,10 +15,10 @@ from soa_db.doctor.chain import Broken
 from soa_db.doctor.examination import Examination
 from soa_db.doctor.network import Place
 from soa_db.doctor.report import Finding, Status, Target
-from soa_db.doctor.stored import Parameter, Secret, read_secret
+from soa_db.doctor.stored import Parameter, Secret
 from soa_db.doctor.surroundings import judge_clock
 from soa_db.doctor.tls import NoTls, Peer
-from soa_db.errors import AuthenticationFailed, SoaDbError
+from soa_db.errors import AuthenticationFailed
 from soa_db.sources import read_payload, read_port
 from soa_db.sources.fields import is_host, malformed
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from soa_db.access.spec import PostgresDatabase, Spec
     from soa_db.config import PostgresConfig
     from soa_db.doctor.surroundings import Surroundings
-    from soa_db.names import Role
 
 __all__ = ["PostgresExamination", "postgres_targets"]
 
@@ -77,7 +76,7 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
     def __init__(self, around: Surroundings, target: Target, database: PostgresDatabase) -> None:
         super().__init__(around, target)
         self._database = database
-        self._role: Role = names.check_role(target.role)
+        self._role = target.role
 
     def parameters(self) -> tuple[Parameter, ...]:
         """Host and port of the RDS instance, in mirror and prod."""
@@ -157,10 +156,7 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
         if env != "dev":
             host, port = self.values.get(names.iam_host_ssm_path(env)), self.values.get(names.iam_port_ssm_path(env))
             return (Place(host, int(port)),) if host and port else ()
-        try:
-            payload = read_secret(self.around, self._secret_name)
-        except SoaDbError:
-            return ()
+        payload = self.payloads.get(self._secret_name, {})
         # The secret has been found wanting, perhaps in quite another field.
         where, number = payload.get("host"), read_port(payload.get("port"))
         return (Place(where, number),) if isinstance(where, str) and is_host(where) and number else ()

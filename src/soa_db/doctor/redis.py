@@ -14,7 +14,7 @@ from soa_db.doctor.chain import Broken
 from soa_db.doctor.examination import Examination
 from soa_db.doctor.network import Place, dial
 from soa_db.doctor.report import Finding, Status, Target
-from soa_db.doctor.stored import Parameter, Secret, read_secret
+from soa_db.doctor.stored import Parameter, Secret
 from soa_db.doctor.surroundings import judge_clock
 from soa_db.doctor.tls import Peer
 from soa_db.errors import AuthenticationFailed
@@ -63,11 +63,11 @@ class RedisExamination(Examination["RedisConfig", "Session"]):
     @property
     def parameters_need(self) -> tuple[str, ...]:
         """The endpoint is read from SSM where the secret has none: so the secret comes first."""
-        return ("identity",) if self._iam else ("identity", "secret")
+        return ("identity", "role") if self._iam else ("identity", "role", "secret")
 
     def parameters(self) -> tuple[Parameter, ...]:
         """The endpoint, unless the secret says it."""
-        if not self._iam and read_redis_payload(read_secret(self.around, self._secret), self._secret).host is not None:
+        if not self._iam and read_redis_payload(self.payloads[self._secret], self._secret).host is not None:
             return ()
 
         def no_endpoint(value: str) -> str | None:

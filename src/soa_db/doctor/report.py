@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from soa_db.names import Role
 
 __all__ = ["Finding", "NextStep", "Report", "Status", "Target", "TargetReport", "worst"]
 
@@ -83,7 +87,7 @@ class Target:
     service: str
     engine: str
     database: str
-    role: str
+    role: Role
     user: str
 
     def __str__(self) -> str:

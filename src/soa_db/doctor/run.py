@@ -5,15 +5,17 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing, nullcontext, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from soa_db.access.aws.rights import Rights
 from soa_db.access.settings import Settings, load_settings
-from soa_db.doctor.chain import walk
+from soa_db.doctor.chain import Step, walk
 from soa_db.doctor.engines import Examine, chosen_targets
 from soa_db.doctor.identity import AwsExamination
-from soa_db.doctor.report import Finding, Report, Target, TargetReport
+from soa_db.doctor.report import Finding, Report, Status, Target, TargetReport
 from soa_db.doctor.surroundings import Surroundings
 from soa_db.errors import ConfigurationError
 from soa_db.names import check_env
@@ -35,6 +37,7 @@ def diagnose(
     engines: Collection[str] | None = None,
     roles: Collection[str] | None = None,
     aws: AwsClients | None = None,
+    assume_role: str | None = None,
     settings: Settings | None = None,
     timeout: float = 10.0,
     jobs: int = 8,
@@ -50,6 +53,8 @@ def diagnose(
         engines: only these; None for all.
         roles: only these; None for all.
         aws: AWS access; by the settings of ``env`` when left out.
+        assume_role: template of a role ARN, e.g. ``arn:aws:iam::{account}:role/{service}-{role}``: use each service's
+            own AWS rights, not the caller's.
         settings: soa-db.toml; looked for when left out.
         timeout: seconds each step may take.
         jobs: how many targets at once.
@@ -66,14 +71,18 @@ def diagnose(
     settings = load_settings() if settings is None else settings
     with settings.aws_for(environment) if aws is None else nullcontext(aws) as clients:
         around = Surroundings(environment, settings, clients, timeout, wall)
-        shared = walk(AwsExamination(around).steps(), timeout=timeout)
-        return Report(environment, shared, _together(around, targets, shared, jobs, progress))
+        with closing(Rights(environment, clients, assume_role)) as rights:
+            shared = walk(AwsExamination(around).steps(), timeout=timeout)
+
+            def examine(target: Target, how: Examine) -> TargetReport:
+                return _examine(around, rights, target, how, shared)
+
+            return Report(environment, shared, _together(examine, targets, jobs, progress))
 
 
 def _together(
-    around: Surroundings,
+    examine: Callable[[Target, Examine], TargetReport],
     targets: list[tuple[Target, Examine]],
-    shared: tuple[Finding, ...],
     jobs: int,
     progress: Progress | None,
 ) -> tuple[TargetReport, ...]:
@@ -89,9 +98,8 @@ def _together(
                 index = waiting.get_nowait()
             except queue.Empty:
                 return
-            target, examine = targets[index]
             try:
-                finished.put((index, _examine(around, target, examine, shared)))
+                finished.put((index, examine(*targets[index])))
             except Exception as error:  # noqa: BLE001 - raised again where it is waited for
                 finished.put((index, error))
 
@@ -114,11 +122,26 @@ def _together(
     return tuple(found[index] for index in range(len(targets)))
 
 
-def _examine(around: Surroundings, target: Target, examine: Examine, shared: tuple[Finding, ...]) -> TargetReport:
+def _examine(
+    around: Surroundings, rights: Rights, target: Target, examine: Examine, shared: tuple[Finding, ...]
+) -> TargetReport:
+    # AWS's clock is no step of a target's: its own is the server's.
+    before = tuple(finding for finding in shared if finding.step == "identity")
+    role: tuple[Finding, ...] = ()
+    if rights.assumes:
+        assumed: list[AwsClients] = []
+
+        def assume() -> Iterator[Finding]:
+            clients = rights.of(target)
+            told = clients.caller_identity().arn
+            assumed.append(clients)
+            yield Finding("role", Status.OK, told)
+
+        role = walk([Step("role", assume, ("identity",))], timeout=around.timeout, before=before)
+        around = replace(around, aws=assumed[0] if assumed else around.aws)
     examination = examine(around)
     try:
-        # AWS's clock is no step of a target's: its own is the server's.
-        before = tuple(finding for finding in shared if finding.step == "identity")
-        return TargetReport(target, walk(examination.steps(), timeout=around.timeout, before=before))
+        found = walk(examination.steps(), timeout=around.timeout, before=(*before, *role))
+        return TargetReport(target, (*role, *found))
     finally:
         examination.end()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from soa_db.doctor.chain import failure
@@ -14,7 +14,7 @@ from soa_db.errors import SoaDbError
 if TYPE_CHECKING:
     from soa_db.doctor.surroundings import Surroundings
 
-__all__ = ["Parameter", "Secret", "look_at_parameters", "look_at_secret", "read_secret"]
+__all__ = ["Parameter", "Payload", "Secret", "look_at_parameters", "look_at_secret"]
 
 Payload = Mapping[str, object]
 
@@ -59,7 +59,7 @@ def look_at_parameters(around: Surroundings, wanted: tuple[Parameter, ...], foun
             return around.aws.parameters([name])[name]
 
         try:
-            value = around.memo.once(("parameter", one.name), read).strip()
+            value = around.memo.once(("parameter", id(around.aws), one.name), read).strip()
         except SoaDbError as error:
             yield failure(error, "parameters", subject=one.name)
             continue
@@ -72,32 +72,29 @@ def look_at_parameters(around: Surroundings, wanted: tuple[Parameter, ...], foun
         yield Finding("parameters", Status.OK, f"{one.name} is {value}", subject=one.name)
 
 
-def read_secret(around: Surroundings, name: str) -> Payload:
-    """Return a secret's payload; raises CredentialError."""
-    return around.memo.once(("secret", name), lambda: around.aws.secret(name))
-
-
-def look_at_secret(around: Surroundings, wanted: Secret, *, command: str) -> Iterator[Finding]:
-    """Read a secret and look at its shape.
+def look_at_secret(
+    around: Surroundings, wanted: Secret, found: dict[str, Payload], *, command: str
+) -> Iterator[Finding]:
+    """Read a secret, put its payload into ``found`` and look at its shape.
 
     Args:
         around: the run.
         wanted: which, and what it must hold.
+        found: the payloads by the secrets' names.
         command: the command that ends a rotation.
     """
     name = wanted.name
     try:
-        payload = read_secret(around, name)
+        payload = found[name] = around.memo.once(("secret", id(around.aws), name), lambda: around.aws.secret(name))
         warnings = wanted.check(payload)
     except SoaDbError as error:
-        found = failure(error, "secret", subject=name)
-        hint = "; ".join(part for part in (found.hint, wanted.missing) if part)
-        yield Finding("secret", found.status, found.summary, hint, name, found.details)
+        told = failure(error, "secret", subject=name)
+        yield replace(told, hint="; ".join(part for part in (told.hint, wanted.missing) if part))
         return
     if wanted.rotates and (unfinished := _unfinished(around, name, payload)):
         warnings = [*warnings, (unfinished, f"finish it: {command}")]
-    for told, hint in warnings:
-        yield Finding("secret", Status.WARNING, told, hint, name)
+    for sentence, hint in warnings:
+        yield Finding("secret", Status.WARNING, sentence, hint, name)
     if not warnings:
         yield Finding("secret", Status.OK, f"{name} holds what it must", subject=name)
 

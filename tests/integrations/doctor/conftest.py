@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.integrations.doctor.kit import Doctor, SkewedAws
 from tests.servers.aws_kit import ACCOUNT, REGION
 
 from soa_db.access.settings import Settings
-from soa_db.access.spec import SpecSet
 from soa_db.doctor import Report, diagnose
+
+if TYPE_CHECKING:
+    from soa_db.access.spec import SpecSet
 
 
 @pytest.fixture(scope="session")

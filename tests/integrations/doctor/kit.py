@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tests.servers.aws_kit import CountingAws
 
@@ -21,20 +21,19 @@ Doctor = Callable[..., Report]
 
 
 class SkewedAws(CountingAws):
-    """An emulator whose ``Date`` header is off by ``skew`` seconds, once that is not 0."""
+    """An emulator whose ``Date`` header is off by ``skew`` seconds."""
 
-    skew = 0.0
+    def __init__(self) -> None:
+        super().__init__()
+        self.skew = 0.0
+        emulator = self
 
-    def answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """Answer, and say what time it is."""
+        class Handler(self._server.RequestHandlerClass):  # type: ignore[name-defined, misc]  # made at run time
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                """The time of every answer."""
+                return formatdate((timestamp or time.time()) + emulator.skew, usegmt=True)
 
-        def dated(status: str, headers: list[tuple[str, str]], *more: object) -> object:
-            if self.skew:
-                headers = [(name, text) for name, text in headers if name.lower() != "date"]
-                headers.append(("Date", formatdate(time.time() + self.skew, usegmt=True)))
-            return start_response(status, headers, *more)
-
-        return super().answer(environ, dated)
+        self._server.RequestHandlerClass = Handler
 
 
 def specs_of(service: str, **parts: object) -> SpecSet:

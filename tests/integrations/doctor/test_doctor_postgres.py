@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from soa_db.local.postgres import PostgresServer
 
 CHAIN = (
-    "parameters secret configuration dns tcp tls authentication authorisation clock pool".split()
+    ["parameters", "secret", "configuration", "dns", "tcp", "tls", "authentication", "authorisation", "clock", "pool"]
 )  # fmt: skip
 AFTER_TCP = ("tls", "authentication", "authorisation", "clock", "pool")
 
@@ -143,9 +143,7 @@ def test_a_secret_that_is_no_json_is_blamed_and_not_quoted(
 ) -> None:
     """A bare password where an object should be."""
     with AwsClients() as clients:
-        clients.call(
-            "secretsmanager", "create_secret", Name=f"dev/postgres-shared/{service}/app", SecretString=CANARY
-        )
+        clients.call("secretsmanager", "create_secret", Name=f"dev/postgres-shared/{service}/app", SecretString=CANARY)
     found = blamed(doctor(specs))
     assert found.step == "secret"
     assert "is not JSON" in found.summary
@@ -193,6 +191,7 @@ def test_an_unfinished_rotation_is_a_warning(
 
 
 def test_a_denied_secret_names_the_right_that_is_missing(
+    *,
     doctor: Doctor,
     specs: SpecSet,
     secret: Callable[..., str],
@@ -272,9 +271,7 @@ def test_a_user_that_is_locked_out_is_told_apart(
     assert f"the role {service}_app is NOLOGIN" in found.hint
 
 
-def test_a_database_that_is_missing_is_told_apart(
-    doctor: Doctor, secret: Callable[..., str], service: str
-) -> None:
+def test_a_database_that_is_missing_is_told_apart(doctor: Doctor, secret: Callable[..., str], service: str) -> None:
     """The spec names another than there is."""
     secret()
     report = doctor(specs_of(service, postgres={"databases": [{"id": "main", "database": f"{service}_gone"}]}))
@@ -291,7 +288,9 @@ def test_missing_rights_on_schemas_are_named(
     secret()
     inside(server, service, sql.SQL("CREATE SCHEMA closed"))
     schemas = ["public", "closed", "absent"]
-    report = doctor(specs_of(service, postgres={"databases": [{"id": "main", "database": service, "schemas": schemas}]}))
+    report = doctor(
+        specs_of(service, postgres={"databases": [{"id": "main", "database": service, "schemas": schemas}]})
+    )
     failed = {one.subject: one for one in only(report).findings if one.status is Status.FAILED}
     assert set(failed) == {"closed", "absent"}
     assert f"{service}_app has no USAGE on the schema closed" in failed["closed"].summary
