@@ -17,7 +17,7 @@ from soa_db.doctor.network import Place
 from soa_db.doctor.report import Finding, Status, Target
 from soa_db.doctor.stored import Parameter, Secret
 from soa_db.doctor.surroundings import judge_clock
-from soa_db.doctor.tls import Peer
+from soa_db.doctor.tls import Peer, name_of
 from soa_db.errors import AuthenticationFailed, SoaDbError
 from soa_db.sources.fields import malformed, read_endpoint, read_port
 from soa_db.sources.mongo import read_ca_payload, read_mongo_hosts, read_mongo_login, read_mongo_payload
@@ -157,7 +157,7 @@ class MongoExamination(Examination["MongoConfig", "Session"]):
             load_roots(found, given)
             return found
 
-        name = given.name if given is not None else "the public roots (certifi)"
+        name = name_of(given, "the public roots (certifi)")
         if given is not None and given.pem is not None:
             name = "the CA's secret"
         return Peer(place, place.host, name, context, lambda _: None, _answers_plainly, self.around.timeout * 0.9)
@@ -185,7 +185,7 @@ class MongoExamination(Examination["MongoConfig", "Session"]):
         answer = session.read("admin", {"connectionStatus": 1, "showPrivileges": False}, what="ask who is logged in")
         told = answer.get("authInfo", {})
         if not told.get("authenticatedUsers"):
-            yield Finding("authorisation", Status.OK, "the server wants no login: everybody may do everything")
+            yield self._as_nobody(session)
             return
         has = {(str(role["db"]), str(role["role"])) for role in told.get("authenticatedUserRoles", ())}
         wants = {(role.database, role.name) for role in self._access.roles}
@@ -196,6 +196,17 @@ class MongoExamination(Examination["MongoConfig", "Session"]):
             return
         given = ", ".join(sorted(f"{role} on {database}" for database, role in wants))
         yield Finding("authorisation", Status.OK, f"has {given}; `soa-db verify` proves the rest")
+
+    def _as_nobody(self, session: Session) -> Finding:
+        """Whoever has not logged in may ping; whether that is enough shows when something is read."""
+        from soa_db._mongo.failures import DRIVER_ERRORS
+
+        try:
+            session.client[self.target.database].command("listCollections", nameOnly=True)
+        except DRIVER_ERRORS:
+            told = f"the server wants a login, and the secret {self._secret} holds none"
+            return Finding("authorisation", Status.FAILED, told, self.provision_command)
+        return Finding("authorisation", Status.OK, "the server wants no login: everybody may do everything")
 
     def clock(self, session: Session) -> Iterator[Finding]:
         """``localTime`` of hello."""

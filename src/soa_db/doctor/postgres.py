@@ -17,7 +17,7 @@ from soa_db.doctor.network import Place
 from soa_db.doctor.report import Finding, Status, Target
 from soa_db.doctor.stored import Parameter, Secret
 from soa_db.doctor.surroundings import judge_clock
-from soa_db.doctor.tls import NoTls, Peer
+from soa_db.doctor.tls import NoTls, Peer, name_of
 from soa_db.errors import AuthenticationFailed
 from soa_db.sources import read_payload, read_port
 from soa_db.sources.fields import is_host, malformed
@@ -188,7 +188,7 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
         def begin(connection: socket.socket) -> None:
             _begin_tls(connection, place)
 
-        name = given.name if given is not None else "the bundled RDS and Amazon roots"
+        name = name_of(given, "the bundled RDS and Amazon roots")
         return Peer(place, config.host, name, context, begin, lambda *_: False, self.around.timeout * 0.9)
 
     def log_in(self, config: PostgresConfig) -> psycopg.Connection[Any]:

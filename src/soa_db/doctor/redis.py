@@ -16,7 +16,7 @@ from soa_db.doctor.network import Place, dial
 from soa_db.doctor.report import Finding, Status, Target
 from soa_db.doctor.stored import Parameter, Secret
 from soa_db.doctor.surroundings import judge_clock
-from soa_db.doctor.tls import Peer
+from soa_db.doctor.tls import Peer, name_of
 from soa_db.errors import AuthenticationFailed
 from soa_db.sources.fields import read_endpoint
 from soa_db.sources.redis import read_redis_payload
@@ -143,7 +143,7 @@ class RedisExamination(Examination["RedisConfig", "Session"]):
             return found
 
         given = named_roots(config.tls)
-        name = given.name if given is not None else "the public roots (certifi)"
+        name = name_of(given, "the public roots (certifi)")
         return Peer(place, config.host, name, context, lambda _: None, _answers_plainly, self.around.timeout * 0.9)
 
     def log_in(self, config: RedisConfig) -> Session:

@@ -12,12 +12,15 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from soa_db.doctor.chain import Broken
 from soa_db.doctor.network import Place, dial
 
-__all__ = ["Certificate", "Handshake", "NoTls", "Peer", "day", "shake_hands"]
+if TYPE_CHECKING:
+    from soa_db._runtime.pem import Roots
+
+__all__ = ["Certificate", "Handshake", "NoTls", "Peer", "day", "name_of", "shake_hands"]
 
 _NO_CHECK_TIME = 0x200000
 _DAY = 86400.0
@@ -90,6 +93,13 @@ class Peer:
     begin: Callable[[socket.socket], None]
     plain: Callable[[Place, float], bool]
     timeout: float
+
+
+def name_of(roots: Roots | None, otherwise: str) -> str:
+    """What people call the roots of a configuration."""
+    if roots is None:
+        return otherwise
+    return f"the roots in {roots.path}" if roots.path is not None else roots.name
 
 
 def shake_hands(peer: Peer, *, now: float) -> Handshake:

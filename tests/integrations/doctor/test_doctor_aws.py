@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
 import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,6 +53,36 @@ def test_the_source_of_the_credentials_and_the_caller_are_named(doctor: Doctor, 
     assert of(report, "credentials").summary.startswith("from the environment variables")
     assert "us-west-2" in of(report, "credentials").summary
     assert of(report, "identity").summary.endswith(f"user/{service}, account {ACCOUNT}, as soa-db.toml expects")
+
+
+@pytest.mark.parametrize(("minutes", "status"), [(13, Status.WARNING), (120, Status.OK)])
+def test_the_end_of_temporary_credentials_is_told(
+    *,
+    doctor: Doctor,
+    specs: SpecSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    minutes: int,
+    status: Status,
+) -> None:
+    """From a profile's credential_process; a quarter of an hour before their end it is a warning."""
+    end = datetime.now(UTC) + timedelta(minutes=minutes)
+    given = {
+        "Version": 1,
+        "AccessKeyId": os.environ["AWS_ACCESS_KEY_ID"],
+        "SecretAccessKey": os.environ["AWS_SECRET_ACCESS_KEY"],
+        "Expiration": end.isoformat(),
+    }
+    (tmp_path / "given.json").write_text(json.dumps(given))
+    (tmp_path / "config").write_text(f"[profile p]\ncredential_process = cat {tmp_path / 'given.json'}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "p")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    found = of(doctor(specs), "credentials")
+    assert found.status is status
+    assert "from the profile's credential_process" in found.summary
+    assert f"{end:%Y-%m-%d %H:%M} UTC" in found.summary
 
 
 def test_without_credentials_nothing_of_aws_is_tried(
@@ -193,15 +228,16 @@ def test_aws_that_does_not_answer_holds_nothing_up(
     doctor: Doctor, specs: SpecSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A port that takes connections and is silent."""
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         begun = time.monotonic()
-        report = doctor(specs, timeout=0.5)
+        report = doctor(specs, timeout=1.0)
         assert time.monotonic() - begun < 30  # a hang, not a measure of speed
-    assert of(report, "identity").status is Status.WARNING
-    found = blamed(report)
-    assert found.step == "secret"
-    assert "no answer within 0.5 s" in found.summary
-    assert "VPC endpoints" in found.hint
+        assert of(report, "identity").status is Status.WARNING
+        found = blamed(report)
+        assert found.step == "secret"
+        assert "no answer within 1 s" in found.summary
+        assert "VPC endpoints" in found.hint
+        strict = blamed(doctor(specs, timeout=1.0, settings=expecting(ACCOUNT)))
+    assert strict.step == "identity"
+    assert "does not answer, so that the account is not known" in strict.summary

@@ -18,6 +18,7 @@ from tests.support.postgres import eventually
 
 from soa_db import names
 from soa_db.access import apply
+from soa_db.access.settings import load_settings
 from soa_db.aws import AwsClients
 from soa_db.cli import main
 from soa_db.doctor import Report, Status, diagnose
@@ -145,6 +146,30 @@ def test_the_services_own_aws_rights_are_what_counts(patient: LocalEnvironment, 
     found = blamed(absent)
     assert found.step == "role"
     assert {one.reason for one in absent.targets[0].findings[1:]} == {"role"}
+
+
+def test_a_service_that_logs_in_to_redis_with_tokens(
+    patient: LocalEnvironment, tmp_path: Path, provisioned: SpecSet
+) -> None:
+    """As soa-db.toml names it: no secret is looked for, the endpoint comes from SSM; the hint is about IAM."""
+    given = Path(patient.exports()["SOA_DB_SETTINGS"]).read_text("utf-8")
+    named = given.replace('redis = "elasticache"', 'redis = "elasticache"\nredis_iam = ["doctors-token", "nobody"]')
+    (tmp_path / "tokens.toml").write_text(named, "utf-8")
+    settings = load_settings(tmp_path / "tokens.toml")
+    specs = specs_of("doctors-token", redis={})
+    apply(specs, env="mirror", engines=("redis",), settings=settings)
+    report = diagnose(specs, env="mirror", settings=settings)
+    assert report.ok, report
+    said = {finding.step: finding for finding in report.targets[0].findings}
+    assert said["secret"].status is Status.NOT_APPLICABLE
+    assert said["parameters"].subject == names.redis_endpoint_ssm_path("mirror")
+    assert "with an IAM token, TLS" in said["configuration"].summary
+    found = blamed(diagnose(specs_of("nobody", redis={}), env="mirror", settings=settings))
+    assert found.step == "authentication"
+    assert "elasticache:Connect" in found.hint
+    absent = blamed(diagnose(specs_of("nobody-else", redis={}), env="mirror", settings=settings))
+    assert absent.step == "secret"
+    assert "name it in redis_iam of [environments.mirror]" in absent.hint
 
 
 @pytest.fixture

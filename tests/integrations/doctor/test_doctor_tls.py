@@ -122,7 +122,7 @@ def test_a_good_certificate_is_described(
     found = tls_of(doctor(specs_of(service, postgres={}), env="mirror"))
     assert found.status is Status.OK
     assert found.summary.startswith("TLSv1.3, verified as 127.0.0.1 by ")
-    assert "tls.ca_file" in found.summary
+    assert "ca.pem" in found.summary
     assert "(399 days)" in found.summary
     assert found.details[1] == "good for 127.0.0.1, db.example" or "db.example" in found.details[1]
 
