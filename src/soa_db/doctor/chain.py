@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 from soa_db.doctor.report import Finding, Status, worst
 from soa_db.errors import SoaDbError
 
-__all__ = ["Broken", "Memo", "Overdue", "Step", "bounded", "failure", "walk"]
+__all__ = ["Broken", "Memo", "Overdue", "Step", "begin", "bounded", "failure", "walk"]
 
 T = TypeVar("T")
 _BROKEN = frozenset({Status.FAILED, Status.SKIPPED})
@@ -55,15 +55,8 @@ class Step:
     late: str = "see whether something on the way swallows packets, or give more time with --timeout"
 
 
-def bounded(call: Callable[[], T], seconds: float) -> T:
-    """Return what ``call`` returns within ``seconds``.
-
-    It runs in a thread that nobody waits for after that: looking up a name, for one, cannot be interrupted. The thread
-    is a daemon, so that it holds up no exit.
-
-    Raises:
-        Overdue: it did not come back in time.
-    """
+def begin(call: Callable[[], T]) -> Future[T]:
+    """Start a call in a daemon thread of its own: what cannot be interrupted, looking up a name, holds up no exit."""
     answer: Future[T] = Future()
 
     def run() -> None:
@@ -73,6 +66,16 @@ def bounded(call: Callable[[], T], seconds: float) -> T:
             answer.set_exception(error)
 
     threading.Thread(target=run, name="soa-db-doctor-step", daemon=True).start()
+    return answer
+
+
+def bounded(call: Callable[[], T], seconds: float) -> T:
+    """Return what ``call`` returns within ``seconds``; after that nobody waits for it.
+
+    Raises:
+        Overdue: it did not come back in time.
+    """
+    answer = begin(call)
     try:
         return answer.result(seconds)
     except TimeoutError:

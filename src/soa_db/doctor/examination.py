@@ -7,10 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from soa_db.doctor import network
-from soa_db.doctor.chain import Step, failure
+from soa_db.doctor.chain import Step, begin, bounded, failure
 from soa_db.doctor.report import Finding, Status, Target
 from soa_db.doctor.stored import look_at_parameters, look_at_secret
 from soa_db.doctor.tls import Handshake, day, shake_hands
@@ -26,6 +27,7 @@ __all__ = ["Examination"]
 ConfigT = TypeVar("ConfigT")
 SessionT = TypeVar("SessionT")
 _SOON_DAYS = 30
+_CLOSE_SECONDS = 2.0
 
 
 class Examination(ABC, Generic[ConfigT, SessionT]):
@@ -130,8 +132,9 @@ class Examination(ABC, Generic[ConfigT, SessionT]):
         session: Any = self._session
         self._session = None
         if session is not None:
-            with suppress(Exception):  # it has served its turn; whatever it says now, nothing is lost
-                session.close()
+            # It has served its turn: whatever it says now, or does not say any more, nothing is lost.
+            with suppress(Exception):
+                bounded(session.close, _CLOSE_SECONDS)
 
     @contextmanager
     def _using(self) -> Iterator[None]:
@@ -218,7 +221,9 @@ class Examination(ABC, Generic[ConfigT, SessionT]):
 
         A replica set that lacks a member works.
         """
-        found = {place: _caught(step, place, look) for place in self._reachable}
+        # Side by side, so that the deadline of the step is that of each.
+        begun = {place: begin(partial(_caught, step, place, look)) for place in self._reachable}
+        found = {place: answer.result() for place, answer in begun.items()}
         good = tuple(place for place, finding in found.items() if finding.status is not Status.FAILED)
         self._reachable = good
         if good:

@@ -160,7 +160,7 @@ class MongoExamination(Examination["MongoConfig", "Session"]):
         name = name_of(given, "the public roots (certifi)")
         if given is not None and given.pem is not None:
             name = "the CA's secret"
-        return Peer(place, place.host, name, context, lambda _: None, _answers_plainly, self.around.timeout * 0.9)
+        return Peer(place, place.host, name, context, lambda _: None, _answers_plainly, self.around.timeout * 0.45)
 
     def log_in(self, config: MongoConfig) -> Session:
         """Log in with what the service's provider gives."""

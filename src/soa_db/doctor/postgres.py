@@ -7,6 +7,7 @@ import statistics
 import struct
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from soa_db import names
@@ -189,7 +190,7 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
             _begin_tls(connection, place)
 
         name = name_of(given, "the bundled RDS and Amazon roots")
-        return Peer(place, config.host, name, context, begin, lambda *_: False, self.around.timeout * 0.9)
+        return Peer(place, config.host, name, context, begin, lambda *_: False, self.around.timeout * 0.45)
 
     def log_in(self, config: PostgresConfig) -> psycopg.Connection[Any]:
         """Connect as a service does."""
@@ -220,9 +221,10 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
 
     def authorisation(self, session: psycopg.Connection[Any]) -> Iterator[Finding]:
         """A query, and USAGE on the schemas the spec declares."""
-        session.execute("SELECT 1")
         wanted = list(self._database.schemas)
-        rows = session.execute(_RIGHTS, (wanted,)).fetchall()
+        with _typed():
+            session.execute("SELECT 1")
+            rows = session.execute(_RIGHTS, (wanted,)).fetchall()
         bad = False
         for name, there, usable in rows:
             if not there:
@@ -240,7 +242,8 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
     def clock(self, session: psycopg.Connection[Any]) -> Iterator[Finding]:
         """``clock_timestamp()``."""
         begun = self.around.wall()
-        row = session.execute("SELECT extract(epoch FROM pg_catalog.clock_timestamp())::float8").fetchone()
+        with _typed():
+            row = session.execute("SELECT extract(epoch FROM pg_catalog.clock_timestamp())::float8").fetchone()
         assert row is not None
         yield judge_clock("the server", float(row[0]), (begun + self.around.wall()) / 2)
 
@@ -249,7 +252,7 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
         from soa_db.postgres import PostgresProvider
 
         begun = time.monotonic()
-        with PostgresProvider(config, aws=self.around.aws) as provider:
+        with _typed(), PostgresProvider(config, aws=self.around.aws) as provider:
             opened = time.monotonic() - begun
             took = []
             for _ in range(_ROUND_TRIPS):
@@ -257,7 +260,8 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
                 with provider.connection() as connection:
                     connection.execute("SELECT 1")
                 took.append(time.monotonic() - begun)
-        row = session.execute(_LIMITS).fetchone()
+        with _typed():
+            row = session.execute(_LIMITS).fetchone()
         assert row is not None
         most, reserved, used, of_user, of_database, standby, version = row
         free = min([most - reserved, *(limit for limit in (of_user, of_database) if limit is not None and limit >= 0)])
@@ -277,6 +281,19 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
             yield Finding("pool", Status.WARNING, f"{told}; the server is a standby", hint)
         else:
             yield Finding("pool", Status.OK, f"{told}{'; the server is a standby' if standby else ''}")
+
+
+@contextmanager
+def _typed() -> Iterator[None]:
+    """Tell what the server answered to one of our queries: the statement timeout above all."""
+    import psycopg
+
+    try:
+        yield
+    except psycopg.Error as error:
+        told = error.diag.message_primary or type(error).__name__
+        hint = "look at the server's log, its load and its locks"
+        raise Broken(f"the server answers a query with {error.sqlstate or 'no code'}: {told}", hint) from error
 
 
 def _begin_tls(connection: socket.socket, place: Place) -> None:

@@ -144,7 +144,7 @@ class RedisExamination(Examination["RedisConfig", "Session"]):
 
         given = named_roots(config.tls)
         name = name_of(given, "the public roots (certifi)")
-        return Peer(place, config.host, name, context, lambda _: None, _answers_plainly, self.around.timeout * 0.9)
+        return Peer(place, config.host, name, context, lambda _: None, _answers_plainly, self.around.timeout * 0.45)
 
     def log_in(self, config: RedisConfig) -> Session:
         """Log in with what the service's provider gives."""

@@ -345,3 +345,15 @@ def test_what_several_share_is_asked_once(
     steps = report.next_steps()
     assert {step.finding.step for step in steps} == {"secret"}
     assert "2 of 3 targets do not work" in report.summary()
+
+
+def test_a_query_that_ends_in_an_error_is_told_in_the_servers_words(
+    doctor: Doctor, specs: SpecSet, secret: Callable[..., str], server: PostgresServer, service: str
+) -> None:
+    """A catalog view that somebody has closed: the code and the words, and no unexpected error of ours."""
+    secret()
+    inside(server, service, sql.SQL("REVOKE SELECT ON pg_catalog.pg_roles FROM PUBLIC"))
+    found = blamed(doctor(specs))
+    assert found.step == "pool"
+    assert "42501: permission denied for view pg_roles" in found.summary
+    assert "log" in found.hint
