@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -94,9 +95,11 @@ def failure(error: Exception, step: str, *, subject: str = "") -> Finding:
             details = tuple(f"{name}: {text}" for name, text in error.context.items())
             return Finding(step, Status.FAILED, error.message, error.hint, subject, details)
         case _:
-            # Not one of ours: its text may quote anything, a secret too.
-            hint = "this is a fault of soa-db's, please report it"
-            return Finding(step, Status.FAILED, f"unexpected {type(error).__name__}", hint, subject)
+            # Not one of ours: its text may quote anything, a secret too. Where it was raised says enough to begin with.
+            frames = traceback.extract_tb(error.__traceback__)
+            places = tuple(f"at {frame.filename}:{frame.lineno}, in {frame.name}" for frame in frames[-3:])
+            hint = "try again; if it stays, report it with what -v shows"
+            return Finding(step, Status.FAILED, f"unexpected {type(error).__name__}", hint, subject, places)
 
 
 def walk(steps: Iterable[Step], *, timeout: float, before: Iterable[Finding] = ()) -> tuple[Finding, ...]:
