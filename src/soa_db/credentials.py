@@ -57,12 +57,14 @@ class AwsCredentials:
         secret_key: the secret access key; never shown.
         token: the session token of temporary credentials; never shown.
         expires_at: wall-clock seconds since the epoch; infinite when they have no known end.
+        source: where they came from, as botocore calls it: ``env``, ``shared-credentials-file``, ``iam-role`` …
     """
 
     access_key: str
     secret_key: str = field(repr=False)
     token: str | None = field(default=None, repr=False)
     expires_at: float = math.inf
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,7 +147,8 @@ class AwsSession:
         # botocore offers no public reading of when temporary credentials end; tests/unit holds it to this name.
         end = getattr(found, "_expiry_time", None)
         ends_at = float("inf") if end is None else float(end.timestamp())
-        return AwsCredentials(frozen.access_key, frozen.secret_key, frozen.token, ends_at)
+        source = str(getattr(found, "method", None) or "")
+        return AwsCredentials(frozen.access_key, frozen.secret_key, frozen.token, ends_at, source)
 
     def forget_credentials(self, refused: AwsCredentials | None = None) -> None:
         """Resolve the credentials anew when next needed.

@@ -7,6 +7,7 @@ import click
 from soa_db._version import __version__
 from soa_db.cli import demo, local, plan, policy, provision, rotate, verify
 from soa_db.cli import exec as exec_
+from soa_db.cli import demo, doctor, local, plan, policy, provision, rotate, verify
 from soa_db.cli.options import debug_option
 
 __all__ = ["command"]
@@ -37,7 +38,8 @@ def command() -> None:
     """Database access on AWS in three environments, dev, mirror and prod.
 
     A service says in db-access.yaml who may touch which database. `plan` shows what a server lacks, `provision`
-    makes it so, `verify` logs in as everyone and proves it.
+    makes it so, `verify` logs in as everyone and proves it. `doctor` says what stands between a service and its
+    databases.
     """
 
 
@@ -45,6 +47,7 @@ for _command in (
     plan.command,
     provision.command,
     verify.command,
+    doctor.command,
     rotate.command,
     policy.command,
     exec_.command,

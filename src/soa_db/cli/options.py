@@ -21,6 +21,7 @@ __all__ = [
     "SpecsCommand",
     "Target",
     "admin_url_option",
+    "assume_role_option",
     "common_options",
     "debug_option",
     "engine_option",
@@ -119,8 +120,9 @@ def _set_debug(context: click.Context, _option: click.Parameter, value: bool) ->
         context.ensure_object(Invocation).debug = True
 
 
-def _set_verbose(_context: click.Context, _option: click.Parameter, value: int) -> None:
+def _set_verbose(context: click.Context, _option: click.Parameter, value: int) -> None:
     if value:
+        context.ensure_object(Invocation).verbose = value
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         for name in ("soa_db", "psycopg.pool"):
@@ -250,6 +252,20 @@ def _only_in_dev(context: click.Context, _option: click.Parameter, value: bool) 
 
 insecure_dev_option: Callable[[_F], _F] = click.option(
     "--insecure-dev", is_flag=True, callback=_only_in_dev, help="Fixed, documented development passwords; dev only."
+)
+
+
+def _role_arn(context: click.Context, option: click.Parameter, given: str | None) -> str | None:
+    if given is not None and not given.startswith("arn:"):
+        raise click.BadParameter(f"{given} is no ARN of a role: it begins with arn:", context, option)
+    return given
+
+
+assume_role_option: Callable[[_F], _F] = click.option(
+    "--assume-role",
+    metavar="ARN",
+    callback=_role_arn,
+    help="Log in with each service's own AWS rights: a role's ARN with the fields {service}, {role}, {env}, {account}.",
 )
 
 

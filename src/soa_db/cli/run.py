@@ -55,9 +55,11 @@ class Invocation:
 
     Attributes:
         debug: show where an error was raised.
+        verbose: how often ``--verbose`` was given.
     """
 
     debug: bool = False
+    verbose: int = 0
 
 
 class _TerminatedError(BaseException):

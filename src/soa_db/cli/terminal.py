@@ -118,7 +118,8 @@ class Terminal:
 def _console(file: IO[str]) -> Console:
     from rich.console import Console
 
-    console = Console(file=file, highlight=False)
+    # No emoji: rich would take the middle of `arn:aws:…:secret:name` for the name of one.
+    console = Console(file=file, highlight=False, emoji=False)
     if not console.is_terminal:
         columns = os.environ.get("COLUMNS", "")
         console.width = int(columns) if columns.isdecimal() and int(columns) > 0 else PLAIN_WIDTH

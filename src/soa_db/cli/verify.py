@@ -23,24 +23,13 @@ Exit codes: 0 all as declared, 4 something is violated, 5 something could not be
 """
 
 
-def _role_arn(context: click.Context, option: click.Parameter, given: str | None) -> str | None:
-    if given is not None and not given.startswith("arn:"):
-        raise click.BadParameter(f"{given} is no ARN of a role: it begins with arn:", context, option)
-    return given
-
-
 @click.command(
     "verify",
     cls=options.SpecsCommand,
     epilog=EPILOG,
     short_help="Log in as everyone; prove what they can and cannot do.",
 )
-@click.option(
-    "--assume-role",
-    metavar="ARN",
-    callback=_role_arn,
-    help="Log in with each service's own AWS rights: a role's ARN with the fields {service}, {role}, {env}, {account}.",
-)
+@options.assume_role_option
 @options.engine_option
 @options.service_option
 @click.option("--junit", type=options.OutputFile(), metavar="FILE", help="Also write JUnit XML, for CI.")

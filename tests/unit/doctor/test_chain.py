@@ -1,0 +1,220 @@
+"""The chain of ``doctor``: dependencies, deadlines, errors, what is shared; no socket."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+from typing import Any
+
+import pytest
+
+from soa_db.doctor import network
+from soa_db.doctor.chain import Broken, Memo, Overdue, Step, bounded, walk
+from soa_db.doctor.network import Place
+from soa_db.doctor.report import Finding, Report, Status, Target, TargetReport
+from soa_db.doctor.surroundings import judge_clock
+from soa_db.errors import SecretNotFound
+
+CANARY = "c4nary-Password"
+
+
+def good(name: str, *needs: str) -> Step:
+    """A step that works."""
+    return Step(name, lambda: [Finding(name, Status.OK, "good")], needs)
+
+
+def bad(name: str, error: Exception, *needs: str) -> Step:
+    """A step that raises."""
+
+    def look() -> list[Finding]:
+        raise error
+
+    return Step(name, look, needs)
+
+
+def test_a_failure_holds_up_what_depends_on_it_and_nothing_else() -> None:
+    """Dependents of dependents too, all of them naming the one that failed."""
+    steps = [bad("a", Broken("it is", "mend it")), good("b", "a"), good("c", "b"), good("d")]
+    found = walk(steps, timeout=5)
+    assert [(one.step, one.status, one.reason) for one in found] == [
+        ("a", Status.FAILED, ""),
+        ("b", Status.SKIPPED, "a"),
+        ("c", Status.SKIPPED, "a"),
+        ("d", Status.OK, ""),
+    ]
+
+
+def test_warnings_and_what_does_not_apply_hold_up_nothing() -> None:
+    """Only failures do."""
+    steps = [
+        Step("a", lambda: [Finding("a", Status.WARNING, "w")]),
+        Step("b", lambda: [Finding("b", Status.NOT_APPLICABLE, "n")], ("a",)),
+        good("c", "b"),
+    ]
+    assert [one.status for one in walk(steps, timeout=5)] == [Status.WARNING, Status.NOT_APPLICABLE, Status.OK]
+
+
+def test_what_failed_before_counts() -> None:
+    """Findings that all targets share."""
+    before = (Finding("identity", Status.FAILED, "no"),)
+    (found,) = walk([good("a", "identity")], timeout=5, before=before)
+    assert (found.status, found.reason) == (Status.SKIPPED, "identity")
+
+
+def test_our_errors_are_told_and_others_are_not_quoted() -> None:
+    """Message, hint and context of ours; of a stranger's only its kind."""
+    ours = SecretNotFound("there is no secret x", hint="make it", region="us-west-2")
+    found = walk([bad("a", ours), bad("b", ValueError(CANARY))], timeout=5)
+    assert (found[0].summary, found[0].hint, found[0].details) == (
+        "there is no secret x",
+        "make it",
+        ("region: us-west-2",),
+    )
+    assert found[1].summary == "unexpected ValueError"
+    assert CANARY not in str(found)
+
+
+def test_a_step_that_hangs_fails_at_its_deadline() -> None:
+    """With its own next step, and the run goes on."""
+    forever = threading.Event()
+    steps = [Step("a", lambda: forever.wait() and [], late="wake it"), good("b")]  # type: ignore[arg-type, return-value]  # it never returns
+    try:
+        slow, after = walk(steps, timeout=0.05)
+    finally:
+        forever.set()
+    assert (slow.status, slow.summary, slow.hint) == (Status.FAILED, "no answer within 0.05 s", "wake it")
+    assert after.status is Status.OK
+
+
+def test_a_timeout_of_the_call_itself_is_no_deadline() -> None:
+    """A socket's TimeoutError is what the call found out."""
+
+    def times_out() -> None:
+        raise TimeoutError("a socket's")
+
+    with pytest.raises(TimeoutError, match="a socket's"):
+        bounded(times_out, 5)
+    with pytest.raises(Overdue):
+        bounded(threading.Event().wait, 0.02)
+
+
+def test_what_is_shared_is_asked_once_also_by_many_at_once() -> None:
+    """An error is everybody's too."""
+    memo, asked, gate = Memo(), [], threading.Event()
+
+    def ask() -> int:
+        asked.append(1)
+        gate.wait(5)
+        return 7
+
+    got: list[int] = []
+    threads = [threading.Thread(target=lambda: got.append(memo.once("k", ask))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    gate.set()
+    for thread in threads:
+        thread.join()
+    assert (got, asked) == ([7] * 8, [1])
+
+    def fail() -> int:
+        asked.append(2)
+        raise Broken("no", "yes")
+
+    for _ in range(2):
+        with pytest.raises(Broken):
+            memo.once("other", fail)
+    assert asked == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "status"),
+    [
+        (0, Status.OK),
+        (60, Status.OK),
+        (61, Status.WARNING),
+        (-61, Status.WARNING),
+        (300, Status.WARNING),
+        (301, Status.FAILED),
+    ],
+)
+def test_clocks_are_judged_at_a_minute_and_at_five(ahead: float, status: Status) -> None:
+    """AWS accepts five minutes."""
+    found = judge_clock("the server", 1000.0, 1000.0 + ahead)
+    assert found.status is status
+    assert bool(found.hint) is (status is not Status.OK)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (socket.gaierror(socket.EAI_AGAIN, "again"), "the resolver does not answer"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "does not resolve: Name or service"),
+        (UnicodeError("label too long"), "cannot be a host's name"),
+    ],
+)
+def test_names_that_do_not_resolve_are_told_apart(monkeypatch: pytest.MonkeyPatch, error: Exception, says: str) -> None:
+    """The resolver is away, it says no, it cannot even be asked."""
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(socket, "getaddrinfo", fails)
+    with pytest.raises(Broken, match=says) as caught:
+        network.resolve("db.example")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ConnectionRefusedError(), "nothing listens"),
+        (TimeoutError(), "does not answer within 3 s"),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "there is no way to db:1: No route to host"),
+        (OSError(errno.EACCES, "Permission denied"), "cannot be reached: Permission denied"),
+        (UnicodeError("x"), "cannot be reached: UnicodeError"),
+    ],
+)
+def test_ports_that_are_not_reached_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
+) -> None:
+    """Refused, swallowed, no route, anything else."""
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(socket, "create_connection", fails)
+    with pytest.raises(Broken, match=says) as caught:
+        network.dial(Place("db", 1), 3)
+    assert caught.value.hint
+
+
+def test_public_addresses_are_known() -> None:
+    """Private, loopback and link-local ones are not of the internet."""
+    assert network.is_public("8.8.8.8")
+    assert not any(map(network.is_public, ("10.1.2.3", "127.0.0.1", "::1", "fe80::1%eth0", "192.168.0.1")))
+    assert str(Place("::1", 5)) == "[::1]:5"
+
+
+def report(*statuses: Status, aws: Status = Status.OK) -> Report:
+    """A report with one finding per target."""
+    targets = tuple(
+        TargetReport(Target(f"s{number}", "redis", "redis", "app", "u"), (Finding("tcp", status, "t", "h"),))
+        for number, status in enumerate(statuses)
+    )
+    return Report("dev", (Finding("identity", aws, "i"),), targets)
+
+
+def test_a_report_sums_up_and_folds_what_is_to_do() -> None:
+    """What fails alike is one thing to do; warnings are no failure."""
+    assert report(Status.OK).summary() == "dev: 1 target works"
+    assert report(Status.OK, Status.WARNING).summary() == "dev: 2 targets work, 1 warning"
+    assert report(Status.WARNING, Status.WARNING).exit_code == 0
+    many = report(Status.FAILED, Status.FAILED, Status.OK)
+    assert many.summary() == "dev: 2 of 3 targets do not work"
+    assert many.exit_code == 1
+    (step,) = many.next_steps()
+    assert step.where == ("s0: redis as u (app)", "s1: redis as u (app)")
+    assert report(Status.FAILED).summary() == "dev: 1 of 1 target does not work"
+    broken = report(Status.OK, aws=Status.FAILED)
+    assert (broken.exit_code, broken.summary()) == (1, "dev: 1 target works, AWS does not")
