@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +63,7 @@ async def test_pool_use_and_connects_are_told(mongo_server: MongoServer, kind: s
                 "server.address": server[0],
                 "server.port": server[1],
             }
-            assert collected.total("db.client.connection.idle.min") == 1
+            assert collected.total("db.client.connection.idle.min", db_client_connection_pool_name="told") == 1
             idle, used = collected.use("told")
             made = collected.total("db.client.connection.create_time", db_client_connection_pool_name="told")
             assert 1 <= idle + used <= made <= 2
@@ -84,9 +83,11 @@ async def test_waits_and_timeouts_are_told(mongo_server: MongoServer, kind: str,
         rooms = provider.database["waits"]
         await settle(rooms.delete_many({}))
         await settle(rooms.insert_one({"_id": 1}))
-        collected_before = collected.total("db.client.connection.wait_time")
+        collected_before = collected.total("db.client.connection.wait_time", db_client_connection_pool_name="full")
         await settle(rooms.find_one())
-        assert collected.total("db.client.connection.wait_time") == collected_before
+        assert (
+            collected.total("db.client.connection.wait_time", db_client_connection_pool_name="full") == collected_before
+        )
 
         async def busy() -> None:
             await asyncio.to_thread(rooms.find_one, slow) if kind == "sync" else await rooms.find_one(slow)
@@ -101,25 +102,24 @@ async def test_waits_and_timeouts_are_told(mongo_server: MongoServer, kind: str,
             await settle(rooms.find_one())
         # pymongo tries a read a second time.
         assert 1 <= collected.total("db.client.connection.timeouts", db_client_connection_pool_name="full") <= 2
-        assert collected.total("db.client.connection.wait_time") == collected_before
+        assert (
+            collected.total("db.client.connection.wait_time", db_client_connection_pool_name="full") == collected_before
+        )
         await task
     options = MongoOptions(max_pool_size=1, pool_timeout=5)
     async with connected(kind, config_of(mongo_server, instance_name="full", options=options)) as provider:
         rooms = provider.database["waits"]
         task = asyncio.create_task(busy())
         await until_used()
-        done = threading.Event()
-        other: Any = asyncio.create_task(
-            asyncio.to_thread(lambda: (rooms.find_one(), done.set())) if kind == "sync" else rooms.find_one()
-        )
-        while collected.total("db.client.connection.pending_requests") != 1:
+        other: Any = asyncio.create_task(asyncio.to_thread(rooms.find_one) if kind == "sync" else rooms.find_one())
+        while collected.total("db.client.connection.pending_requests", db_client_connection_pool_name="full") != 1:
             await asyncio.sleep(0.005)
         await other
         await task
         assert (
             collected.total("db.client.connection.wait_time", db_client_connection_pool_name="full") > collected_before
         )
-        assert collected.total("db.client.connection.pending_requests") == 0
+        assert collected.total("db.client.connection.pending_requests", db_client_connection_pool_name="full") == 0
 
 
 async def test_a_refused_password_shows_no_secret(mongo_server: MongoServer, kind: str, collected: Collected) -> None:

@@ -118,7 +118,7 @@ async def test_providers_of_one_name_are_told_together(server: PostgresServer, u
 
 
 def test_a_provider_is_not_kept_alive(server: PostgresServer, user: str, collected: Collected) -> None:
-    """Whoever forgets to disconnect loses it all the same, and its points end."""
+    """Neither by the callbacks nor by what they are given."""
     shown = config(server, user, instance_name=user)
     provider: PostgresProvider | None = PostgresProvider(shown)
     assert provider is not None
@@ -127,8 +127,8 @@ def test_a_provider_is_not_kept_alive(server: PostgresServer, user: str, collect
     provider.disconnect()
     gone = weakref.ref(provider)
     provider = None
-    gc.collect()
-    assert gone() is None
+    # The threads in which it connected may still be ending.
+    eventually(lambda: gc.collect() >= 0 and gone() is None)
     assert not collected.points("db.client.connection.count", db_client_connection_pool_name=user)
 
 

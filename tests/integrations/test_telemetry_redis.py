@@ -62,7 +62,7 @@ async def test_pool_use_and_connects_are_told(redis_server: RedisServer, kind: s
                 "server.address": redis_server.host,
                 "server.port": redis_server.port,
             }
-            assert not collected.points("db.client.connection.idle.min")
+            assert not collected.points("db.client.connection.idle.min", db_client_connection_pool_name="told")
             await settle(manager.set("told:a", 1))
             assert collected.total("db.client.connection.create_time", db_client_connection_pool_name="told") == 1
     assert not collected.points("db.client.connection.count", db_client_connection_pool_name="told")
@@ -88,7 +88,7 @@ async def test_waits_and_timeouts_are_told(redis_server: RedisServer, kind: str,
         if kind == "async":
             waiting = asyncio.create_task(manager.get("full:none"))
             await asyncio.sleep(0.02)
-            assert collected.total("db.client.connection.pending_requests") == 1
+            assert collected.total("db.client.connection.pending_requests", db_client_connection_pool_name="full") == 1
             await pool.release(taken)
             await waiting
         else:
@@ -97,7 +97,7 @@ async def test_waits_and_timeouts_are_told(redis_server: RedisServer, kind: str,
             manager.get("full:none")
             later.join()
         assert collected.total("db.client.connection.wait_time", db_client_connection_pool_name="full") == 1
-        assert collected.total("db.client.connection.pending_requests") == 0
+        assert collected.total("db.client.connection.pending_requests", db_client_connection_pool_name="full") == 0
 
 
 async def test_a_refused_password_shows_no_secret(redis_server: RedisServer, kind: str, collected: Collected) -> None:
