@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode
+from psycopg import sql
 from tests.servers.aws_kit import settle
 from tests.support.postgres import (
     PASSWORD,
@@ -22,15 +23,18 @@ from tests.support.postgres import (
     end_sessions,
     eventually,
     login_role,
+    superuser,
 )
 from tests.support.processes import in_child, succeeded
 from tests.support.telemetry import Collected, collecting
 
 from soa_db.config import PasswordAuth, PoolConfig
+from soa_db.credentials import Credentials
 from soa_db.errors import AuthenticationFailed, PoolTimeout, ServerUnavailable
 from soa_db.postgres import AsyncPostgresProvider, PostgresProvider, aconnect, connect
 
 if TYPE_CHECKING:
+    from soa_db.local.environment import LocalEnvironment
     from soa_db.local.postgres import PostgresServer
 
 KINDS: dict[str, type[Any]] = {"async": AsyncPostgresProvider, "sync": PostgresProvider}
@@ -237,6 +241,32 @@ async def test_a_login_tried_again_is_counted_by_the_source_of_its_credentials(
     for secret in ("the stale password", PASSWORD):
         assert secret not in collected.everything()
     await settle(provider.disconnect())
+
+
+async def test_tokens_are_told_by_their_kind_and_never_shown(
+    local_aws: LocalEnvironment, unique_name: str, collected: Collected
+) -> None:
+    """Minted once for two connections; the AWS credentials that sign are another kind."""
+    server = local_aws.server("mirror")
+    with login_role(server, unique_name) as user:
+        superuser(server, sql.SQL("GRANT rds_iam TO {}").format(sql.Identifier(user)))
+        provider = AsyncPostgresProvider.from_aws(
+            env="mirror", service=unique_name, user=user, database="postgres", pool=PoolConfig(min_size=2, max_size=2)
+        )
+        async with provider:
+            await provider.pool.wait()
+            _, credentials = await provider._principal.resolve()
+            token = (await credentials.get()).secret
+            await credentials.refresh(Credentials(user, token))
+        refreshes = {
+            (point["soa_db.credential.kind"], point["soa_db.credential.refresh.reason"])
+            for point, _ in collected.points("soa_db.credential.refreshes")
+        }
+        assert ("token", "initial") in refreshes
+        assert ("aws", "initial") in refreshes
+        assert collected.total("soa_db.credential.refreshes", soa_db_credential_source="rds-iam") == 1
+        assert {dict(span.attributes or {})["soa_db.credential.source"] for span in collected.spans()} == {"rds-iam"}
+        assert token[-40:] not in collected.everything()
 
 
 async def test_a_connection_lost_in_use_is_an_error(

@@ -19,11 +19,14 @@ from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from tests.support.telemetry import Collected, collecting
 
+from soa_db._aws.cache import Cache
+from soa_db._core.refresh import Policy
 from soa_db._redis.failures import LoginRefused
 from soa_db._runtime import telemetry
+from soa_db._runtime.clock import Clock
 from soa_db._runtime.instruments import error_type
 from soa_db._runtime.telemetry import Pool, PoolUse, connecting, failed, refreshed, timed_out, waited, watch
-from soa_db.errors import ServerUnavailable
+from soa_db.errors import SecretNotFound, ServerUnavailable
 from soa_db.telemetry import instrument, uninstrument
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -143,27 +146,36 @@ def test_an_api_that_cannot_be_used_is_said_once_and_breaks_nothing() -> None:
     assert wanted is False
 
 
-def test_a_global_provider_set_later_gets_everything() -> None:
+@pytest.mark.parametrize("before", ["", "import opentelemetry.trace\n"])
+def test_a_global_provider_set_later_gets_everything(before: str) -> None:
     """The API hands out stand-ins until the SDK is set up; pools watched before are read too."""
-    code = "import opentelemetry.trace\n" + EVERYTHING
+    code = before + EVERYTHING
     code += """
-from opentelemetry import metrics
+from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 class Provider: pass
 provider = Provider()
 t.watch(provider, lambda provider: [(pool, t.PoolUse(1, 2, 3, 4))])
-reader = InMemoryMetricReader()
+reader, exporter = InMemoryMetricReader(), InMemorySpanExporter()
 metrics.set_meter_provider(MeterProvider([reader]))
-t.timed_out(pool)
+tracers = TracerProvider()
+tracers.add_span_processor(SimpleSpanProcessor(exporter))
+trace.set_tracer_provider(tracers)
+with t.connecting(pool): pass
 data = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
-print(json.dumps(sorted(metric.name for metric in data)))
+names = [metric.name for metric in data]
+print(json.dumps(sorted(names) + [span.name for span in exporter.get_finished_spans()]))
 """
     assert run(code) == [
         "db.client.connection.count",
+        "db.client.connection.create_time",
         "db.client.connection.max",
         "db.client.connection.pending_requests",
-        "db.client.connection.timeouts",
+        "connect chat_api",
     ]
 
 
@@ -369,3 +381,37 @@ def test_an_unsampled_span_costs_no_attributes(state: Any) -> None:
     with connecting(POOL) as attempt:
         attempt.source = "dev/secret"
     assert not trace.get_current_span().is_recording()
+
+
+def test_refreshes_are_told_with_their_reason(collected: Collected, unique_name: str) -> None:
+    """First, at its end, ahead of it, by force; and what failed."""
+    now, failure = 1000.0, [False]
+
+    def fetch() -> tuple[str, float]:
+        if failure[0]:
+            raise SecretNotFound("there is no secret")
+        return "the value of the secret", now + 1000
+
+    clock = Clock(monotonic=lambda: now, wall=lambda: now)
+    policy = Policy(jitter=0, ahead=300, margin=60)
+    cache = Cache("secret", fetch, kind="secret", source=unique_name, policy=policy, clock=clock)
+    cache.fill_unless_held()
+    now += 700
+    cache.fill_ahead()
+    now += 2000
+    cache.fill_unless_held()
+    cache.force()
+    failure[0] = True
+    cache.fill_ahead()
+    found = {
+        (point["soa_db.credential.refresh.reason"], point.get("error.type")): count
+        for point, count in collected.points("soa_db.credential.refreshes", soa_db_credential_source=unique_name)
+    }
+    assert found == {
+        ("initial", None): 1,
+        ("ahead", None): 1,
+        ("expired", None): 1,
+        ("forced", None): 1,
+        ("ahead", "SecretNotFound"): 1,
+    }
+    assert "the value of the secret" not in collected.everything()
