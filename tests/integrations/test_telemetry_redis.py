@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry.trace import StatusCode
@@ -17,6 +17,8 @@ from tests.support.processes import in_child, succeeded
 from tests.support.telemetry import Collected, collecting
 
 from soa_db import PasswordAuth, SecretAuth
+from soa_db._async.redis.calls import call_server as call_async
+from soa_db._sync.redis.calls import call_server as call_sync
 from soa_db.aws import AwsClients
 from soa_db.config import TlsConfig
 from soa_db.errors import AuthenticationFailed, PoolTimeout, ServerUnavailable
@@ -142,14 +144,21 @@ async def test_retries_and_refreshes_are_told_by_their_secret(
 async def test_a_connection_lost_in_use_is_an_error(
     redis_server_factory: RedisServerFactory, kind: str, collected: Collected
 ) -> None:
-    """What a call fails with when its server dies; a connect that fails then is another."""
+    """What a call fails with when its server ends; the next one, which cannot even connect, is told once too."""
     server = redis_server_factory()
     config = config_of(server, instance_name="lost", command_timeout=0.3, connect_timeout=0.3)
+    call: Any = call_async if kind == "async" else call_sync
     async with connected(kind, config) as manager:
-        server.kill()
         with pytest.raises(ServerUnavailable):
-            await settle(manager.set("lost:n", 1))
-        assert collected.total("soa_db.connection.errors", error_type="ServerUnavailable") >= 1
+            await settle(
+                call(manager.client, config, lambda client: client.execute_command("SHUTDOWN", "NOSAVE"), again=False)
+            )
+        assert collected.total("soa_db.connection.errors", error_type="ServerUnavailable") == 1
+        before = len(collected.spans())
+        assert not await settle(manager.ping())
+        spans = collected.spans()[before:]
+        assert spans
+        assert collected.total("soa_db.connection.errors", error_type="ServerUnavailable") == 1 + len(spans)
 
 
 async def test_the_nodes_of_a_cluster_are_told_apart_in_spans(
