@@ -24,6 +24,7 @@ NAMES = (
     "mongo_calls",
     "mongo_recovery",
     "mongo_cold_start",
+    "log_lines",
 )
 
 

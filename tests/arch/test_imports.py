@@ -19,6 +19,7 @@ HEAVY = (
     "pydantic",
     "pymongo",
     "redis",
+    "structlog",
     "urllib3",
 )
 
@@ -44,6 +45,7 @@ def loaded_by(statement: str) -> dict[str, list[str]]:
         ("import soa_db.postgres", ("botocore", "boto3", "redis", "urllib3")),
         ("import soa_db.redis", ("botocore", "boto3", "psycopg", "psycopg_pool", "pydantic", "urllib3")),
         ("import soa_db.mongo", ("botocore", "boto3", "psycopg", "pydantic", "redis", "urllib3")),
+        ("import soa_db.logging", ("botocore", "opentelemetry", "psycopg", "pydantic", "redis", "soa_db.postgres")),
         (
             "import soa_db.telemetry",
             ("asyncio", "botocore", "opentelemetry", "psycopg", "pydantic", "pymongo", "redis"),
@@ -64,6 +66,7 @@ def test_an_import_loads_only_what_it_needs(statement: str, absent: tuple[str, .
     [
         "soa_db",
         "soa_db.aws",
+        "soa_db.logging",
         "soa_db.names",
         "soa_db.config",
         "soa_db.mongo",

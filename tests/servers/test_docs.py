@@ -11,11 +11,13 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from markdown_it import MarkdownIt
+from tests.support.logs import untouched
 
 if TYPE_CHECKING:
     from soa_db.local.environment import LocalEnvironment
@@ -29,6 +31,12 @@ def _blocks(page: Path) -> list[tuple[str, str, int]]:
     tokens = MarkdownIt().parse(page.read_text("utf-8"))
     found = [(t.info.strip(), t.content, (t.map or [0])[0] + 2) for t in tokens if t.type == "fence"]
     return [block for block in found if block[0] in {"python", "console", "yaml"}]
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    with untouched():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import signal
 import sys
 import traceback
@@ -19,6 +18,7 @@ from types import FrameType
 
 import click
 
+from soa_db._core.masking import mask_secrets
 from soa_db.cli.terminal import printable
 from soa_db.errors import MissingExtra, SoaDbError
 
@@ -34,14 +34,6 @@ _EXTRA_OF = {
     "trustme": "local",
     "yaml": "cli",
 }
-
-# What a secret looks like inside a foreign library's message: a URL's password, a conninfo's, a presigned token's.
-_SECRETS = re.compile(
-    r"(?P<keep>://[^\s/:@]*:)[^\s@]+(?=@)"
-    r"|(?P<name>(?:password|passwd|pwd|secret|token|X-Amz-Signature|X-Amz-Security-Token)[\"']?\s*[=:]\s*)"
-    r"(?:'[^']*'|\"[^\"]*\"|[^\s&,;)]+)",
-    re.IGNORECASE,
-)
 
 
 class ExitCode(IntEnum):
@@ -111,7 +103,7 @@ def _ending(error: BaseException, program: str, invocation: Invocation) -> int:
             _tell("\n".join(f"{program}: {text}" for text in _explain(error)))
             if invocation.debug:
                 trace = traceback.TracebackException.from_exception(error, capture_locals=False)
-                _tell(_scrub("".join(trace.format())))
+                _tell(mask_secrets("".join(trace.format())))
     return code
 
 
@@ -138,11 +130,6 @@ def _explain(error: BaseException) -> Iterator[str]:
             frames = traceback.extract_tb(error.__traceback__)
             place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
             yield f"unexpected {type(error).__name__}{place}\n  hint: run it with --debug and report what it shows"
-
-
-def _scrub(text: str) -> str:
-    """Mask what looks like a secret in text that libraries wrote."""
-    return _SECRETS.sub(lambda found: f"{found['keep'] or found['name']}***", text)
 
 
 def _tell(text: str) -> None:

@@ -11,6 +11,8 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
+from soa_db._core.printable import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
@@ -19,11 +21,6 @@ __all__ = ["Terminal", "counted", "printable"]
 
 # A terminal says how wide it is; for a file or a CI log this is a width that both show whole.
 PLAIN_WIDTH = 100
-
-
-def printable(text: str) -> str:
-    """Return ``text`` with control characters spelled out: names come from servers and must not drive the terminal."""
-    return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
 
 
 def counted(number: int, thing: str) -> str:
