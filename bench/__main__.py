@@ -12,6 +12,7 @@ from bench.report import Row, as_json, table
 NAMES = (
     "imports",
     "provider",
+    "telemetry",
     "credentials",
     "cold_start",
     "recovery",

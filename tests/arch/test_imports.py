@@ -57,6 +57,9 @@ def loaded_by(statement: str) -> dict[str, list[str]]:
             ("botocore", "django", "fastapi", "flask", "psycopg", "pydantic", "pymongo", "redis", "urllib3"),
         ),
         ("import soa_db.doctor", ("botocore", "psycopg", "psycopg_pool", "pymongo", "redis", "urllib3")),
+            "import soa_db.telemetry",
+            ("asyncio", "botocore", "opentelemetry", "psycopg", "pydantic", "pymongo", "redis"),
+        ),
         ("from soa_db import MongoConfig", ("asyncio", "botocore", "pymongo", "soa_db.config.redis", "ssl")),
         ("from soa_db import RedisConfig", ("asyncio", "botocore", "psycopg", "redis", "soa_db.config.postgres")),
     ],
@@ -89,6 +92,7 @@ def test_an_import_loads_only_what_it_needs(statement: str, absent: tuple[str, .
         "soa_db.mongo",
         "soa_db.postgres",
         "soa_db.redis",
+        "soa_db.telemetry",
     ],
 )
 def test_a_public_face_lists_exactly_what_it_gives(module: str) -> None:

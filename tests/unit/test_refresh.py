@@ -90,7 +90,15 @@ class Source:
         self.fetched = 0
         self.failure: Exception | None = None
         clock = Clock(monotonic=lambda: self.now, wall=lambda: self.now)
-        self.cache = Cache("the thing", self.fetch, policy=policy or Policy(jitter=0), clock=clock, rng=lambda: 0.0)
+        self.cache = Cache(
+            "the thing",
+            self.fetch,
+            kind="secret",
+            source="the thing",
+            policy=policy or Policy(jitter=0),
+            clock=clock,
+            rng=lambda: 0.0,
+        )
 
     def fetch(self) -> tuple[int, float]:
         self.fetched += 1

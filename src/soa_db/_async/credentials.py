@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from soa_db._core.redis.endpoint import cache_endpoint
+from soa_db._runtime import telemetry
 from soa_db._runtime._async import SharedCall
 from soa_db._runtime.clock import Clock
 from soa_db.config import IamAuth, NoAuth, PasswordAuth, SecretAuth
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from soa_db._async.aws import AsyncAwsClients
+    from soa_db._runtime.telemetry import Renewal
     from soa_db.config import PostgresConfig, RedisConfig
     from soa_db.config.mongo import MongoConfig
     from soa_db.credentials import AwsCredentials
@@ -278,7 +280,7 @@ class AsyncIamCredentials:
         minted = self._minted
         if minted is not None and minted.is_good(self._clock.monotonic(), self._clock.wall()):
             return minted.token
-        return await self._mint()
+        return await self._mint("initial" if minted is None else "expired")
 
     async def refresh(self, rejected: Credentials) -> Credentials | None:
         """Return a token that another has minted meanwhile, or one of fresh AWS credentials; None when there is none.
@@ -297,9 +299,9 @@ class AsyncIamCredentials:
                 return None
             if current == minted.signed_by:
                 return None
-        return await self._mint()
+        return await self._mint("forced")
 
-    async def _mint(self) -> Credentials:
+    async def _mint(self, why: Renewal) -> Credentials:
         credentials = await self._aws.credentials()
         # botocore is loaded once credentials are there; an import here costs nothing then.
         from soa_db._aws.signing import TOKEN_SECONDS
@@ -315,4 +317,5 @@ class AsyncIamCredentials:
         left = min(TOKEN_SECONDS, credentials.expires_at - wall) - _TOKEN_MARGIN
         token = Credentials(self._user, text, expires_at=monotonic + left, source=self._source)
         self._minted = _Minted(token, credentials, wall - monotonic)
+        telemetry.refreshed("token", self._source, why)
         return token

@@ -42,7 +42,9 @@ class Backend:
         self._clock = clock
         self._lock = threading.Lock()
         self._secrets: dict[tuple[str, str], Cache[Payload]] = {}
-        self.credentials = Cache("the AWS credentials", self._credentials, policy=_CREDENTIALS, clock=clock)
+        self.credentials = Cache(
+            "the AWS credentials", self._credentials, kind="aws", source="aws", policy=_CREDENTIALS, clock=clock
+        )
 
     def _credentials(self) -> tuple[AwsCredentials, float]:
         found = self.session.credentials()
@@ -63,7 +65,9 @@ class Backend:
                 def fetch() -> tuple[Payload, float]:
                     return self._read_secret(secret_id, stage), math.inf
 
-                cache = self._secrets[key] = Cache(f"secret {secret_id}", fetch, policy=_SECRET, clock=self._clock)
+                what = f"secret {secret_id}"
+                cache = Cache(what, fetch, kind="secret", source=secret_id, policy=_SECRET, clock=self._clock)
+                self._secrets[key] = cache
             return cache
 
     def _read_secret(self, secret_id: str, stage: str) -> Payload:

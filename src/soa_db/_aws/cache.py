@@ -6,12 +6,14 @@ import math
 import random
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from soa_db._core.refresh import Allowance, Held, Need, Policy, hold, need, take
+from soa_db._runtime import telemetry
 
 if TYPE_CHECKING:
     from soa_db._runtime.clock import Clock
+    from soa_db._runtime.telemetry import Renewal
 
 __all__ = ["Cache"]
 
@@ -26,6 +28,8 @@ class Cache(Generic[T]):
 
     Args:
         what: what the value is, for the log.
+        kind: what it is to telemetry.
+        source: whose it is: a secret's id, or ``aws``.
         fetch: gets the value and the monotonic time of its end (``math.inf`` for none). May block.
         policy: how the value is kept.
         clock: the clocks.
@@ -37,12 +41,16 @@ class Cache(Generic[T]):
         what: str,
         fetch: Callable[[], tuple[T, float]],
         *,
+        kind: Literal["secret", "aws"],
+        source: str,
         policy: Policy,
         clock: Clock,
         rng: Callable[[], float] = random.random,
     ) -> None:
         self._what = what
         self._fetch = fetch
+        self._kind = kind
+        self._source = source
         self._policy = policy
         self._clock = clock
         self._rng = rng
@@ -57,16 +65,19 @@ class Cache(Generic[T]):
         held = self._held
         return need(held, now=self._clock.monotonic(), tried_at=self._tried_at, policy=self._policy), held
 
-    def fill(self) -> T:
+    def fill(self, why: Renewal | None = None) -> T:
         """Fetch and hold the value. A failure leaves what is held in place, and is raised."""
+        why = why or ("initial" if self._held is None else "expired")
         started = self._tried_at = self._clock.monotonic()
         try:
             value, ends_at = self._fetch()
         except Exception as error:
+            telemetry.refreshed(self._kind, self._source, why, error)
             with self._guard:
                 if not self._has_later_than(started):
                     self._error = error
             raise
+        telemetry.refreshed(self._kind, self._source, why)
         held = hold(value, now=started, policy=self._policy, rng=self._rng, ends_at=ends_at)
         with self._guard:
             if self._held is not None and self._has_later_than(started):
@@ -87,7 +98,7 @@ class Cache(Generic[T]):
     def fill_ahead(self) -> None:
         """Fetch while the held value is still good: a failure is logged, and tried again later."""
         try:
-            self.fill()
+            self.fill("ahead")
         except Exception as error:  # noqa: BLE001 - nobody waits for this call, and the value held is still good
             import logging
 
@@ -110,4 +121,4 @@ class Cache(Generic[T]):
             return held.value
         if before is not None:
             before()
-        return self.fill()
+        return self.fill("forced")

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from soa_db._runtime.pem import PemFile, Roots, existing_file, load_roots, named_roots
+from soa_db._runtime.telemetry import Pool
 from soa_db.errors import ConfigurationError
+from soa_db.names import MONGO_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from soa_db.config import MongoConfig, TlsConfig
 
-__all__ = ["client_options", "seeds"]
+__all__ = ["client_options", "measured_pool", "seeds"]
 
 # Of a client's metadata, in bytes (MongoDB handshake specification).
 _APP_NAME_BYTES = 128
@@ -27,6 +29,15 @@ def seeds(config: MongoConfig) -> list[str]:
     if dial is not None:
         return [f"[{dial.host}]:{dial.port}" if ":" in dial.host else f"{dial.host}:{dial.port}"]
     return [one.address for one in config.hosts]
+
+
+def measured_pool(config: MongoConfig, address: tuple[str, int | None] | None = None) -> Pool:
+    """Return what telemetry calls the pool of one server, which pymongo dials at ``address``; the first by default."""
+    if address is None or config.dial is not None:
+        behind = config.hosts[0]
+        address = (behind.host, behind.port)
+    host, port = address
+    return Pool("mongodb", config.instance_name, config.database, host, port or MONGO_PORT)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
@@ -19,9 +20,10 @@ from redis.exceptions import TimeoutError as DriverTimeout
 
 from soa_db._core.backoff import full_jitter
 from soa_db._core.redis.classify import Category
-from soa_db._redis.failures import DRIVER_ERRORS, category_of, connecting
+from soa_db._redis.failures import DRIVER_ERRORS, category_of, connecting, measured_pool
 from soa_db._redis.pool import WaitingPool
 from soa_db._redis.tls import tls_context
+from soa_db._runtime import telemetry
 from soa_db._runtime._async import sleep
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ __all__ = [
     "forget_client",
     "idle_and_used",
     "make_client",
+    "pool_use",
     "scan_nodes",
     "scan_page",
 ]
@@ -66,6 +69,7 @@ class Login:
         self.config = config
         self.credentials = credentials
         self.tls = tls_context(config)
+        self.measured = measured_pool(config)
 
     @property
     def lifetime(self) -> float | None:
@@ -132,11 +136,20 @@ class ServerConnection(Connection):
         """Connect and log in: one forced re-read of refused credentials, further attempts while nothing was sent."""
         if self.is_connected:
             return
+        measured = self.login.measured
+        if (self.host, self.port) != (measured.address, measured.port):
+            # A cluster's other nodes.
+            measured = replace(measured, address=self.host, port=self.port)
+        with telemetry.connecting(measured) as attempt:
+            await self._log_in(check_health, attempt)
+
+    async def _log_in(self, check_health: bool, attempt: telemetry.Attempt) -> None:
         login = self.login
         # Before the socket is there: a caller cancelled in this wait leaves no connection that is not logged in.
         credentials = await login.credentials.get()
         refused = attempts = 0
         while True:
+            attempt.source = credentials.source
             try:
                 self.username, self.password = credentials.user, credentials.secret or None
                 await self._attempt(check_health)
@@ -146,6 +159,7 @@ class ServerConnection(Connection):
                     refused += 1
                     other = await login.credentials.refresh(credentials)
                     if other is not None and other.secret != credentials.secret:
+                        attempt.retry()
                         credentials = other
                         continue
                 attempts += 1
@@ -212,6 +226,7 @@ async def make_client(login: Login) -> Client:
         pool = WaitingPool(
             connection_class=kind,
             timeout=config.command_timeout,
+            measured=login.measured,
             host=config.host,
             port=config.port,
             db=config.db,
@@ -277,6 +292,17 @@ def idle_and_used(client: Client) -> tuple[int, int]:
         return idle, sum(len(node._connections) for node in nodes) - idle  # noqa: SLF001 - likewise
     pool = client.connection_pool
     return len(pool._available_connections), len(pool._in_use_connections)  # noqa: SLF001 - likewise
+
+
+def pool_use(client: Client) -> telemetry.PoolUse:
+    """Return how the connections are used; of a cluster, those to all its nodes."""
+    idle, used = idle_and_used(client)
+    if isinstance(client, RedisCluster):
+        nodes: list[ClusterNode] = client.get_nodes()
+        # Who finds no connection free there is refused, and does not wait.
+        return telemetry.PoolUse(idle, used, 0, sum(node.max_connections for node in nodes))
+    pool = client.connection_pool
+    return telemetry.PoolUse(idle, used, pool.waiting if isinstance(pool, WaitingPool) else 0, pool.max_connections)
 
 
 async def drop_idle(client: Client) -> None:

@@ -6,6 +6,8 @@ import random
 import socket
 import time
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from redis import BlockingConnectionPool, Redis
@@ -19,9 +21,10 @@ from redis.utils import SENTINEL
 from soa_db._core.backoff import full_jitter
 from soa_db._core.redis.classify import Category
 from soa_db._redis.deadline import DeadlineParser, remaining
-from soa_db._redis.failures import DRIVER_ERRORS, category_of, connecting
+from soa_db._redis.failures import DRIVER_ERRORS, category_of, connecting, measured_pool
 from soa_db._redis.queue import FreeConnections
 from soa_db._redis.tls import tls_context
+from soa_db._runtime import telemetry
 from soa_db._runtime._sync import sleep
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ __all__ = [
     "forget_client",
     "idle_and_used",
     "make_client",
+    "pool_use",
     "scan_nodes",
     "scan_page",
 ]
@@ -66,6 +70,7 @@ class Login:
         self.config = config
         self.credentials = credentials
         self.tls = tls_context(config)
+        self.measured = measured_pool(config)
 
     @property
     def lifetime(self) -> float | None:
@@ -155,11 +160,20 @@ class ServerConnection(Connection):
         """Connect and log in: one forced re-read of refused credentials, further attempts while nothing was sent."""
         if self._sock is not None:
             return
+        measured = self.login.measured
+        if (self.host, self.port) != (measured.address, measured.port):
+            # A cluster's other nodes.
+            measured = replace(measured, address=self.host, port=self.port)
+        with telemetry.connecting(measured) as attempt:
+            self._log_in(check_health, attempt)
+
+    def _log_in(self, check_health: bool, attempt: telemetry.Attempt) -> None:
         login = self.login
         # Before the socket is there: a caller cancelled in this wait leaves no connection that is not logged in.
         credentials = login.credentials.get()
         refused = attempts = 0
         while True:
+            attempt.source = credentials.source
             try:
                 self.username, self.password = credentials.user, credentials.secret or None
                 self._attempt(check_health)
@@ -169,6 +183,7 @@ class ServerConnection(Connection):
                     refused += 1
                     other = login.credentials.refresh(credentials)
                     if other is not None and other.secret != credentials.secret:
+                        attempt.retry()
                         credentials = other
                         continue
                 attempts += 1
@@ -239,7 +254,7 @@ def make_client(login: Login) -> Client:
         pool = BlockingConnectionPool(  # type: ignore[no-untyped-call]  # redis-py's has no types
             connection_class=kind,
             timeout=config.command_timeout,
-            queue_class=FreeConnections,
+            queue_class=partial(FreeConnections, measured=login.measured),
             host=config.host,
             port=config.port,
             db=config.db,
@@ -294,6 +309,15 @@ def idle_and_used(client: Client) -> tuple[int, int]:
         made += len(pool._connections)  # noqa: SLF001 - there is no public count
         idle += sum(one is not None for one in list(pool.pool.queue))
     return idle, made - idle
+
+
+def pool_use(client: Client) -> telemetry.PoolUse:
+    """Return how the connections are used; of a cluster, those to all its nodes."""
+    idle, used = idle_and_used(client)
+    pools = _pools(client)
+    # A cluster's queues do not tell who waits.
+    waiting = sum(pool.pool.waiting for pool in pools if isinstance(pool.pool, FreeConnections))
+    return telemetry.PoolUse(idle, used, waiting, sum(pool.max_connections for pool in pools))
 
 
 def drop_idle(client: Client) -> None:

@@ -9,12 +9,22 @@ from redis import exceptions as driver
 
 from soa_db._core.redis.classify import Category, classify
 from soa_db._core.redis.refusal import describe
+from soa_db._runtime.telemetry import Pool
 from soa_db.errors import AuthenticationFailed, ServerUnavailable, SoaDbError, TlsVerificationFailed
 
 if TYPE_CHECKING:
     from soa_db.config import RedisConfig
 
-__all__ = ["DRIVER_ERRORS", "LoginRefused", "NotReached", "NotVerified", "category_of", "connecting", "typed"]
+__all__ = [
+    "DRIVER_ERRORS",
+    "LoginRefused",
+    "NotReached",
+    "NotVerified",
+    "category_of",
+    "connecting",
+    "measured_pool",
+    "typed",
+]
 
 # RedisClusterException is none of RedisError's.
 DRIVER_ERRORS: tuple[type[Exception], ...] = (driver.RedisError, driver.RedisClusterException)
@@ -57,6 +67,11 @@ def context_of(config: RedisConfig) -> dict[str, object]:
     host = f"[{config.host}]" if ":" in config.host else config.host
     dial = f"{config.dial.host}:{config.dial.port}" if config.dial is not None else None
     return {"instance": config.instance_name, "host": f"{host}:{config.port}", "dial": dial, "user": config.user}
+
+
+def measured_pool(config: RedisConfig) -> Pool:
+    """Return what telemetry calls the pool of a manager."""
+    return Pool("redis", config.instance_name, str(config.db), config.host, config.port)
 
 
 def typed(error: Exception, config: RedisConfig, *, source: str = "", key: str = "") -> SoaDbError:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ConnectionError as DriverConnectionError
+
+from soa_db._runtime import telemetry
 
 __all__ = ["WaitingPool"]
 
@@ -21,15 +24,22 @@ class WaitingPool(ConnectionPool):
 
     Args:
         timeout: seconds to wait for a connection.
+        measured: what telemetry calls it.
         options: as the pool's.
     """
 
-    def __init__(self, *, timeout: float, **options: Any) -> None:
+    def __init__(self, *, timeout: float, measured: telemetry.Pool, **options: Any) -> None:
         super().__init__(**options)
         self._timeout = timeout
+        self._measured = measured
         self._waiting: deque[asyncio.Future[None]] = deque()
         # Those woken who have not run yet: what is free is theirs.
         self._promised = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many callers wait."""
+        return len(self._waiting)
 
     def _is_full(self) -> bool:
         return len(self._in_use_connections) + self._promised >= self.max_connections
@@ -55,6 +65,7 @@ class WaitingPool(ConnectionPool):
     async def _wait(self) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
+        started = time.monotonic()
         try:
             async with asyncio.timeout(self._timeout):
                 await waiter
@@ -66,9 +77,11 @@ class WaitingPool(ConnectionPool):
                 self._promised -= 1
                 self._wake()
             if isinstance(error, TimeoutError):
+                telemetry.timed_out(self._measured)
                 raise DriverConnectionError("No connection available.") from None
             raise
         self._promised -= 1
+        telemetry.waited(self._measured, time.monotonic() - started)
 
     def _wake(self) -> None:
         while self._waiting and not self._is_full():

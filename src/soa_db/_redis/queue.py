@@ -6,6 +6,8 @@ import time
 from queue import Empty, Full, LifoQueue
 from typing import Any
 
+from soa_db._runtime import telemetry
+
 __all__ = ["FreeConnections"]
 
 
@@ -17,11 +19,21 @@ class FreeConnections(LifoQueue[Any]):
     and who puts something there looks at the count afterwards, so none waits for what is free.
 
     For redis-py's ``BlockingConnectionPool``, which calls ``get`` and ``put_nowait``.
+
+    Args:
+        maxsize: how many there may be; 0 for any number.
+        measured: what telemetry calls the pool.
     """
 
-    def __init__(self, maxsize: int = 0) -> None:
+    def __init__(self, maxsize: int = 0, *, measured: telemetry.Pool | None = None) -> None:
         super().__init__(maxsize)
+        self._measured = measured
         self._waiting = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many callers wait."""
+        return self._waiting
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """Take the one put there last; raises Empty when there is none within ``timeout`` seconds (None: no end)."""
@@ -29,8 +41,18 @@ class FreeConnections(LifoQueue[Any]):
             return self.queue.pop()
         except IndexError:
             pass
-        ends = time.monotonic() + ((timeout or 0.0) if block else 0.0)
-        forever = block and timeout is None
+        started = time.monotonic()
+        try:
+            found = self._wait(started + ((timeout or 0.0) if block else 0.0), forever=block and timeout is None)
+        except Empty:
+            if self._measured is not None:
+                telemetry.timed_out(self._measured)
+            raise
+        if self._measured is not None:
+            telemetry.waited(self._measured, time.monotonic() - started)
+        return found
+
+    def _wait(self, ends: float, *, forever: bool) -> Any:
         with self.not_empty:
             self._waiting += 1
             try:

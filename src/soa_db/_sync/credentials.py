@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from soa_db._core.redis.endpoint import cache_endpoint
+from soa_db._runtime import telemetry
 from soa_db._runtime._sync import SharedCall
 from soa_db._runtime.clock import Clock
 from soa_db.config import IamAuth, NoAuth, PasswordAuth, SecretAuth
@@ -18,6 +19,7 @@ from soa_db.sources import Payload, read_payload
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from soa_db._runtime.telemetry import Renewal
     from soa_db._sync.aws import AwsClients
     from soa_db.config import PostgresConfig, RedisConfig
     from soa_db.config.mongo import MongoConfig
@@ -280,7 +282,7 @@ class IamCredentials:
         minted = self._minted
         if minted is not None and minted.is_good(self._clock.monotonic(), self._clock.wall()):
             return minted.token
-        return self._mint()
+        return self._mint("initial" if minted is None else "expired")
 
     def refresh(self, rejected: Credentials) -> Credentials | None:
         """Return a token that another has minted meanwhile, or one of fresh AWS credentials; None when there is none.
@@ -299,9 +301,9 @@ class IamCredentials:
                 return None
             if current == minted.signed_by:
                 return None
-        return self._mint()
+        return self._mint("forced")
 
-    def _mint(self) -> Credentials:
+    def _mint(self, why: Renewal) -> Credentials:
         credentials = self._aws.credentials()
         # botocore is loaded once credentials are there; an import here costs nothing then.
         from soa_db._aws.signing import TOKEN_SECONDS
@@ -317,4 +319,5 @@ class IamCredentials:
         left = min(TOKEN_SECONDS, credentials.expires_at - wall) - _TOKEN_MARGIN
         token = Credentials(self._user, text, expires_at=monotonic + left, source=self._source)
         self._minted = _Minted(token, credentials, wall - monotonic)
+        telemetry.refreshed("token", self._source, why)
         return token

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pymongo
 from pymongo import _csot
@@ -12,11 +13,13 @@ from pymongo.errors import NetworkTimeout, OperationFailure
 
 from soa_db._core.mongo.classify import Category
 from soa_db._mongo.credential import CredentialStore, connecting_with
-from soa_db._mongo.failures import category_of, login_refused
+from soa_db._mongo.failures import DRIVER_ERRORS, category_of, login_refused, typed
+from soa_db._mongo.options import measured_pool
+from soa_db._runtime import telemetry
 from soa_db._runtime._async import Uninterrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pymongo.asynchronous.pool import AsyncConnection
 
@@ -76,6 +79,34 @@ class AsyncServerPool(Pool):
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self.login.add(self)
+        self.measured = measured_pool(self.login.config, self.address)
+        for condition in (self.size_cond, self._max_connecting_cond):
+            # What callers wait for. pymongo's own events would tell too, and cost every call.
+            condition.wait = self._timed(condition.wait)  # type: ignore[method-assign]
+
+    def _timed(self, wait: Callable[..., Any]) -> Callable[..., Any]:
+        measured = self.measured
+
+        async def timed(*arguments: Any) -> Any:
+            started = time.monotonic()
+            woken = await wait(*arguments)
+            if woken:
+                telemetry.waited(measured, time.monotonic() - started)
+            return woken
+
+        return timed
+
+    def _raise_wait_queue_timeout(self, *arguments: Any) -> NoReturn:
+        telemetry.timed_out(self.measured)
+        super()._raise_wait_queue_timeout(*arguments)
+
+    def use(self) -> telemetry.PoolUse:
+        """Return how it is used now. Without its lock: a count may be off by one."""
+        used, sizes = self.active_sockets, self.opts
+        # Infinite where there is none.
+        maximum = sizes.max_pool_size if isinstance(sizes.max_pool_size, int) else None
+        pending = max(0, self.operation_count - used)
+        return telemetry.PoolUse(len(self.conns), used, pending, maximum, sizes.min_pool_size)
 
     async def connect(self, handler: Any = None) -> AsyncConnection:
         """Make a connection and log in, within the connect timeout; one forced re-read of refused credentials."""
@@ -85,16 +116,29 @@ class AsyncServerPool(Pool):
             connection = await self._connect_in_time(handler)
             login.opened(connection)
             return connection
+        # Without a handler it is pymongo's upkeep of the pool, in the context of whoever made the client.
+        with telemetry.connecting(self.measured, background=handler is None) as attempt:
+            try:
+                connection = await self._log_in(handler, attempt)
+            except DRIVER_ERRORS as error:
+                attempt.error = typed(error, login.config, source=attempt.source)
+                raise
+        login.opened(connection)
+        return connection
+
+    async def _log_in(self, handler: Any, attempt: telemetry.Attempt) -> AsyncConnection:
+        login = self.login
         credentials = await login.credentials.get()
         refused = 0
         while True:
+            attempt.source = credentials.source
             try:
                 # pymongo waits for a server's first answers for ever, but for this.
                 with (
                     pymongo.timeout(login.config.options.connect_timeout),
                     connecting_with(login.store.of(credentials)),
                 ):
-                    connection = await self._connect_in_time(handler)
+                    return await self._connect_in_time(handler)
             except OperationFailure as error:
                 if category_of(error) is not Category.AUTHENTICATION:
                     raise
@@ -103,13 +147,12 @@ class AsyncServerPool(Pool):
                     refused += 1
                     other = await login.credentials.refresh(credentials)
                     if other is not None and other.secret != credentials.secret:
+                        attempt.retry()
                         credentials = other
                         continue
                 # Without the frames that held the password: tools that report errors print the locals of frames.
                 found = login_refused(error, login.config, source=credentials.source)
                 raise found from error.with_traceback(None)
-            login.opened(connection)
-            return connection
 
     async def _connect_in_time(self, handler: Any) -> AsyncConnection:
         timeout = 2 * self.login.config.options.connect_timeout

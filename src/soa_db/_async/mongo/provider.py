@@ -14,10 +14,10 @@ from soa_db._core.backoff import full_jitter
 from soa_db._mongo.credential import ask_for_credentials
 from soa_db._mongo.failures import DRIVER_ERRORS, OPTION_ERRORS, typed
 from soa_db._mongo.heartbeat import CertificateWatch
-from soa_db._mongo.options import client_options, seeds
-from soa_db._runtime import fork
+from soa_db._mongo.options import client_options, measured_pool, seeds
+from soa_db._runtime import fork, telemetry
 from soa_db._runtime._async import Affinity, Lock, StopEvent, Stopped, complete, sleep
-from soa_db.errors import ConfigurationError, NotConnectedError, ServerUnavailable
+from soa_db.errors import ConfigurationError, NotConnectedError, ServerUnavailable, TlsVerificationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,6 +65,7 @@ class AsyncMongoProvider:
         self._lock = Lock()
         self._inherited = False
         fork.watch(self)
+        telemetry.watch(self, AsyncMongoProvider._use)
 
     @classmethod
     def from_aws(cls, *, aws: AsyncAwsClients | None = None, **loader: Unpack[LoaderKeywords]) -> Self:
@@ -132,6 +133,9 @@ class AsyncMongoProvider:
             if isinstance(failure, DRIVER_ERRORS):
                 source = (await login.credentials.get()).source
                 found = typed(failure, login.config, source=source)
+                if isinstance(found, ServerUnavailable | TlsVerificationFailed):
+                    # The monitors found no server: no pool has tried to connect, and told of it.
+                    telemetry.failed(measured_pool(login.config), type(found))
                 if found is not error:
                     raise found from failure
             raise
@@ -261,6 +265,11 @@ class AsyncMongoProvider:
             "servers": len(client.nodes),
             "connected": int(self.is_connected),
         }
+
+    def _use(self) -> list[tuple[telemetry.Pool, telemetry.PoolUse]]:
+        login = self._login
+        # A forked child has the parent's login until it makes a client.
+        return [] if self._client is None or login is None else [(pool.measured, pool.use()) for pool in login.pools()]
 
     async def drain(self) -> None:
         """Replace every connection: idle ones now, those in use when they are given back."""

@@ -12,6 +12,7 @@ from psycopg.pq import TransactionStatus
 
 from soa_db._core.generation import is_suspect
 from soa_db._psycopg.failures import ServerGone, context_of, refuse_lost_commit, session_failure
+from soa_db._runtime import telemetry
 from soa_db._runtime._async import Awaited, complete, interruptible
 from soa_db.errors import NotConnectedError, PoolTimeout, SoaDbError
 
@@ -59,12 +60,17 @@ class AsyncOpenPool:
     async def _wait(self, timeout: float | None) -> AsyncPooledConnection:
         # psycopg_pool keeps a place in its queue for who was interrupted there (KeyboardInterrupt), and the next
         # connection given back would be lost to it.
-        return await interruptible(lambda: self.pool.getconn(timeout), self.pool.putconn)
+        started = time.monotonic()
+        conn = await interruptible(lambda: self.pool.getconn(timeout), self.pool.putconn)
+        if conn.refusal is None:
+            telemetry.waited(self.source.measured, time.monotonic() - started)
+        return conn
 
     def _no_connection(self, error: Exception, timeout: float | None) -> SoaDbError:
         context = context_of(self.config, self.config.user)
         if isinstance(error, psycopg_pool.PoolClosed):
             return NotConnectedError("the provider was disconnected", hint="call connect() again", **context)
+        telemetry.timed_out(self.source.measured)
         seconds = self.pool.timeout if timeout is None else timeout
         last = self.source.last_error
         if last is not None:
@@ -99,8 +105,10 @@ class AsyncOpenPool:
             gone = is_suspect(failure)
             self.source.failed(conn, failure)
         await complete(self._put, conn)
-        if gone and isinstance(error, psycopg.Error):
-            raise self._gone(error) from error
+        if gone:
+            telemetry.failed(self.source.measured, ServerGone)
+            if isinstance(error, psycopg.Error):
+                raise self._gone(error) from error
 
     async def _put(self, conn: AsyncPooledConnection) -> None:
         if conn.pgconn.transaction_status in _IN_TRANSACTION:

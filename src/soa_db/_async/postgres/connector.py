@@ -13,6 +13,7 @@ from soa_db._core.conninfo import connection_parameters, login_parameters, sessi
 from soa_db._core.refusal import connection_error
 from soa_db._psycopg.addresses import dialled_addresses
 from soa_db._psycopg.failures import connect_failure, context_of
+from soa_db._runtime import telemetry
 from soa_db._runtime._async import to_thread
 
 if TYPE_CHECKING:
@@ -52,24 +53,42 @@ class AsyncConnector:
         config: what to connect to.
         credentials: asked at every connect.
         roots: the trusted roots, when something is to be verified.
+        pooled: the connections are a pool's.
     """
 
     def __init__(
-        self, config: PostgresConfig, credentials: AsyncCredentialProvider, roots: PemFile | None = None
+        self,
+        config: PostgresConfig,
+        credentials: AsyncCredentialProvider,
+        roots: PemFile | None = None,
+        *,
+        pooled: bool = True,
     ) -> None:
         self.config = config
+        name = config.instance_name if pooled else None
+        self.measured = telemetry.Pool("postgresql", name, config.database, config.host, config.port)
         self._credentials = credentials
         self._roots = roots
 
-    async def connect(self, cls: type[C]) -> C:
+    async def connect(self, cls: type[C], *, background: bool = False, probing: bool = False) -> C:
         """Return a new connection of class ``cls``, logged in and with its session set up.
+
+        Args:
+            cls: the class.
+            background: no caller waits for just this one.
+            probing: it is not the first attempt since the server is away.
 
         Raises:
             SoaDbError: a ConnectionFailed or CredentialError saying what was tried, from the driver's error.
         """
+        with telemetry.connecting(self.measured, background=background, probing=probing) as attempt:
+            return await self._connect(cls, attempt)
+
+    async def _connect(self, cls: type[C], attempt: telemetry.Attempt) -> C:
         credentials = await self._credentials.get()
         refused = 0
         while True:
+            attempt.source = credentials.source
             try:
                 return await self._log_in(cls, credentials)
             except psycopg.Error as error:
@@ -78,6 +97,7 @@ class AsyncConnector:
                     refused += 1
                     other = await self._credentials.refresh(credentials)
                     if other is not None and other.secret != credentials.secret:
+                        attempt.retry()
                         credentials = other
                         continue
                 # Without the frames that held the password: tools that report errors print the locals of frames.

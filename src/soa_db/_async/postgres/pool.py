@@ -29,6 +29,7 @@ from soa_db._core.reconnect import probe_delay
 from soa_db._core.refusal import is_final
 from soa_db._psycopg.failures import is_standby
 from soa_db._runtime._async import Lock, StopEvent, Stopped, insist_on_cancellation
+from soa_db._runtime.telemetry import Pool, PoolUse
 from soa_db.errors import NotConnectedError, ServerUnavailable, SoaDbError
 
 if TYPE_CHECKING:
@@ -127,6 +128,13 @@ class AsyncProviderPool(AsyncConnectionPool[AsyncPooledConnection]):
         """Whether somebody who asks now need not wait."""
         return bool(self._pool)
 
+    def use(self, connections: int) -> PoolUse:
+        """Return how the pool is used now, of so many open connections. Without its lock: it may be off by one."""
+        idle = len(self._pool)
+        # Those whose time is up stay in the queue until a connection comes.
+        pending = sum(place.conn is None and place.error is None for place in list(self._waiting))
+        return PoolUse(idle, max(0, connections - idle), pending, self.max_size, self.min_size)
+
     def abandon(self) -> None:
         """Make this inherited copy do nothing any more, not even when it is deleted: its workers are not here."""
         self._closed = True
@@ -175,6 +183,16 @@ class AsyncConnectionSource:
             open=False,
         )
         return self._pool
+
+    @property
+    def measured(self) -> Pool:
+        """What telemetry calls the pool."""
+        return self._connector.measured
+
+    def use(self) -> PoolUse:
+        """Return how the pool is used now; a connection that is being made or checked counts as used."""
+        assert self._pool is not None
+        return self._pool.use(sum(1 for _ in self.live()))
 
     def live(self) -> Iterator[AsyncPooledConnection]:
         """The open connections, in the pool or handed out."""
@@ -244,7 +262,7 @@ class AsyncConnectionSource:
                     if self._away:
                         return await self._look_until_accepted()
             try:
-                return await self._connect()
+                return await self._connect(background=True)
             except ServerUnavailable:
                 self._away = True
         raise NotConnectedError("the pool is closing")
@@ -253,7 +271,7 @@ class AsyncConnectionSource:
         started = time.monotonic()
         while not self._stopped.is_set():
             try:
-                conn = await self._connect()
+                conn = await self._connect(background=True, probing=True)
             except ServerUnavailable:
                 await self._stopped.wait(probe_delay(time.monotonic() - started, rng=random.random))
             except BaseException:
@@ -264,10 +282,10 @@ class AsyncConnectionSource:
                 return conn
         raise NotConnectedError("the pool is closing")
 
-    async def _connect(self) -> AsyncPooledConnection:
+    async def _connect(self, *, background: bool = False, probing: bool = False) -> AsyncPooledConnection:
         generation = self.generation.number
         try:
-            conn = await self._connector.connect(AsyncPooledConnection)
+            conn = await self._connector.connect(AsyncPooledConnection, background=background, probing=probing)
         except SoaDbError as error:
             self.last_error = error
             raise

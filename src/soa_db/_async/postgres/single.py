@@ -35,7 +35,7 @@ async def aconnect(config: PostgresConfig, *, aws: AsyncAwsClients | None = None
         config, credentials = await principal.resolve()
         roots = root_file(config)
         try:
-            return await AsyncConnector(config, credentials, roots).connect(AsyncConnection[TupleRow])
+            return await AsyncConnector(config, credentials, roots, pooled=False).connect(AsyncConnection[TupleRow])
         finally:
             # libpq has read it: this connection will not be made again.
             if roots is not None:

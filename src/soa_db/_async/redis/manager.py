@@ -22,9 +22,10 @@ from soa_db._redis._async import (
     forget_client,
     idle_and_used,
     make_client,
+    pool_use,
 )
-from soa_db._redis.failures import DRIVER_ERRORS, typed
-from soa_db._runtime import fork
+from soa_db._redis.failures import DRIVER_ERRORS, measured_pool, typed
+from soa_db._runtime import fork, telemetry
 from soa_db._runtime._async import Affinity, Awaited, Lock, complete, sleep
 from soa_db.errors import NotConnectedError, ServerUnavailable
 
@@ -68,6 +69,7 @@ class AsyncRedisConnectionManager(AsyncKeys, AsyncSets):
         self._inherited = False
         self._cache = AsyncCache(self)
         fork.watch(self)
+        telemetry.watch(self, AsyncRedisConnectionManager._use)
 
     @classmethod
     def from_aws(cls, *, aws: AsyncAwsClients | None = None, **loader: Unpack[LoaderKeywords]) -> Self:
@@ -262,6 +264,10 @@ class AsyncRedisConnectionManager(AsyncKeys, AsyncSets):
         """
         idle, used = idle_and_used(self.client)
         return {"idle": idle, "in_use": used, "connected": int(self.is_connected), **self._cache.counts()}
+
+    def _use(self) -> tuple[tuple[telemetry.Pool, telemetry.PoolUse], ...]:
+        client = self._client
+        return () if client is None else ((measured_pool(self.config), pool_use(client)),)
 
     async def drain(self) -> None:
         """Replace every idle connection; those in use are left to their callers."""

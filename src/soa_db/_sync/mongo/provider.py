@@ -14,12 +14,12 @@ from soa_db._core.backoff import full_jitter
 from soa_db._mongo.credential import ask_for_credentials
 from soa_db._mongo.failures import DRIVER_ERRORS, OPTION_ERRORS, typed
 from soa_db._mongo.heartbeat import CertificateWatch
-from soa_db._mongo.options import client_options, seeds
-from soa_db._runtime import fork
+from soa_db._mongo.options import client_options, measured_pool, seeds
+from soa_db._runtime import fork, telemetry
 from soa_db._runtime._sync import Affinity, Lock, StopEvent, Stopped, complete, sleep
 from soa_db._sync.mongo.pool import Login
 from soa_db._sync.mongo.principal import LoaderKeywords, MongoPrincipal
-from soa_db.errors import ConfigurationError, NotConnectedError, ServerUnavailable
+from soa_db.errors import ConfigurationError, NotConnectedError, ServerUnavailable, TlsVerificationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,6 +67,7 @@ class MongoProvider:
         self._lock = Lock()
         self._inherited = False
         fork.watch(self)
+        telemetry.watch(self, MongoProvider._use)
 
     @classmethod
     def from_aws(cls, *, aws: AwsClients | None = None, **loader: Unpack[LoaderKeywords]) -> Self:
@@ -134,6 +135,9 @@ class MongoProvider:
             if isinstance(failure, DRIVER_ERRORS):
                 source = (login.credentials.get()).source
                 found = typed(failure, login.config, source=source)
+                if isinstance(found, ServerUnavailable | TlsVerificationFailed):
+                    # The monitors found no server: no pool has tried to connect, and told of it.
+                    telemetry.failed(measured_pool(login.config), type(found))
                 if found is not error:
                     raise found from failure
             raise
@@ -263,6 +267,11 @@ class MongoProvider:
             "servers": len(client.nodes),
             "connected": int(self.is_connected),
         }
+
+    def _use(self) -> list[tuple[telemetry.Pool, telemetry.PoolUse]]:
+        login = self._login
+        # A forked child has the parent's login until it makes a client.
+        return [] if self._client is None or login is None else [(pool.measured, pool.use()) for pool in login.pools()]
 
     def drain(self) -> None:
         """Replace every connection: idle ones now, those in use when they are given back."""

@@ -15,6 +15,7 @@ from soa_db._core.conninfo import connection_parameters, login_parameters, sessi
 from soa_db._core.refusal import connection_error
 from soa_db._psycopg.addresses import dialled_addresses
 from soa_db._psycopg.failures import connect_failure, context_of
+from soa_db._runtime import telemetry
 from soa_db._runtime._sync import to_thread
 
 if TYPE_CHECKING:
@@ -54,22 +55,42 @@ class Connector:
         config: what to connect to.
         credentials: asked at every connect.
         roots: the trusted roots, when something is to be verified.
+        pooled: the connections are a pool's.
     """
 
-    def __init__(self, config: PostgresConfig, credentials: CredentialProvider, roots: PemFile | None = None) -> None:
+    def __init__(
+        self,
+        config: PostgresConfig,
+        credentials: CredentialProvider,
+        roots: PemFile | None = None,
+        *,
+        pooled: bool = True,
+    ) -> None:
         self.config = config
+        name = config.instance_name if pooled else None
+        self.measured = telemetry.Pool("postgresql", name, config.database, config.host, config.port)
         self._credentials = credentials
         self._roots = roots
 
-    def connect(self, cls: type[C]) -> C:
+    def connect(self, cls: type[C], *, background: bool = False, probing: bool = False) -> C:
         """Return a new connection of class ``cls``, logged in and with its session set up.
+
+        Args:
+            cls: the class.
+            background: no caller waits for just this one.
+            probing: it is not the first attempt since the server is away.
 
         Raises:
             SoaDbError: a ConnectionFailed or CredentialError saying what was tried, from the driver's error.
         """
+        with telemetry.connecting(self.measured, background=background, probing=probing) as attempt:
+            return self._connect(cls, attempt)
+
+    def _connect(self, cls: type[C], attempt: telemetry.Attempt) -> C:
         credentials = self._credentials.get()
         refused = 0
         while True:
+            attempt.source = credentials.source
             try:
                 return self._log_in(cls, credentials)
             except psycopg.Error as error:
@@ -78,6 +99,7 @@ class Connector:
                     refused += 1
                     other = self._credentials.refresh(credentials)
                     if other is not None and other.secret != credentials.secret:
+                        attempt.retry()
                         credentials = other
                         continue
                 # Without the frames that held the password: tools that report errors print the locals of frames.

@@ -30,6 +30,7 @@ from soa_db._core.reconnect import probe_delay
 from soa_db._core.refusal import is_final
 from soa_db._psycopg.failures import is_standby
 from soa_db._runtime._sync import Lock, StopEvent, Stopped, insist_on_cancellation
+from soa_db._runtime.telemetry import Pool, PoolUse
 from soa_db._sync.postgres.connector import round_trip
 from soa_db.errors import NotConnectedError, ServerUnavailable, SoaDbError
 
@@ -129,6 +130,13 @@ class ProviderPool(ConnectionPool[PooledConnection]):
         """Whether somebody who asks now need not wait."""
         return bool(self._pool)
 
+    def use(self, connections: int) -> PoolUse:
+        """Return how the pool is used now, of so many open connections. Without its lock: it may be off by one."""
+        idle = len(self._pool)
+        # Those whose time is up stay in the queue until a connection comes.
+        pending = sum(place.conn is None and place.error is None for place in list(self._waiting))
+        return PoolUse(idle, max(0, connections - idle), pending, self.max_size, self.min_size)
+
     def abandon(self) -> None:
         """Make this inherited copy do nothing any more, not even when it is deleted: its workers are not here."""
         self._closed = True
@@ -177,6 +185,16 @@ class ConnectionSource:
             open=False,
         )
         return self._pool
+
+    @property
+    def measured(self) -> Pool:
+        """What telemetry calls the pool."""
+        return self._connector.measured
+
+    def use(self) -> PoolUse:
+        """Return how the pool is used now; a connection that is being made or checked counts as used."""
+        assert self._pool is not None
+        return self._pool.use(sum(1 for _ in self.live()))
 
     def live(self) -> Iterator[PooledConnection]:
         """The open connections, in the pool or handed out."""
@@ -246,7 +264,7 @@ class ConnectionSource:
                     if self._away:
                         return self._look_until_accepted()
             try:
-                return self._connect()
+                return self._connect(background=True)
             except ServerUnavailable:
                 self._away = True
         raise NotConnectedError("the pool is closing")
@@ -255,7 +273,7 @@ class ConnectionSource:
         started = time.monotonic()
         while not self._stopped.is_set():
             try:
-                conn = self._connect()
+                conn = self._connect(background=True, probing=True)
             except ServerUnavailable:
                 self._stopped.wait(probe_delay(time.monotonic() - started, rng=random.random))
             except BaseException:
@@ -266,10 +284,10 @@ class ConnectionSource:
                 return conn
         raise NotConnectedError("the pool is closing")
 
-    def _connect(self) -> PooledConnection:
+    def _connect(self, *, background: bool = False, probing: bool = False) -> PooledConnection:
         generation = self.generation.number
         try:
-            conn = self._connector.connect(PooledConnection)
+            conn = self._connector.connect(PooledConnection, background=background, probing=probing)
         except SoaDbError as error:
             self.last_error = error
             raise

@@ -16,7 +16,7 @@ from soa_db._core.backoff import full_jitter
 from soa_db._psycopg.failures import context_of, may_run_again, refuse_lost_commit
 from soa_db._psycopg.fork import detach
 from soa_db._psycopg.roots import root_file
-from soa_db._runtime import fork
+from soa_db._runtime import fork, telemetry
 from soa_db._runtime._sync import Affinity, Awaited, Lock, StopEvent, Stopped, complete, sleep
 from soa_db._sync.postgres.checkout import Checkout, OpenPool
 from soa_db._sync.postgres.connector import Connector, round_trip
@@ -76,6 +76,7 @@ class PostgresProvider:
         self._stop = StopEvent()
         self._inherited = False
         fork.watch(self)
+        telemetry.watch(self, PostgresProvider._use)
 
     @classmethod
     def from_aws(cls, *, aws: AwsClients | None = None, **loader: Unpack[LoaderKeywords]) -> Self:
@@ -297,6 +298,10 @@ class PostgresProvider:
         opened = self._require()
         ours = {"generation": opened.source.generation.number, "connected": int(self.is_connected)}
         return {**opened.pool.get_stats(), **ours}
+
+    def _use(self) -> tuple[tuple[telemetry.Pool, telemetry.PoolUse], ...]:
+        opened = self._opened
+        return () if opened is None else ((opened.source.measured, opened.source.use()),)
 
     def drain(self) -> None:
         """Replace every connection: idle ones now, those handed out when they are given back."""

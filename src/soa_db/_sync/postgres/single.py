@@ -37,7 +37,7 @@ def connect(config: PostgresConfig, *, aws: AwsClients | None = None) -> Connect
         config, credentials = principal.resolve()
         roots = root_file(config)
         try:
-            return Connector(config, credentials, roots).connect(Connection[TupleRow])
+            return Connector(config, credentials, roots, pooled=False).connect(Connection[TupleRow])
         finally:
             # libpq has read it: this connection will not be made again.
             if roots is not None:

@@ -12,8 +12,10 @@ from soa_db._core.reconnect import probe_delay
 from soa_db._core.redis.classify import Category
 from soa_db._core.redis.values import shown
 from soa_db._redis._sync import Client, drop_idle
-from soa_db._redis.failures import DRIVER_ERRORS, NotReached, category_of, typed
+from soa_db._redis.failures import DRIVER_ERRORS, NotReached, category_of, measured_pool, typed
+from soa_db._runtime import telemetry
 from soa_db._runtime._sync import Awaited, sleep
+from soa_db.errors import ServerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,5 +71,8 @@ def call_server(
                 found = typed(error, config, key=shown(key) if key else "")
                 if found is error:
                     raise
+                if type(found) is ServerUnavailable:
+                    # Of its subclasses, connections that could not be made, their makers have told.
+                    telemetry.failed(measured_pool(config), ServerUnavailable)
                 raise found from error
         sleep(delay)

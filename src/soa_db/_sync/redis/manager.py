@@ -18,9 +18,10 @@ from soa_db._redis._sync import (
     forget_client,
     idle_and_used,
     make_client,
+    pool_use,
 )
-from soa_db._redis.failures import DRIVER_ERRORS, typed
-from soa_db._runtime import fork
+from soa_db._redis.failures import DRIVER_ERRORS, measured_pool, typed
+from soa_db._runtime import fork, telemetry
 from soa_db._runtime._sync import Affinity, Awaited, Lock, complete, sleep
 from soa_db._sync.redis.base import Key
 from soa_db._sync.redis.cache import Cache
@@ -70,6 +71,7 @@ class RedisConnectionManager(Keys, Sets):
         self._inherited = False
         self._cache = Cache(self)
         fork.watch(self)
+        telemetry.watch(self, RedisConnectionManager._use)
 
     @classmethod
     def from_aws(cls, *, aws: AwsClients | None = None, **loader: Unpack[LoaderKeywords]) -> Self:
@@ -264,6 +266,10 @@ class RedisConnectionManager(Keys, Sets):
         """
         idle, used = idle_and_used(self.client)
         return {"idle": idle, "in_use": used, "connected": int(self.is_connected), **self._cache.counts()}
+
+    def _use(self) -> tuple[tuple[telemetry.Pool, telemetry.PoolUse], ...]:
+        client = self._client
+        return () if client is None else ((measured_pool(self.config), pool_use(client)),)
 
     def drain(self) -> None:
         """Replace every idle connection; those in use are left to their callers."""
