@@ -23,6 +23,7 @@ NAMES = (
     "mongo_calls",
     "mongo_recovery",
     "mongo_cold_start",
+    "sqlalchemy_engine",
 )
 
 

@@ -283,7 +283,7 @@ def test_a_run_waits_for_another_and_says_for_whom(service: str, provisioned: Pa
 
 
 def test_two_pods_that_start_together_migrate_once(service: str, provisioned: Path, folder: Path, alembic: Run) -> None:
-    """This process and another; a revision that takes its time, and a concurrent index, which waits for every old snapshot."""
+    """A revision that takes its time, and a concurrent index, which waits for every old snapshot there is."""
     slow = ROOMS.replace("    op.create_table", '    op.execute("SELECT pg_sleep(0.4)")\n    op.create_table') + (
         "\nold = upgrade\n\ndef upgrade():\n    old()\n"
         "    with op.get_context().autocommit_block():\n"

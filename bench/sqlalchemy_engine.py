@@ -1,0 +1,101 @@
+"""``SELECT 1`` through an engine on a provider, against SQLAlchemy's own psycopg engine and pool, on one server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from bench.report import Row
+from bench.servers import Plain, plain_server
+from bench.timing import alternate, alternate_async, lower_decile
+from soa_db.config import PoolConfig
+from soa_db.postgres import AsyncPostgresProvider, PostgresProvider
+from soa_db.sqlalchemy import create_async_engine_from_provider, create_engine_from_provider
+
+ROUNDS = 120
+CALLS = 30
+SIZES = PoolConfig(min_size=4, max_size=4)
+QUERY = sa.text("SELECT 1")
+BAR = 1.1
+
+
+def _url(plain: Plain) -> sa.URL:
+    config = plain.config(pool=SIZES)
+    assert config.auth.kind == "password"
+    return sa.URL.create(
+        "postgresql+psycopg",
+        username=config.user,
+        password=config.auth.password.get_secret_value(),
+        host=config.host,
+        port=config.port,
+        database=config.database,
+    )
+
+
+def _blocking(plain: Plain) -> dict[str, list[float]]:
+    own = sa.create_engine(_url(plain), pool_size=4)
+    with PostgresProvider(plain.config(pool=SIZES)) as provider:
+        provider.pool.wait()
+        engine = create_engine_from_provider(provider)
+
+        def timed(contender: sa.Engine) -> float:
+            start = time.perf_counter()
+            for _ in range(CALLS):
+                with contender.connect() as conn:
+                    conn.execute(QUERY).fetchone()
+            return time.perf_counter() - start
+
+        contenders = {"theirs": lambda: timed(own), "ours": lambda: timed(engine)}
+        alternate(contenders, 10)  # statements prepared, caches warm
+        found = alternate(contenders, ROUNDS)
+    own.dispose()
+    return found
+
+
+async def _asynchronous(plain: Plain) -> dict[str, list[float]]:
+    own = create_async_engine(_url(plain), pool_size=4)
+    async with AsyncPostgresProvider(plain.config(pool=SIZES)) as provider:
+        await provider.pool.wait()
+        engine = create_async_engine_from_provider(provider)
+
+        async def theirs() -> float:
+            start = time.perf_counter()
+            for _ in range(CALLS):
+                async with own.connect() as conn:
+                    (await conn.execute(QUERY)).fetchone()
+            return time.perf_counter() - start
+
+        async def ours() -> float:
+            start = time.perf_counter()
+            for _ in range(CALLS):
+                async with engine.connect() as conn:
+                    (await conn.execute(QUERY)).fetchone()
+            return time.perf_counter() - start
+
+        contenders = {"theirs": theirs, "ours": ours}
+        await alternate_async(contenders, 10)
+        found = await alternate_async(contenders, ROUNDS)
+    await own.dispose()
+    return found
+
+
+def run() -> list[Row]:
+    """Measure both kinds."""
+    rows = []
+    with plain_server() as plain:
+        for kind, found in (("sync", _blocking(plain)), ("async", asyncio.run(_asynchronous(plain)))):
+            figures = {name: lower_decile(times) / CALLS * 1e6 for name, times in found.items()}
+            rows.append(
+                Row(
+                    f"SELECT 1 through SQLAlchemy, {kind}",
+                    figures["ours"],
+                    "us",
+                    figures["theirs"],
+                    "its own engine",
+                    BAR if kind == "sync" else None,
+                )
+            )
+    return rows
