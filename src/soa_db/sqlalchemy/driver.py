@@ -34,6 +34,7 @@ _NAMES = (
     "_notice_handlers",
     "_notify_handlers",
 )
+_BEGIN = slice(_NAMES.index("_isolation_level"), _NAMES.index("_deferrable") + 1)
 _read = operator.attrgetter(*_NAMES)
 
 
@@ -51,10 +52,12 @@ def state_for(conn: Connection[Any] | AsyncConnection[Any], dialect: Any) -> tup
 def exchange(conn: Connection[Any] | AsyncConnection[Any], state: tuple[Any, ...]) -> tuple[Any, ...]:
     """Set ``state`` on an idle connection, and return what was set before. No I/O; some 3 us."""
     before: tuple[Any, ...] = _read(conn)
-    for name, value in zip(_NAMES, state, strict=True):
-        setattr(conn, name, value)
-    # psycopg keeps the BEGIN it made of isolation level, read only and deferrable.
-    conn._begin_statement = b""  # noqa: SLF001 - as above
+    for name, value, present in zip(_NAMES, state, before, strict=True):
+        if value is not present:
+            setattr(conn, name, value)
+    if before[_BEGIN] != state[_BEGIN]:
+        # psycopg keeps the BEGIN it made of these.
+        conn._begin_statement = b""  # noqa: SLF001 - as above
     return before
 
 
