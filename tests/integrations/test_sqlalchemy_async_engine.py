@@ -24,26 +24,25 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from soa_db.local.environment import LocalEnvironment
-    from soa_db.local.postgres import PostgresServer
 
 ONE = PoolConfig(max_size=1, timeout=5)
 
 
 @pytest.fixture
-def server(local_env: LocalEnvironment) -> PostgresServer:
+def server(local_env: LocalEnvironment) -> Any:
     """A shared server."""
     return local_env.server("dev")
 
 
 @pytest.fixture
-def user(server: PostgresServer, unique_name: str) -> Iterator[str]:
+def user(server: Any, unique_name: str) -> Iterator[str]:
     """A user with a schema of its own."""
     with login_role(server, unique_name) as name:
         yield name
 
 
 @pytest.fixture
-async def provider(server: PostgresServer, user: str) -> AsyncIterator[AsyncPostgresProvider]:
+async def provider(server: Any, user: str) -> AsyncIterator[AsyncPostgresProvider]:
     """A provider of one connection: whoever keeps it is found out."""
     async with AsyncPostgresProvider(config(server, user, pool=ONE)) as made:
         yield made
@@ -94,7 +93,7 @@ async def test_a_rolled_back_transaction_leaves_nothing(engine: AsyncEngine, pro
     assert await is_whole(provider)
 
 
-async def test_an_exhausted_pool_and_a_missing_connection_are_typed_errors(server: PostgresServer, user: str) -> None:
+async def test_an_exhausted_pool_and_a_missing_connection_are_typed_errors(server: Any, user: str) -> None:
     """The provider's own errors come through."""
     provider = AsyncPostgresProvider(config(server, user, pool=PoolConfig(max_size=1, timeout=0.05)))
     engine = create_async_engine_from_provider(provider)
@@ -149,7 +148,7 @@ async def test_a_cancelled_statement_costs_no_connection(engine: AsyncEngine, pr
     assert provider.stats()["generation"] == 0
 
 
-async def test_cancellation_anywhere_costs_no_connection(server: PostgresServer, user: str) -> None:
+async def test_cancellation_anywhere_costs_no_connection(server: Any, user: str) -> None:
     """Tasks are cancelled at chance moments: waiting, in a statement, giving back. Nothing is left in the table."""
     async with AsyncPostgresProvider(config(server, user, pool=PoolConfig(max_size=3, timeout=20))) as provider:
         engine = create_async_engine_from_provider(provider)
@@ -208,7 +207,7 @@ async def test_invalidated_and_detached_connections_are_replaced(
 
 
 async def test_a_server_that_ends_the_connection_puts_the_pool_in_doubt(
-    engine: AsyncEngine, provider: AsyncPostgresProvider, server: PostgresServer, user: str
+    engine: AsyncEngine, provider: AsyncPostgresProvider, server: Any, user: str
 ) -> None:
     """SQLAlchemy's own error, marked as a disconnect; the provider learns of it as from its own users."""
     async with engine.connect() as conn:
@@ -237,7 +236,7 @@ async def test_streams_and_isolation_levels_work(engine: AsyncEngine, provider: 
     assert await is_whole(provider)
 
 
-def test_an_engine_follows_its_provider_from_loop_to_loop(server: PostgresServer, user: str) -> None:
+def test_an_engine_follows_its_provider_from_loop_to_loop(server: Any, user: str) -> None:
     """One after the other, as with two calls of ``asyncio.run``."""
     provider = AsyncPostgresProvider(config(server, user, pool=ONE))
     engine = create_async_engine_from_provider(provider)

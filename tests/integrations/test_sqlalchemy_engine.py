@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from soa_db.local.environment import LocalEnvironment
-    from soa_db.local.postgres import PostgresServer
 
 ONE = PoolConfig(max_size=1, timeout=5)
 SELECT = sa.text("SELECT 1")
@@ -44,20 +43,20 @@ class Room(Base):
 
 
 @pytest.fixture
-def server(local_env: LocalEnvironment) -> PostgresServer:
+def server(local_env: LocalEnvironment) -> Any:
     """A shared server."""
     return local_env.server("dev")
 
 
 @pytest.fixture
-def user(server: PostgresServer, unique_name: str) -> Iterator[str]:
+def user(server: Any, unique_name: str) -> Iterator[str]:
     """A user with a schema of its own."""
     with login_role(server, unique_name) as name:
         yield name
 
 
 @pytest.fixture
-def provider(server: PostgresServer, user: str) -> Iterator[PostgresProvider]:
+def provider(server: Any, user: str) -> Iterator[PostgresProvider]:
     """A provider of one connection: whoever keeps it is found out."""
     with PostgresProvider(config(server, user, pool=ONE)) as made:
         yield made
@@ -110,7 +109,7 @@ def test_there_is_one_pool(engine: Engine, provider: PostgresProvider) -> None:
     assert provider.stats()["pool_size"] == 1
 
 
-def test_an_exhausted_pool_and_a_missing_connection_are_typed_errors(server: PostgresServer, user: str) -> None:
+def test_an_exhausted_pool_and_a_missing_connection_are_typed_errors(server: Any, user: str) -> None:
     """The provider's own errors come through, before, during and after it is connected."""
     provider = PostgresProvider(config(server, user, pool=PoolConfig(max_size=1, timeout=0.05)))
     engine = create_engine_from_provider(provider)
@@ -224,7 +223,7 @@ def test_an_invalidated_connection_is_closed_and_replaced(engine: Engine, provid
 
 
 def test_a_detached_connection_is_its_users_own(
-    engine: Engine, provider: PostgresProvider, server: PostgresServer, user: str
+    engine: Engine, provider: PostgresProvider, server: Any, user: str
 ) -> None:
     """Its place in the pool is free, and closing it closes it."""
     with engine.connect() as conn:
@@ -253,7 +252,7 @@ def test_a_connection_nobody_gave_back_returns_when_it_is_collected(engine: Engi
 
 
 def test_a_server_that_ends_the_connection_puts_the_pool_in_doubt(
-    engine: Engine, provider: PostgresProvider, server: PostgresServer, user: str
+    engine: Engine, provider: PostgresProvider, server: Any, user: str
 ) -> None:
     """SQLAlchemy's own error, marked as a disconnect; the provider learns of it as from its own users."""
     with engine.connect() as conn:
@@ -336,7 +335,7 @@ def test_server_side_cursors_and_raw_connections_work(engine: Engine, provider: 
     assert is_whole(provider)
 
 
-def test_the_orm_works_and_prepares_nothing_behind_a_proxy(server: PostgresServer, user: str) -> None:
+def test_the_orm_works_and_prepares_nothing_behind_a_proxy(server: Any, user: str) -> None:
     """``session.proxy`` turns server-side prepares off for the engine as well."""
     settings = config(server, user, pool=ONE, session=SessionConfig(proxy=True))
     with PostgresProvider(settings) as provider:
@@ -351,7 +350,7 @@ def test_the_orm_works_and_prepares_nothing_behind_a_proxy(server: PostgresServe
         assert is_whole(provider)
 
 
-def test_threads_share_an_engine_and_lose_no_connection(server: PostgresServer, user: str) -> None:
+def test_threads_share_an_engine_and_lose_no_connection(server: Any, user: str) -> None:
     """Many more of them than connections, some of them failing, some invalidating."""
     faults: list[BaseException] = []
     with PostgresProvider(config(server, user, pool=PoolConfig(max_size=3, timeout=20))) as provider:
@@ -382,7 +381,7 @@ def test_threads_share_an_engine_and_lose_no_connection(server: PostgresServer, 
             conn.close()
 
 
-def test_a_forked_child_has_connections_of_its_own(engine: Engine, server: PostgresServer, user: str) -> None:
+def test_a_forked_child_has_connections_of_its_own(engine: Engine, server: Any, user: str) -> None:
     """The parent's, one of them in use at the fork, are left alone."""
     with engine.connect() as conn:
         before = pid(conn)

@@ -6,6 +6,7 @@ SQLAlchemy's own psycopg dialect, but that the password is asked for at AWS, so 
 
 from __future__ import annotations
 
+import importlib
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -67,15 +68,16 @@ class BareDialect(PGDialect_psycopg):
         """The owner's user and password."""
         with AwsClients() as aws:
             secret = aws.secret(OWNER)
-        return super().create_connect_args(url.set(username=str(secret["username"]), password=str(secret["password"])))
+        return super().create_connect_args(  # type: ignore[no-untyped-call]
+            url.set(username=str(secret["username"]), password=str(secret["password"]))
+        )
 
 
 def adopt_hooks() -> None:
     """Have the suite treat `soa_db+…` as `postgresql+…`: it chooses some of what it does by the URL."""
-    from sqlalchemy.dialects.postgresql import provision as postgresql  # its hooks
     from sqlalchemy.testing import provision
 
-    assert postgresql
+    importlib.import_module("sqlalchemy.dialects.postgresql.provision")  # its hooks
     for hook in vars(provision).values():
         if isinstance(hook, provision.register) and "postgresql" in hook.fns:
             hook.fns["soa_db"] = hook.fns["postgresql"]

@@ -108,4 +108,4 @@ class Requirements(SuiteRequirements):
 
 
 for _name in _THERE:
-    setattr(Requirements, _name, property(lambda _: exclusions.open()))
+    setattr(Requirements, _name, property(lambda _: exclusions.open()))  # type: ignore[no-untyped-call]
