@@ -246,3 +246,14 @@ def test_an_engine_follows_its_provider_from_loop_to_loop(server: Any, user: str
             return await conn.scalar(sa.text("SELECT 1"))
 
     assert [asyncio.run(once()) for _ in range(2)] == [1, 1]
+
+
+async def test_a_transaction_left_open_is_not_committed_even_without_a_reset(provider: AsyncPostgresProvider) -> None:
+    """``pool_reset_on_return=None`` leaves it to the pool."""
+    engine = create_async_engine_from_provider(provider, pool_reset_on_return=None)
+    async with engine.connect() as conn:
+        raw: Any = (await conn.get_raw_connection()).driver_connection
+        await raw.execute("CREATE TABLE t (n int)")
+    assert await is_whole(provider)
+    async with engine.connect() as conn:
+        assert await conn.scalar(sa.text("SELECT to_regclass('t')")) is None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from tests.support.postgres import config, end_sessions, eventually, login_role, sessions
 
 from soa_db.config import PoolConfig, SessionConfig
-from soa_db.errors import ConfigurationError, NotConnectedError, PoolTimeout
+from soa_db.errors import ConfigurationError, MissingExtra, NotConnectedError, PoolTimeout
 from soa_db.postgres import AsyncPostgresProvider, PostgresProvider
 from soa_db.sqlalchemy import create_async_engine_from_provider, create_engine_from_provider
 
@@ -426,3 +428,24 @@ def test_an_engine_says_where_it_leads_and_no_secret(engine: Engine, provider: P
     assert str(unloaded.url) == "soa_db+provider://"
     with pytest.raises(ConfigurationError, match="create_engine_from_provider"):
         sa.create_engine(engine.url).connect()
+
+
+def test_a_ping_that_fails_takes_another_connection(provider: PostgresProvider, server: Any, user: str) -> None:
+    """SQLAlchemy's ``pool_pre_ping``, for who wants it besides; also once the dead one is given up twice over."""
+    engine = create_engine_from_provider(provider, pool_pre_ping=True)
+    for _ in range(2):
+        with engine.connect() as conn:
+            before = pid(conn)
+        end_sessions(server, user)
+        with engine.connect() as conn:
+            assert pid(conn) != before
+    assert is_whole(provider)
+
+
+def test_without_sqlalchemy_the_import_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a typed error with the pip line."""
+    for name in [name for name in sys.modules if name.startswith("soa_db.sqlalchemy")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'soa-db\[sqlalchemy\]'"):
+        importlib.import_module("soa_db.sqlalchemy")

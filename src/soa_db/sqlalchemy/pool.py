@@ -10,6 +10,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import weakref
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -190,20 +191,25 @@ class _Lending(Pool):
 
     # --- the kinds' own
 
+    @abstractmethod
     def _take(self) -> tuple[Any, Any]:
-        raise NotImplementedError
+        """Borrow a connection; return the provider's pool too."""
 
+    @abstractmethod
     def _wrapped(self, loan: _Loan) -> DBAPIConnection:
-        raise NotImplementedError
+        """Lend it: the connection as the engine uses it."""
 
+    @abstractmethod
     def _give_back(self, loan: _Loan) -> None:
-        raise NotImplementedError
+        """Give it back as the provider made it."""
 
+    @abstractmethod
     def _close(self, opened: Any, conn: Any) -> None:
-        raise NotImplementedError
+        """Close it, and give it back closed."""
 
+    @abstractmethod
     def _leave(self, loan: _Loan) -> None:
-        raise NotImplementedError
+        """Let it go: it is detached."""
 
 
 class LendingPool(_Lending):
