@@ -10,7 +10,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format generate bench docs lock servers clean
+.PHONY: help demo test check format generate bench suites docs lock servers clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ generate: $(VENV)/.dev  ## make _sync/ from _async/, and the JSON Schema of db-a
 
 bench: $(VENV)/.dev  ## ratios against the bare drivers and the peers, in one run (ONLY="name name": some of them)
 	@$(BIN)/python -m bench $(ONLY)
+
+suites: $(VENV)/.dev  ## the frameworks' own test suites through soa-db, nightly (ONLY="name name": some of them)
+	@$(BIN)/python -m tools.suites $(ONLY)
 
 docs: $(VENV)/.dev  ## the documentation, built strictly
 	@$(BIN)/python -m mkdocs build --strict --quiet

@@ -25,6 +25,7 @@ NAMES = (
     "mongo_recovery",
     "mongo_cold_start",
     "log_lines",
+    "sqlalchemy_engine",
 )
 
 

@@ -333,11 +333,21 @@ async def insist_on_cancellation(call: Callable[[], Coroutine[object, object, T]
 
 
 async def interruptible(
-    call: Callable[[], Coroutine[object, object, T]],
-    discard: Callable[[T], Awaitable[object]],  # noqa: ARG001 - the twin's
+    call: Callable[[], Coroutine[object, object, T]], discard: Callable[[T], Coroutine[Any, Any, object]]
 ) -> T:
-    """Call; in the twin, leave nothing behind if the caller is interrupted."""
-    return await call()
+    """Call, and if the task was cancelled meanwhile, hand what comes of it to ``discard`` and be cancelled.
+
+    Python 3.11's ``asyncio.wait_for``, in which psycopg_pool waits, forgets a cancellation that comes in the same step
+    of the loop as what it waits for; 3.12's does not.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    result = await call()
+    if task.cancelling() > before:
+        await complete(discard, result)
+        raise asyncio.CancelledError
+    return result
 
 
 def spawn(call: Callable[[], Coroutine[object, object, None]], *, name: str) -> Task:
