@@ -17,6 +17,8 @@ from soa_db._runtime._async import to_thread
 from soa_db.errors import ServerUnavailable, SoaDbError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from soa_db._runtime.pem import PemFile
     from soa_db.config import PostgresConfig
     from soa_db.credentials import AsyncCredentialProvider, Credentials
@@ -52,14 +54,21 @@ class AsyncConnector:
         config: what to connect to.
         credentials: asked at every connect.
         roots: the trusted roots, when something is to be verified.
+        options: further keywords of psycopg's ``connect``, of those that do not say where to: adapters, cursor classes.
     """
 
     def __init__(
-        self, config: PostgresConfig, credentials: AsyncCredentialProvider, roots: PemFile | None = None
+        self,
+        config: PostgresConfig,
+        credentials: AsyncCredentialProvider,
+        roots: PemFile | None = None,
+        *,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = config
         self._credentials = credentials
         self._roots = roots
+        self._options = options or {}
 
     async def connect(self, cls: type[C]) -> C:
         """Return a new connection of class ``cls``, logged in and with its session set up.
@@ -95,7 +104,11 @@ class AsyncConnector:
         return self.config.user if self.config.user is not None else credentials.user
 
     async def _log_in(self, cls: type[C], credentials: Credentials) -> C:
+        proxy = self.config.session.proxy
         parameters: dict[str, Any] = {
+            "autocommit": True,
+            "prepare_threshold": None if proxy else _PREPARE_THRESHOLD,
+            **self._options,
             **connection_parameters(
                 self.config,
                 addresses=await self._addresses(),
@@ -103,8 +116,7 @@ class AsyncConnector:
             ),
             **login_parameters(self._user(credentials), credentials.secret, credentials.source),
         }
-        proxy = self.config.session.proxy
-        conn = await cls.connect(autocommit=True, prepare_threshold=None if proxy else _PREPARE_THRESHOLD, **parameters)
+        conn = await cls.connect(**parameters)
         settings = session_settings(self.config.session) if proxy else {}
         if settings:
             calls = (sql.SQL("set_config({}, {}, false)").format(name, str(value)) for name, value in settings.items())

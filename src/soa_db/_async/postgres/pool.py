@@ -174,7 +174,12 @@ class AsyncConnectionSource:
             name=self._connector.config.instance_name,
             open=False,
         )
-        return self._pool
+        self.serve(pool)
+        return pool
+
+    def serve(self, pool: ProviderPool) -> None:
+        """Be the source of ``pool``: it is drained when one of its older connections proves dead."""
+        self._pool = pool
 
     def live(self) -> Iterator[AsyncPooledConnection]:
         """The open connections, in the pool or handed out."""

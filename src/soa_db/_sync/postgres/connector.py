@@ -19,6 +19,8 @@ from soa_db._runtime._sync import to_thread
 from soa_db.errors import ServerUnavailable, SoaDbError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from soa_db._runtime.pem import PemFile
     from soa_db.config import PostgresConfig
     from soa_db.credentials import CredentialProvider, Credentials
@@ -54,12 +56,21 @@ class Connector:
         config: what to connect to.
         credentials: asked at every connect.
         roots: the trusted roots, when something is to be verified.
+        options: further keywords of psycopg's ``connect``, of those that do not say where to: adapters, cursor classes.
     """
 
-    def __init__(self, config: PostgresConfig, credentials: CredentialProvider, roots: PemFile | None = None) -> None:
+    def __init__(
+        self,
+        config: PostgresConfig,
+        credentials: CredentialProvider,
+        roots: PemFile | None = None,
+        *,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         self.config = config
         self._credentials = credentials
         self._roots = roots
+        self._options = options or {}
 
     def connect(self, cls: type[C]) -> C:
         """Return a new connection of class ``cls``, logged in and with its session set up.
@@ -95,7 +106,11 @@ class Connector:
         return self.config.user if self.config.user is not None else credentials.user
 
     def _log_in(self, cls: type[C], credentials: Credentials) -> C:
+        proxy = self.config.session.proxy
         parameters: dict[str, Any] = {
+            "autocommit": True,
+            "prepare_threshold": None if proxy else _PREPARE_THRESHOLD,
+            **self._options,
             **connection_parameters(
                 self.config,
                 addresses=self._addresses(),
@@ -103,8 +118,7 @@ class Connector:
             ),
             **login_parameters(self._user(credentials), credentials.secret, credentials.source),
         }
-        proxy = self.config.session.proxy
-        conn = cls.connect(autocommit=True, prepare_threshold=None if proxy else _PREPARE_THRESHOLD, **parameters)
+        conn = cls.connect(**parameters)
         settings = session_settings(self.config.session) if proxy else {}
         if settings:
             calls = (sql.SQL("set_config({}, {}, false)").format(name, str(value)) for name, value in settings.items())
