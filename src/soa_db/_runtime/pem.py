@@ -27,10 +27,15 @@ class PemFile:
 
     One of our own has mode 0600 and stands in a 0700 directory of its own. It stays until ``remove`` (or the end of
     the process) and is deleted only by the process that made it: a forked child shares the path, not the ownership.
+
+    Attributes:
+        path: the file.
+        own: whether it is one of our own.
     """
 
     def __init__(self, *, path: str | None = None, pem: str | None = None) -> None:
         self._finalizer: weakref.finalize[[Path, int], PemFile] | None = None
+        self.own = path is None
         if path is not None:
             self.path = path
             return

@@ -6,6 +6,7 @@ import click
 
 from soa_db._version import __version__
 from soa_db.cli import demo, local, plan, policy, provision, rotate, verify
+from soa_db.cli import exec as exec_
 from soa_db.cli.options import debug_option
 
 __all__ = ["command"]
@@ -46,6 +47,7 @@ for _command in (
     verify.command,
     rotate.command,
     policy.command,
+    exec_.command,
     local.command,
     demo.command,
 ):

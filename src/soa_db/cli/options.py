@@ -24,11 +24,13 @@ __all__ = [
     "common_options",
     "debug_option",
     "engine_option",
+    "env_option",
     "insecure_dev_option",
     "json_option",
     "prune_option",
     "reassign_option",
     "service_option",
+    "settings_option",
     "yes_option",
 ]
 
@@ -62,8 +64,8 @@ class SpecsCommand(click.Command):
     """
 
     def __init__(self, name: str | None, *, params: list[click.Parameter], **keywords: Any) -> None:
-        first = _parameters(_env_option, _specs_option)
-        last = _parameters(_settings_option, json_option, common_options)
+        first = _parameters(env_option, _specs_option)
+        last = _parameters(settings_option, json_option, common_options)
         super().__init__(name, params=[*first, *params, *last], **keywords)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -174,7 +176,7 @@ _verbose_option: Callable[[_F], _F] = click.option(
 )
 
 # Eager: other options' rules depend on it.
-_env_option: Callable[[_F], _F] = click.option(
+env_option: Callable[[_F], _F] = click.option(
     "--env", required=True, is_eager=True, type=click.Choice(ENVS), help="The environment."
 )
 
@@ -188,7 +190,7 @@ _specs_option: Callable[[_F], _F] = click.option(
     help="Specs: files or folders, any number.  [default: db-access.yaml here]",
 )
 
-_settings_option: Callable[[_F], _F] = click.option(
+settings_option: Callable[[_F], _F] = click.option(
     "--settings",
     "settings_file",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
@@ -14,9 +13,9 @@ from psycopg.errors import error_from_result
 from soa_db._core.classify import Category, classify
 from soa_db._core.conninfo import connection_parameters, login_parameters, session_settings
 from soa_db._core.refusal import connection_error
+from soa_db._psycopg.addresses import dialled_addresses
 from soa_db._psycopg.failures import connect_failure, context_of
 from soa_db._runtime._sync import to_thread
-from soa_db.errors import ServerUnavailable, SoaDbError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from soa_db._runtime.pem import PemFile
     from soa_db.config import PostgresConfig
     from soa_db.credentials import CredentialProvider, Credentials
+    from soa_db.errors import SoaDbError
 
 __all__ = ["Connector", "round_trip"]
 
@@ -130,17 +130,6 @@ class Connector:
         return conn
 
     def _addresses(self) -> list[str]:
-        """The IP addresses of ``dial``: libpq verifies ``host`` and dials ``hostaddr``, which it does not resolve."""
-        dial = self.config.dial
-        if dial is None:
+        if self.config.dial is None:
             return []
-        host, port = dial.host, dial.port
-        try:
-            found = to_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
-            raise ServerUnavailable(
-                f"the dialled host {host} cannot be resolved: {error}",
-                hint="check `dial` and whether the tunnel's name is known here",
-                **context_of(self.config, self.config.user),
-            ) from error
-        return list(dict.fromkeys(str(address[0]) for *_, address in found))
+        return to_thread(lambda: dialled_addresses(self.config))
