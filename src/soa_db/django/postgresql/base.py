@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from soa_db.errors import MissingExtra
@@ -28,7 +28,8 @@ from soa_db.django.errors import SettingsError, database_errors
 from soa_db.django.postgresql.client import DatabaseClient
 from soa_db.django.postgresql.creation import DatabaseCreation
 from soa_db.django.postgresql.pool import CHECK_TIMEOUT, Pool
-from soa_db.django.target import Target, read_settings, target_of
+from soa_db.django.settings import read_settings
+from soa_db.django.target import Target, target_of
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -45,6 +46,9 @@ class DatabaseWrapper(django_base.DatabaseWrapper):
     creation_class = DatabaseCreation
 
     connection: Connection[Any] | None
+    # Django's, by alias: shared by all threads, and emptied by ``close_pool``.
+    _connection_pools: dict[str, Pool]
+    _configure_connection: Callable[[Connection[Any]], object]
 
     def __init__(self, settings_dict: dict[str, Any], alias: str = DEFAULT_DB_ALIAS) -> None:
         super().__init__(settings_dict, alias)
@@ -130,7 +134,7 @@ class DatabaseWrapper(django_base.DatabaseWrapper):
         wanted = self.settings_dict["OPTIONS"].get("pool")
         if self.alias == NO_DB_ALIAS or not wanted:
             return None
-        pools: dict[str, Pool] = self._connection_pools
+        pools = self._connection_pools
         found = pools.get(self.alias)
         if found is not None and found.inherited:
             pools.pop(self.alias, None)

@@ -33,19 +33,7 @@ class DatabaseClient(PostgresClient):
         """Return psql's arguments, none of which says where to, and the variables that do, the credentials too."""
         from soa_db.django.postgresql.base import DatabaseWrapper
 
-        client = DatabaseWrapper(settings_dict).client
-        return [cls.executable_name, *parameters], dict(client._environment().variables)  # noqa: SLF001 - of this class
-
-    def _environment(self) -> ClientEnvironment:
-        connection = self.connection
-        connector = connection.target.connector(connection.database, {})
-        roots = connection.target.roots
-        return postgres_environment(
-            connector.config,
-            connection.target.credentials.get(),
-            addresses=dialled_addresses(connector.config),
-            root_file=None if roots is None else roots.path,
-        )
+        return [cls.executable_name, *parameters], dict(_environment(DatabaseWrapper(settings_dict)).variables)
 
     def runshell(self, parameters: Iterable[str]) -> None:
         """Run psql until it ends.
@@ -59,7 +47,7 @@ class DatabaseClient(PostgresClient):
             CalledProcessError: psql failed.
         """
         try:
-            environment = self._environment().within(os.environ)
+            environment = _environment(self.connection).within(os.environ)
         except SoaDbError as error:
             raise CommandError(str(error)) from error
         # psql handles Ctrl-C itself: it ends a query, not the shell.
@@ -67,4 +55,15 @@ class DatabaseClient(PostgresClient):
         try:
             subprocess.run([self.executable_name, *parameters], env=environment, check=True)  # noqa: S603 - the user's own
         finally:
-            signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+
+
+def _environment(connection: DatabaseWrapper) -> ClientEnvironment:
+    target = connection.target
+    config = target.connector(connection.database, {}).config
+    return postgres_environment(
+        config,
+        target.credentials.get(),
+        addresses=dialled_addresses(config),
+        root_file=None if target.roots is None else target.roots.path,
+    )

@@ -22,7 +22,7 @@ class DatabaseCreation(PostgresCreation):
         name: str | None = self.connection.settings_dict["TEST"]["NAME"]
         return name or TEST_DATABASE_PREFIX + self.connection.database
 
-    def test_db_signature(self) -> tuple[object, ...]:
-        """Return what two aliases have in common that lead to one database: roles of a service share a test database."""
+    def test_db_signature(self) -> tuple[str, str, str, str]:
+        """Return what aliases of one database have in common: the roles of a service share a test database."""
         config = self.connection.target.config
-        return (config.host, config.port, self.connection.settings_dict["ENGINE"], self._get_test_db_name())
+        return (config.host, str(config.port), self.connection.settings_dict["ENGINE"], self._get_test_db_name())

@@ -16,6 +16,8 @@ from soa_db._sync.postgres.pool import ConnectionSource, PooledConnection, Provi
 from soa_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from psycopg import Connection
+
     from soa_db._sync.postgres.connector import Connector
 
 __all__ = ["CHECK_TIMEOUT", "Pool"]
@@ -101,8 +103,9 @@ class Pool(ProviderPool):
         self.open()
         return self._opened_as.take(None)
 
-    def distrust(self, conn: PooledConnection) -> None:
+    def distrust(self, conn: Connection[Any]) -> None:
         """Have all connections as old as this one, which has failed, answer before they are handed out again."""
+        assert isinstance(conn, PooledConnection)
         standby = is_standby(conn)
         self.source.failed(conn, Failure("Error", "25006" if standby else None, broken=not standby, standby=standby))
 
