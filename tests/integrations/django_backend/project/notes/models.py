@@ -1,0 +1,16 @@
+"""One model."""
+
+from django.db import models
+
+
+class Note(models.Model):
+    """A note."""
+
+    title = models.CharField(max_length=50, unique=True)
+    done = models.BooleanField(default=False)
+
+    class Meta:
+        app_label = "notes"
+
+    def __str__(self) -> str:
+        return self.title
