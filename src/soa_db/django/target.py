@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import psycopg
+from django.db.utils import DatabaseError
+from psycopg import Connection
+
+from soa_db._psycopg.failures import context_of
 from soa_db._psycopg.roots import root_file
 from soa_db._runtime._sync import SingleFlight
 from soa_db._sync.aws import AwsClients
 from soa_db._sync.postgres.connector import Connector
 from soa_db._sync.postgres.principal import PostgresPrincipal
 from soa_db.config import AwsTarget, PostgresConfig
+from soa_db.errors import ConnectionFailed, ServerUnavailable
 
 if TYPE_CHECKING:
     from soa_db._runtime.pem import PemFile
@@ -19,6 +25,8 @@ if TYPE_CHECKING:
     from soa_db.django.settings import DatabaseSettings
 
 __all__ = ["Target", "target_of"]
+
+C = TypeVar("C", bound=Connection[Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +45,50 @@ class Target:
     roots: PemFile | None
     settings: DatabaseSettings
 
-    def connector(self, database: str, options: Mapping[str, Any]) -> Connector:
-        """Return what makes connections to ``database``, with further ``options`` of the driver's."""
+    def connector(
+        self, database: str, options: Mapping[str, Any], set_up: Callable[[Connection[Any]], object] | None = None
+    ) -> Connector:
+        """Return what makes connections.
+
+        Args:
+            database: the database.
+            options: further ones of the driver's.
+            set_up: is called with each connection before anybody gets it.
+        """
         config = self.config
         if database != config.database:
             # A copy is not checked again.
             config = PostgresConfig(**{**dict(config), "database": database})
-        return Connector(config, self.credentials, self.roots, options=options)
+        if set_up is None:
+            return Connector(config, self.credentials, self.roots, options=options)
+        return _SettingUp(config, self.credentials, self.roots, options=options, set_up=set_up)
+
+
+class _SettingUp(Connector):
+    """Not by psycopg_pool's ``configure``: that takes a connection that only carries a refusal for a broken one."""
+
+    def __init__(self, *arguments: Any, set_up: Callable[[Connection[Any]], object], **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._set_up = set_up
+
+    def connect(self, cls: type[C], **keywords: Any) -> C:
+        """Return a new connection, set up.
+
+        Raises:
+            SoaDbError: as ever; a ConnectionFailed too when it cannot be set up.
+        """
+        conn = super().connect(cls, **keywords)
+        try:
+            self._set_up(conn)
+        except BaseException as error:
+            conn.close()
+            if not isinstance(error, psycopg.Error | DatabaseError):
+                raise
+            kind = ServerUnavailable if conn.broken else ConnectionFailed
+            text = f"the session could not be set up: {' '.join(str(error).split())}"
+            hint = "check TIME_ZONE, and whether the user may take the role assume_role"
+            raise kind(text, hint=hint, **context_of(self.config, self.config.user)) from error
+        return conn
 
 
 _targets: dict[Hashable, Target] = {}

@@ -12,8 +12,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import django
 import pytest
@@ -26,7 +27,9 @@ from soa_db.aws import AwsClients
 from soa_db.django.postgresql.base import DatabaseWrapper
 from soa_db.django.redis import _commands
 from soa_db.django.target import _targets
-from soa_db.local.environment import LocalEnvironment
+
+if TYPE_CHECKING:
+    from soa_db.local.environment import LocalEnvironment
 
 ROOT = Path(__file__).resolve().parents[3]
 PROJECT = "tests.integrations.django_backend.project"
@@ -50,6 +53,7 @@ def django_set_up() -> None:
         settings.configure(
             INSTALLED_APPS=["django.contrib.contenttypes", f"{PROJECT}.notes"],
             DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+            SECRET_KEY="of the tests",
             USE_TZ=True,
         )
         django.setup()
@@ -93,10 +97,16 @@ def wrapper(local_aws: LocalEnvironment, service: str, django_set_up: None) -> I
 
     yield make
     for one in made:
+        # Some were made in threads that are gone.
+        one.inc_thread_sharing()
         one.close()
-        one.close_pool()
-        if one.alias in connections.settings:
-            del connections[one.alias], connections.settings[one.alias]
+        pool = one._connection_pools.pop(one.alias, None)
+        if pool is not None:
+            pool.close()
+        connections.settings.pop(one.alias, None)
+        with suppress(AttributeError):
+            # It was made in another thread.
+            del connections[one.alias]
 
 
 def manage_py(*arguments: str, env: dict[str, str], **keywords: Any) -> subprocess.CompletedProcess[str]:

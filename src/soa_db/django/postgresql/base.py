@@ -149,10 +149,9 @@ class DatabaseWrapper(django_base.DatabaseWrapper):
         if wanted is not True and not isinstance(wanted, Mapping):
             raise SettingsError(f"OPTIONS['pool'] is a {type(wanted).__name__}", hint="give True, or {'max_size': …}")
         with database_errors(self.alias):
-            connector = self.target.connector(self.database, self._driver_options(self.get_connection_params()))
+            options = self._driver_options(self.get_connection_params())
             return Pool(
-                connector,
-                configure=self._configure_connection,
+                self.target.connector(self.database, options, self._configure_connection),
                 check_each=self.settings_dict["CONN_HEALTH_CHECKS"],
                 options={} if wanted is True else wanted,
             )

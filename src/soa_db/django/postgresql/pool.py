@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from soa_db._core.classify import Failure
@@ -46,8 +46,7 @@ class Pool(ProviderPool):
     """The pool of one alias, shared by the threads of a process.
 
     Args:
-        connector: makes the connections.
-        configure: sets up a new one.
+        connector: makes the connections, and sets them up.
         check_each: whether every connection has to answer before it is handed out (CONN_HEALTH_CHECKS); otherwise only
             those that an incident has put in doubt.
         options: the mapping in the settings.
@@ -62,7 +61,6 @@ class Pool(ProviderPool):
         self,
         connector: Connector,
         *,
-        configure: Callable[[PooledConnection], object],
         check_each: bool,
         options: Mapping[str, Any],
     ) -> None:
@@ -72,13 +70,11 @@ class Pool(ProviderPool):
                 raise ConfigurationError(f"OPTIONS['pool'] has an unknown {name!r}", hint=hint)
         self.source = ConnectionSource(connector, StopEvent())
         self._opened_as = OpenPool(connector.config, self.source, self)
-        self._set_up = configure
         self._check_each = check_each
         try:
             super().__init__(
                 connection_class=PooledConnection,
                 kwargs={"source": self.source},
-                configure=self._configure_new,
                 check=self._prove,
                 open=False,
                 **options,
@@ -87,11 +83,6 @@ class Pool(ProviderPool):
             raise ConfigurationError(f"OPTIONS['pool'] cannot be used: {error}") from error
         self.source.serve(self)
         fork.watch(self)
-
-    def _configure_new(self, conn: PooledConnection) -> None:
-        # One that only carries a refusal is closed.
-        if conn.refusal is None:
-            self._set_up(conn)
 
     def _prove(self, conn: PooledConnection) -> None:
         self.source.check(conn)

@@ -1,5 +1,7 @@
 """The table."""
 
+from typing import ClassVar
+
 from django.db import migrations, models
 
 
@@ -8,7 +10,7 @@ class Migration(migrations.Migration):
 
     initial = True
 
-    operations = [
+    operations: ClassVar = [
         migrations.CreateModel(
             name="Note",
             fields=[
