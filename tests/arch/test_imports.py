@@ -44,6 +44,7 @@ def loaded_by(statement: str) -> dict[str, list[str]]:
         ("import soa_db.postgres", ("botocore", "boto3", "redis", "urllib3")),
         ("import soa_db.redis", ("botocore", "boto3", "psycopg", "psycopg_pool", "pydantic", "urllib3")),
         ("import soa_db.mongo", ("botocore", "boto3", "psycopg", "pydantic", "redis", "urllib3")),
+        ("import soa_db.django", ("botocore", "boto3", "psycopg", "pydantic", "redis", "urllib3")),
         ("from soa_db import MongoConfig", ("asyncio", "botocore", "pymongo", "soa_db.config.redis", "ssl")),
         ("from soa_db import RedisConfig", ("asyncio", "botocore", "psycopg", "redis", "soa_db.config.postgres")),
     ],
@@ -57,7 +58,16 @@ def test_an_import_loads_only_what_it_needs(statement: str, absent: tuple[str, .
 
 @pytest.mark.parametrize(
     "module",
-    ["soa_db", "soa_db.aws", "soa_db.names", "soa_db.config", "soa_db.mongo", "soa_db.postgres", "soa_db.redis"],
+    [
+        "soa_db",
+        "soa_db.aws",
+        "soa_db.names",
+        "soa_db.config",
+        "soa_db.django",
+        "soa_db.mongo",
+        "soa_db.postgres",
+        "soa_db.redis",
+    ],
 )
 def test_a_public_face_lists_exactly_what_it_gives(module: str) -> None:
     """What is in `__all__` is there, once, and a star import works, lazily or not."""

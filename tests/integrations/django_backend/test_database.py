@@ -17,6 +17,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
 from django.db import IntegrityError, OperationalError, ProgrammingError, connections, transaction
 from django.test.utils import override_settings
 from django.views.debug import ExceptionReporter
@@ -38,7 +39,7 @@ from soa_db.names import dev_secret_name
 from soa_db.postgres import load_postgres_config_from_aws
 
 if TYPE_CHECKING:
-    from tests.integrations.django_backend.conftest import Manage, Wrapper
+    from tests.integrations.django_backend.conftest import Wrapper
 
     from soa_db.credentials import Credentials
     from soa_db.django.postgresql.base import DatabaseWrapper
@@ -46,10 +47,10 @@ if TYPE_CHECKING:
     from soa_db.local.environment import LocalEnvironment
 
 
-def one(connection: DatabaseWrapper, sql: str, *parameters: object) -> object:
+def one(connection: DatabaseWrapper, sql: str) -> object:
     """The first column of the first row."""
     with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
+        cursor.execute(sql)
         return cursor.fetchone()[0]
 
 
@@ -70,11 +71,13 @@ def test_a_connection_is_the_roles(wrapper: Wrapper, service: str, env: str, rol
 
 
 def test_migrations_run_as_the_owner_and_the_app_works_with_what_they_made(
-    manage: Manage, wrapper: Wrapper, service: str
+    wrapper: Wrapper, service: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`migrate --database owner` (the fixture ran it) makes the tables; run again it does nothing; app may not."""
-    again = manage("migrate", "--database", "owner")
-    assert "No migrations to apply" in again.stdout
+    wrapper("owner", OPTIONS={"role": "owner"})
+    wrapper()
+    call_command("migrate", database="owner")
+    assert "No migrations to apply" in capsys.readouterr().out
     connection = wrapper("notes")
     note = apps.get_model("notes", "Note")
     made = note.objects.using("notes").create(title="of the app")
@@ -94,7 +97,12 @@ def test_every_physical_connect_asks_for_credentials(wrapper: Wrapper, monkeypat
         one(connection, "SELECT 1")
         connection.close()
     assert len(asked) == 2
-    other = threading.Thread(target=lambda: (one(connections["default"], "SELECT 1"), connections["default"].close()))  # type: ignore[arg-type]
+
+    def elsewhere() -> None:
+        one(connections["default"], "SELECT 1")  # type: ignore[arg-type]  # a proxy's type
+        connections["default"].close()
+
+    other = threading.Thread(target=elsewhere)
     other.start()
     other.join()
     assert len(asked) == 3
@@ -195,7 +203,7 @@ def test_djangos_error_page_shows_no_secret(wrapper: Wrapper, local_aws: LocalEn
     """It prints the locals of every frame, of the causes too, and the settings."""
     with AwsClients() as aws:
         password = str(aws.secret(dev_secret_name(service, "app"))["password"])
-    pages = []
+    pages: list[str] = []
     for entry in ({"NAME": "no_such_database"}, {"OPTIONS": {"env": "mirror"}, "NAME": "no_such_database"}):
         error, connection = broken(wrapper, **entry)
         kind, value, traceback = type(error), error, error.__traceback__
@@ -248,6 +256,33 @@ def test_a_config_of_its_own_takes_the_place_of_service_and_env(wrapper: Wrapper
     assert one(connection, "SELECT current_user") == config.user
     error, _ = broken(wrapper, OPTIONS={"config": config})
     assert "also env, service" in str(error)
+
+
+def test_options_of_djangos_own_are_honoured(wrapper: Wrapper, service: str) -> None:
+    """Isolation, a role to take, placeholders bound by the server, a cursor class."""
+    role = f"{service.replace('-', '_')}_owner"
+    connection = wrapper(
+        OPTIONS={
+            "role": "owner",
+            "isolation_level": psycopg.IsolationLevel.SERIALIZABLE,
+            "assume_role": role,
+            "server_side_binding": True,
+        }
+    )
+    with transaction.atomic("default"):
+        assert one(connection, "SHOW transaction_isolation") == "serializable"
+    assert one(connection, "SELECT current_user") == role
+    assert connection.connection is not None
+    assert connection.connection.cursor_factory.__name__ == "ServerBindingCursor"
+    assert connection.connection.prepare_threshold is None
+
+
+def test_behind_a_proxy_nothing_is_prepared(wrapper: Wrapper) -> None:
+    """Whatever the settings say; and timeouts are set after the login."""
+    connection = wrapper(OPTIONS={"proxy": True, "prepare_threshold": 1, "lock_timeout": 3})
+    assert one(connection, "SHOW lock_timeout") == "3s"
+    assert connection.connection is not None
+    assert connection.connection.prepare_threshold is None
 
 
 # --- connections that last
@@ -334,6 +369,19 @@ def test_a_forked_child_connects_anew_and_leaves_the_parents_connection_alone(wr
     assert receive.recv() != (before, True)
     os.waitpid(child, 0)
     assert one(connection, "SELECT pg_backend_pid()") == before
+
+
+def test_a_block_that_a_fork_cut_can_only_be_rolled_back(wrapper: Wrapper) -> None:
+    """What a child does about a transaction that is its parent's: nothing more is written in it, nor after it."""
+    connection = wrapper("notes")
+    notes = apps.get_model("notes", "Note").objects.using("notes")
+    title = secrets.token_hex(8)
+    connection.after_fork_in_child()
+    with pytest.raises(OperationalError), transaction.atomic("notes"):
+        notes.create(title=title)
+        connection.after_fork_in_child()
+        notes.count()
+    assert not notes.filter(title=title).exists()
 
 
 # --- Django's own pool
@@ -424,3 +472,23 @@ def test_health_checks_of_a_pool_find_a_dead_connection(
     else:
         with pytest.raises(OperationalError):
             one(connection, "SELECT 1")
+
+
+def test_a_session_that_cannot_be_set_up_is_told(wrapper: Wrapper) -> None:
+    """At once, and not as a pool's timeout."""
+    connection = wrapper(OPTIONS={"pool": {"min_size": 1, "timeout": 20}, "assume_role": "no_such_role"})
+    with pytest.raises(OperationalError, match="no_such_role") as info:
+        one(connection, "SELECT 1")
+    assert isinstance(info.value, ConnectionFailed)
+
+
+def test_an_inherited_pool_is_replaced(wrapper: Wrapper) -> None:
+    """What a child does about a pool that is its parent's."""
+    connection = wrapper(OPTIONS={"pool": {"min_size": 1}})
+    one(connection, "SELECT 1")
+    before = connection.pool
+    assert before is not None
+    connection.after_fork_in_child()
+    before.after_fork_in_child()
+    assert one(connection, "SELECT 1") == 1
+    assert connection.pool is not before

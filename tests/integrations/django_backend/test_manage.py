@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from django.core.management.base import CommandError
+from django.core.management import CommandError, call_command
+from tests.integrations.django_backend.conftest import PROJECT
 
 from soa_db.aws import AwsClients
 from soa_db.local.binaries import find_binaries
@@ -28,54 +27,60 @@ def psql(local_env: LocalEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-@pytest.mark.parametrize(("env", "alias", "role"), [("mirror", "default", "app"), ("dev", "owner", "owner")])
-def test_dbshell_is_psql_as_the_role_with_a_fresh_token(
-    manage: Manage, psql: None, service: str, env: str, alias: str, role: str
-) -> None:
-    """Over verified TLS in mirror; nothing secret in its arguments, nothing inherited that leads elsewhere."""
-    query = "select current_user, (select count(*) from notes_note) >= 0, current_setting('application_name')"
-    command = ["dbshell", "--database", alias, "--", "-X", "-A", "-t", "-c", query]
-    shell = manage(*command, env={"DJANGO_ENV": env, "PGDATABASE": "elsewhere"})
-    assert shell.stdout.strip() == f"{service.replace('-', '_')}_{role}|t|{service}"
+def test_dbshell_is_psql_as_the_role_with_a_fresh_token(manage: Manage, psql: None, service: str) -> None:
+    """Over verified TLS; nothing inherited leads elsewhere."""
+    query = "select current_user, current_database(), current_setting('application_name')"
+    shell = manage("dbshell", "--", "-X", "-A", "-t", "-c", query, env={"DJANGO_ENV": "mirror", "PGDATABASE": "other"})
+    snake = service.replace("-", "_")
+    assert shell.stdout.strip() == f"{snake}_app|{snake}|{service}"
 
 
-def test_dbshell_passes_arguments_without_secrets_and_psqls_failure_on(
-    manage: Manage, psql: None, wrapper: Wrapper, monkeypatch: pytest.MonkeyPatch
+def test_dbshell_shows_no_secret_in_its_arguments_and_passes_psqls_failure_on(
+    psql: None, wrapper: Wrapper, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """What `ps` shows is what the user wrote. What AWS refuses is a CommandError with the next step."""
     connection = wrapper(OPTIONS={"env": "mirror"})
     arguments, variables = connection.client.settings_to_cmd_args_env(connection.settings_dict, ["-X"])
     assert arguments == ["psql", "-X"]
+    assert variables is not None
     assert variables["PGSSLMODE"] == "verify-full"
     assert "X-Amz-Signature" in variables["PGPASSWORD"]
-    with pytest.raises(subprocess.CalledProcessError) as info:
-        manage("dbshell", "--", "-X", "-c", "select nonsense")
-    assert "nonsense" in info.value.stderr
-    lost = wrapper("lost", OPTIONS={"service": "never-provisioned"})
+    with pytest.raises(subprocess.CalledProcessError):
+        wrapper(OPTIONS={"role": "owner"}).client.runshell(["-X", "-c", "select current_user, nonsense"])
+    assert "nonsense" in capfd.readouterr().err
     with pytest.raises(CommandError, match="hint"):
-        lost.client.runshell([])
+        wrapper("lost", OPTIONS={"service": "never-provisioned"}).client.runshell([])
 
 
-def test_the_checks_of_a_project_pass_and_its_migrations_are_seen_by_the_app(manage: Manage) -> None:
+def test_the_checks_of_a_project_pass_and_its_migrations_are_seen_by_the_app(wrapper: Wrapper) -> None:
     """`check` looks at the database; `migrate --check` reads what the owner wrote."""
-    assert "no issues" in manage("check", "--database", "default").stdout
-    manage("migrate", "--check")
+    wrapper()
+    call_command("check", databases=["default"])
+    call_command("migrate", check_unapplied=True, verbosity=0)
 
 
-def test_djangos_test_runner_makes_and_removes_a_test_database(
-    manage: Manage, local_aws: LocalEnvironment, tmp_path: Path
-) -> None:
-    """As a user who may make databases, from a URL; the app role may not, and is told so."""
+def test_djangos_test_runner_makes_and_removes_a_test_database(manage: Manage, local_aws: LocalEnvironment) -> None:
+    """As a user who may make databases, from a URL."""
     with AwsClients() as aws:
         arn = aws.parameters(["/dev/postgres-shared/master-secret-arn"])["/dev/postgres-shared/master-secret-arn"]
         master = aws.secret(arn)
     server = local_aws.server("dev")
     url = f"postgresql://{master['username']}:{master['password']}@{server.host}:{server.port}/postgres?sslmode=disable"
-    settings = {"DJANGO_SETTINGS_MODULE": f"{__package__}.project.settings_of_tests", "TEST_DATABASE_URL": url}
-    run = manage("test", "--noinput", f"{__package__}.project.notes", env=settings)
+    settings = {"DJANGO_SETTINGS_MODULE": f"{PROJECT}.settings_of_tests", "TEST_DATABASE_URL": url}
+    run = manage("test", "--noinput", f"{PROJECT}.notes.tests", env=settings)
     assert "Ran 1 test" in run.stderr
     assert "OK" in run.stderr
-    with pytest.raises(subprocess.CalledProcessError) as info:
-        manage("test", "--noinput", f"{__package__}.project.notes")
-    assert "permission denied to create database" in info.value.stderr
-    assert str(master["password"]) not in json.dumps([run.stdout, run.stderr, info.value.stderr])
+    assert str(master["password"]) not in run.stdout + run.stderr
+
+
+def test_a_test_database_is_named_after_the_database_and_shared_by_its_roles(
+    wrapper: Wrapper, service: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """NAME is empty in the settings. The app role may make none, and Django says so."""
+    app, owner = wrapper(), wrapper("owner", OPTIONS={"role": "owner"})
+    assert app.creation.test_db_signature()[-1] == f"test_{service.replace('-', '_')}"
+    assert app.creation.test_db_signature() == owner.creation.test_db_signature()
+    assert app.creation.test_db_signature() != wrapper("mirror", OPTIONS={"env": "mirror"}).creation.test_db_signature()
+    with pytest.raises(SystemExit):
+        app.creation.create_test_db(verbosity=0)
+    assert "permission denied to create database" in capsys.readouterr().err

@@ -162,7 +162,7 @@ class AsyncConnectionSource:
     def pool(self) -> AsyncProviderPool:
         """Return the pool, made but not opened."""
         sizes = self._connector.config.pool
-        self._pool = AsyncProviderPool(
+        pool = AsyncProviderPool(
             connection_class=AsyncPooledConnection,
             kwargs={"source": self},
             check=self.check,
@@ -177,7 +177,7 @@ class AsyncConnectionSource:
         self.serve(pool)
         return pool
 
-    def serve(self, pool: ProviderPool) -> None:
+    def serve(self, pool: AsyncProviderPool) -> None:
         """Be the source of ``pool``: it is drained when one of its older connections proves dead."""
         self._pool = pool
 

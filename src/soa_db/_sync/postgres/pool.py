@@ -164,7 +164,7 @@ class ConnectionSource:
     def pool(self) -> ProviderPool:
         """Return the pool, made but not opened."""
         sizes = self._connector.config.pool
-        self._pool = ProviderPool(
+        pool = ProviderPool(
             connection_class=PooledConnection,
             kwargs={"source": self},
             check=self.check,

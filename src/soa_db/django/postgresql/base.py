@@ -19,6 +19,7 @@ from django.db.backends.postgresql import base as django_base
 from django.db.backends.postgresql.psycopg_any import get_adapters_template
 from django.db.utils import DEFAULT_DB_ALIAS
 from django.utils.asyncio import async_unsafe
+from psycopg import sql
 
 from soa_db._psycopg.failures import is_standby
 from soa_db._psycopg.fork import detach
@@ -110,6 +111,13 @@ class DatabaseWrapper(django_base.DatabaseWrapper):
             connection.isolation_level = level
         self._made_on_standby = is_standby(connection)
         return connection
+
+    def _configure_role(self, connection: Connection[Any]) -> bool:
+        # Django's asks for a second connection to quote the role's name; of a pool that is full that one never comes.
+        role = self.settings_dict["OPTIONS"].get("assume_role")
+        if role:
+            connection.execute(sql.SQL("SET ROLE {}").format(sql.Literal(role)))
+        return bool(role)
 
     def _read_isolation_level(self) -> psycopg.IsolationLevel | None:
         value = self.settings_dict["OPTIONS"].get("isolation_level")
