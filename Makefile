@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # Bytecode too stays within .venv: `make demo` leaves nothing beside it but .soa-db.
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
+# It is written, whatever the shell says: the tests start hundreds of interpreters.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format generate bench docs lock servers clean

@@ -263,18 +263,20 @@ def test_one_environment_serves_both_databases(folder: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_spec_without_a_redis_part_is_named(folder: Path) -> None:
-    """All of them, or the one that is asked for; PostgreSQL's fixtures need none."""
-    test = "def test_cache(soa_db_redis_config):\n    soa_db_redis_config(service='chat-api')\n"
-    (folder / "test_service.py").write_text(test)
-    done = run(folder)
-    assert done.returncode == 1
-    assert "no spec has a `redis` part (known are chat-api)" in done.stdout
-    assert "`redis: {}` in its db-access.yaml" in done.stdout
-    (folder / "jobs.yaml").write_text("version: 1\nservice: jobs-api\nredis: {}\n")
-    done = run(folder, "--soa-db-specs", "db-access.yaml", "--soa-db-specs", "jobs.yaml")
-    assert done.returncode == 1
-    assert "the spec of chat-api has no `redis` part" in done.stdout
+def test_a_spec_without_a_redis_part_is_named(server_folder: Path) -> None:
+    """All of them, or the one that is asked for, before any server is started."""
+    from soa_db.access.spec import RedisSpec, Spec, SpecSet
+    from soa_db.errors import ConfigurationError
+    from soa_db.local.environment import LocalEnvironment
+    from soa_db.testing.redis import TestRedis
+
+    never_started = LocalEnvironment(server_folder / "never-started")
+    bare, with_redis = Spec(version=1, service="chat-api"), Spec(version=1, service="jobs-api", redis=RedisSpec())
+    with pytest.raises(ConfigurationError, match="no spec has a `redis` part") as none:
+        TestRedis(never_started, SpecSet((bare,))).prepare()
+    assert "`redis: {}` in its db-access.yaml" in str(none.value)
+    with pytest.raises(ConfigurationError, match="the spec of chat-api has no `redis` part"):
+        TestRedis(never_started, SpecSet((bare, with_redis))).config(service="chat-api")
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
