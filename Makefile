@@ -38,10 +38,11 @@ servers: $(VENV)/.dev  ## the servers the tests need beyond what pip installs (D
 test: $(VENV)/.dev servers  ## every test: unit, servers, faults, cli, architecture
 	@$(BIN)/python tools/run_tests.py
 
-check: $(VENV)/.dev  ## ruff, mypy strict, import-linter, generated files up to date
+check: $(VENV)/.dev  ## ruff, mypy strict, pyright on the public faces, import-linter, generated files up to date
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/basedpyright --warnings
 	@PYTHONPATH=src $(BIN)/lint-imports --no-cache
 	@$(BIN)/python tools/generate.py --check
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg
 import pytest
+import yaml
 from pydantic import SecretStr
 
 from soa_db._core.client_environment import LIBPQ_VARIABLES, ClientEnvironment, postgres_environment
-from soa_db.config import Dial, NoAuth, PasswordAuth, PostgresConfig, SessionConfig, TlsConfig
+from soa_db._core.mongo.client_environment import mongo_environment, private_file
+from soa_db._core.redis.client_environment import redis_environment
+from soa_db.config import Dial, NoAuth, PasswordAuth, PostgresConfig, RedisConfig, SessionConfig, TlsConfig
 from soa_db.credentials import Credentials
 from soa_db.errors import ConfigurationError
 
@@ -114,3 +119,103 @@ def test_a_password_no_variable_can_hold_is_refused_without_showing_it(password:
     assert password not in str(caught.value)
     with pytest.raises(ConfigurationError, match="PASSWORD is to hold"):
         ClientEnvironment({"PASSWORD": "a\0b"}, secret=frozenset({"PASSWORD"}))
+
+
+def redis(**fields: Any) -> RedisConfig:
+    """A config as the loader gives one for mirror."""
+    given = {"instance_name": "chat-api", "host": "cache.example", "user": "chat-api-mirror", "auth": NoAuth()}
+    return RedisConfig(**{**given, **fields})
+
+
+def test_redis_cli_gets_its_place_as_arguments_and_its_password_as_a_variable() -> None:
+    """It reads no variable for host, user or TLS; a later argument of the caller's wins."""
+    found = redis_environment(
+        redis(port=6380, tls=TlsConfig(cert="/c.pem", key="/k.pem"), cluster=True),
+        CREDENTIALS,
+        program="redis-cli",
+        root_file="/r.pem",
+    )
+    line = "-h cache.example -p 6380 -c --tls --sni cache.example --cacert /r.pem --cert /c.pem --key /k.pem"
+    assert found.arguments == (*line.split(), "--user", "chat-api-mirror")
+    assert found.variables["REDISCLI_AUTH"] == found.variables["VALKEYCLI_AUTH"] == PASSWORD
+    assert PASSWORD not in repr(found)
+
+
+def test_redis_cli_through_a_tunnel_names_the_real_host() -> None:
+    """SNI is the real host's, what is dialled the tunnel's."""
+    found = redis_environment(redis(dial=Dial(host="127.0.0.1", port=1)), CREDENTIALS, program="valkey-cli")
+    assert " ".join(found.arguments) == "-h 127.0.0.1 -p 1 --tls --sni cache.example --user chat-api-mirror"
+
+
+def test_redis_cli_without_users_or_verification() -> None:
+    """No user without a password: redis-cli would ask for one."""
+    plain = redis_environment(redis(tls=None, db=3), Credentials(None, "", source="none"), program="redis-cli")
+    assert plain.arguments == ("-h", "cache.example", "-p", "6379", "-n", "3")
+    assert plain.secret == frozenset()
+    assert "REDISCLI_AUTH" not in plain.within({"REDISCLI_AUTH": "of another"})
+    unverified = redis_environment(redis(tls=TlsConfig(verify="none")), CREDENTIALS, program="redis-cli")
+    assert "--insecure" in unverified.arguments
+
+
+def test_another_program_finds_what_from_env_reads() -> None:
+    """Without an argument; an inherited REDIS_URL would win over the rest."""
+    found = redis_environment(redis(port=6380), CREDENTIALS, program="python")
+    assert found.arguments == ()
+    config = RedisConfig.from_env(found.within({"REDIS_URL": "redis://elsewhere"}), instance_name="chat-api")
+    assert (config.host, config.port, config.user) == ("cache.example", 6380, "chat-api-mirror")
+    assert config.tls is not None
+    assert config.auth.kind == "password"
+    assert config.auth.password.get_secret_value() == PASSWORD
+
+
+URI = "mongodb://chat_api_app:p%22w@a.example:27017/chat_api_db?tls=true"
+
+
+def test_the_mongodb_tools_read_their_uri_from_yaml() -> None:
+    """`--config`, since 100.3; the password is nowhere else."""
+    file = private_file("mongodump", URI, "/private")
+    assert file is not None
+    assert yaml.safe_load(file.text) == {"uri": URI}
+    assert URI not in repr(file)
+    found = mongo_environment(URI, program="mongodump", file="/private/config.yaml")
+    assert found.arguments == ("--config=/private/config.yaml",)
+    assert found.within({"MONGODB_URI": "elsewhere"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "talks"),
+    [
+        ((), True),
+        (("--quiet",), True),
+        (("--eval", "1"), False),
+        (("--eval=1",), False),
+        (("-f", "x"), False),
+        (("--file=x",), False),
+        (("report.js",), False),
+        (("report.mongodb.js",), False),
+        (("--norc", "--apiVersion", "1"), True),
+    ],
+)
+def test_mongosh_is_to_be_talked_to_unless_it_is_given_a_script(given: tuple[str, ...], talks: bool) -> None:
+    """The connection is an --eval, the first: with one alone mongosh would connect and end."""
+    found = mongo_environment(URI, program="mongosh", given=given, file="/private/connect.js")
+    assert found.arguments[:3] == ("--nodb", "--eval", 'void load("/private/connect.js")')
+    assert (found.arguments[3:] == ("--shell",)) is talks
+    assert found.variables == {}
+
+
+def test_mongoshs_script_deletes_itself_first() -> None:
+    """So that the password does not lie there while the shell is open."""
+    file = private_file("mongosh", URI, '/priv"ate')
+    assert file is not None
+    first, second = file.text.splitlines()
+    assert 'unlinkSync("/priv\\"ate/connect.js")' in first
+    assert second == f'db = connect("{URI}");'
+
+
+def test_another_program_finds_mongodb_uri() -> None:
+    """What `MongoConfig.from_env` reads."""
+    assert private_file("python", URI, "/private") is None
+    found = mongo_environment(URI, program="python")
+    assert (found.variables, found.arguments) == ({"MONGODB_URI": URI}, ())
+    assert found.masked() == {"MONGODB_URI": "****"}

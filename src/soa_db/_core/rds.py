@@ -17,7 +17,7 @@ from soa_db.errors import TlsVerificationFailed
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["BUNDLED_REGIONS", "rds_region", "select_roots"]
+__all__ = ["BUNDLED_REGIONS", "amazon_trust_roots", "rds_region", "select_roots"]
 
 # What data/rds-ca-bundle.pem holds; tests/unit/test_rds_roots.py compares the two.
 BUNDLED_REGIONS = frozenset(
@@ -82,7 +82,7 @@ def select_roots(host: str, *, rds_bundle: str, public_bundle: str) -> str:
     region = rds_region(host)
     if region is None:
         return f"{rds_bundle}\n{public_bundle}"
-    amazon_trust = _with_any(public_bundle, _AMAZON_TRUST)
+    amazon_trust = amazon_trust_roots(public_bundle)
     if ".proxy-" in host.lower():
         return amazon_trust
     if region not in BUNDLED_REGIONS:
@@ -93,6 +93,11 @@ def select_roots(host: str, *, rds_bundle: str, public_bundle: str) -> str:
             host=host,
         )
     return _with_any(rds_bundle, (f"Amazon RDS {region} Root CA".encode(),)) + amazon_trust
+
+
+def amazon_trust_roots(public_bundle: str) -> str:
+    """Return those roots of Amazon Trust Services that stand among the public ones, as PEM."""
+    return _with_any(public_bundle, _AMAZON_TRUST)
 
 
 def _with_any(bundle: str, names: Iterable[bytes]) -> str:

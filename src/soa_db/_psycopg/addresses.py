@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from soa_db._psycopg.failures import context_of
 from soa_db.errors import ServerUnavailable
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ def dialled_addresses(config: PostgresConfig) -> list[str]:
     try:
         found = socket.getaddrinfo(dial.host, dial.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
+        from soa_db._psycopg.failures import context_of
+
         raise ServerUnavailable(
             f"the dialled host {dial.host} cannot be resolved: {error}",
             hint="check `dial` and whether the tunnel's name is known here",

@@ -11,7 +11,7 @@ from soa_db.config.model import Model
 __all__ = ["Auth", "AwsTarget", "IamAuth", "NoAuth", "PasswordAuth", "SecretAuth"]
 
 
-class AwsTarget(Model):
+class AwsTarget(Model, frozen=True):
     """Where and as whom AWS is asked; every field left out follows the configuration of the process.
 
     Attributes:
@@ -29,7 +29,7 @@ class AwsTarget(Model):
     endpoint_url: str | None = None
 
 
-class PasswordAuth(Model):
+class PasswordAuth(Model, frozen=True):
     """A password known to the configuration."""
 
     kind: Literal["password"] = "password"
@@ -37,7 +37,7 @@ class PasswordAuth(Model):
     password: Annotated[SecretStr, Field(min_length=1)]
 
 
-class SecretAuth(Model):
+class SecretAuth(Model, frozen=True):
     """A password read from Secrets Manager at connect time, and re-read when the server refuses it.
 
     Attributes:
@@ -50,7 +50,7 @@ class SecretAuth(Model):
     aws: AwsTarget = AwsTarget()
 
 
-class IamAuth(Model):
+class IamAuth(Model, frozen=True):
     """An IAM token, minted at every physical connect: for RDS signed for host and port, for ElastiCache for the cache.
 
     Attributes:
@@ -68,7 +68,7 @@ class IamAuth(Model):
     serverless: bool | None = None
 
 
-class NoAuth(Model):
+class NoAuth(Model, frozen=True):
     """No credentials of ours: trust, peer or a client certificate."""
 
     kind: Literal["none"] = "none"

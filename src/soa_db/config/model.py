@@ -32,7 +32,11 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Model(BaseModel):
-    """The base of every config model."""
+    """The base of every config model.
+
+    Each says ``frozen=True`` itself: that is all pyright knows of it (PEP 681), and without it takes an assignment to a
+    field for right.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 

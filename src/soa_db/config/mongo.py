@@ -38,7 +38,7 @@ def _database(name: str) -> str:
 Timeout = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class MongoHost(Model):
+class MongoHost(Model, frozen=True):
     """One member of a replica set, or the one server there is."""
 
     host: Annotated[Host, AfterValidator(_name_or_address)]
@@ -50,7 +50,7 @@ class MongoHost(Model):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class MongoOptions(Model):
+class MongoOptions(Model, frozen=True):
     """What the driver is told beyond where and who; its own defaults where None.
 
     Attributes:
@@ -86,7 +86,7 @@ class MongoOptions(Model):
         return self
 
 
-class MongoConfig(Model):
+class MongoConfig(Model, frozen=True):
     """How to reach one MongoDB as one user.
 
     Attributes:

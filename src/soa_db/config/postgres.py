@@ -17,7 +17,7 @@ from soa_db.sources import read_environment, read_payload, read_url
 __all__ = ["PoolConfig", "PostgresConfig", "SessionConfig"]
 
 
-class PoolConfig(Model):
+class PoolConfig(Model, frozen=True):
     """The pool of a provider.
 
     Attributes:
@@ -43,7 +43,7 @@ class PoolConfig(Model):
         return self
 
 
-class SessionConfig(Model):
+class SessionConfig(Model, frozen=True):
     """What every session is started with.
 
     Attributes:
@@ -62,7 +62,7 @@ class SessionConfig(Model):
     proxy: bool = False
 
 
-class PostgresConfig(Model):
+class PostgresConfig(Model, frozen=True):
     """How to reach one PostgreSQL database as one user.
 
     Attributes:

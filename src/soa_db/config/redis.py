@@ -19,7 +19,7 @@ __all__ = ["RedisConfig"]
 Timeout = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class RedisConfig(Model):
+class RedisConfig(Model, frozen=True):
     """How to reach one Redis as one user.
 
     Attributes:

@@ -12,7 +12,7 @@ from soa_db.sources.fields import host_and_port
 __all__ = ["Dial", "TlsConfig"]
 
 
-class TlsConfig(Model):
+class TlsConfig(Model, frozen=True):
     """TLS, verified.
 
     Attributes:
@@ -38,7 +38,7 @@ class TlsConfig(Model):
         return self
 
 
-class Dial(Model):
+class Dial(Model, frozen=True):
     """The host and port really dialled when a tunnel stands in front; ``host`` is still verified and signed."""
 
     host: str = Field(min_length=1)

@@ -75,7 +75,7 @@ def mongo_environment(
     if program != "mongosh":
         return ClientEnvironment({}, removed=removed, arguments=(f"--config={file}",))
     # mongosh runs --eval in order and before any script, so that those of the caller find the connection made.
-    arguments = ["--nodb", "--eval", f"load({json.dumps(file)})"]
+    arguments = ["--nodb", "--eval", f"void load({json.dumps(file)})"]
     if not any(_is_script(argument) for argument in given):
         arguments.append("--shell")
     return ClientEnvironment({}, removed=removed, arguments=tuple(arguments))

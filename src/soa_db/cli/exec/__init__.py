@@ -32,7 +32,7 @@ EPILOG = """\b
 Examples:
   soa-db exec --env mirror --service chat-api --role ro -- psql
   soa-db exec --env mirror --service chat-api --role ro -- pg_dump --schema-only
-  soa-db exec --env mirror --service chat-api -- redis-cli --scan --pattern 'chat-api:*'
+  soa-db exec --env mirror --service chat-api -- redis-cli get chat-api:greeting
   soa-db exec --env mirror --service sds-api -- mongosh
   soa-db exec --env dev --service chat-api --engine postgres --engine redis -- python script.py
 
@@ -157,15 +157,15 @@ def command(
 
 
 def _engines(context: click.Context, name: str, given: Sequence[str]) -> list[str]:
-    from soa_db.cli.exec.clients import PROGRAMS, engine_of
+    from soa_db.cli.exec.clients import engine_of
 
     if given:
         return list(dict.fromkeys(given))
     engine = engine_of(name)
     if engine is None:
-        known = ", ".join(sorted(name for programs in PROGRAMS.values() for name in programs))
+        known = "psql, redis-cli, mongosh and the other clients of their servers"
         raise click.UsageError(
-            f"what {name or 'it'} connects to is not known: say it with --engine (known: {known})", context
+            f"what {name or 'the program'} connects to is not known: say it with --engine (known are {known})", context
         )
     return [engine]
 

@@ -1,4 +1,8 @@
-"""What a client is started with: a service's configuration, its credentials now, and the files the client needs."""
+"""What a client is started with: a service's configuration, its credentials now, and the files the client needs.
+
+The loaders are imported from where they stand, not from the public faces: those import drivers, and nobody
+needs one here.
+"""
 
 from __future__ import annotations
 
@@ -95,8 +99,8 @@ def _postgres(request: Request, folder: PrivateFolder) -> Prepared:
     from soa_db._psycopg.addresses import dialled_addresses
     from soa_db._psycopg.roots import root_file
     from soa_db._sync.credentials import postgres_credentials
+    from soa_db._sync.postgres.loader import load_postgres_config_from_aws
     from soa_db.config import SessionConfig
-    from soa_db.postgres import load_postgres_config_from_aws
 
     config = load_postgres_config_from_aws(
         env=request.env,
@@ -123,18 +127,19 @@ def _postgres(request: Request, folder: PrivateFolder) -> Prepared:
 
 
 def _redis(request: Request, folder: PrivateFolder) -> Prepared:
+    from soa_db._core.redis.endpoint import cache_endpoint
     from soa_db._sync.credentials import redis_credentials
 
     config = _redis_config(request)
     credentials = redis_credentials(config, aws=request.aws).get()
-    roots = _roots(config.tls, "redis-roots.pem", folder)
+    roots = _roots(config.tls, "redis-roots.pem", folder, amazon=cache_endpoint(config.host) is not None)
     return Prepared(redis_environment(config, credentials, program=request.program, root_file=roots), credentials)
 
 
 def _redis_config(request: Request) -> RedisConfig:
     from soa_db._core.redis.endpoint import cache_endpoint
+    from soa_db._sync.redis.loader import load_redis_config_from_aws
     from soa_db.access.redis.caches import find_caches
-    from soa_db.redis import load_redis_config_from_aws
 
     load = partial(
         load_redis_config_from_aws, env=request.env, service=request.service, dial=request.dial, aws=request.aws
@@ -156,8 +161,9 @@ def _redis_config(request: Request) -> RedisConfig:
 
 
 def _mongo(request: Request, folder: PrivateFolder) -> Prepared:
+    from soa_db._core.mongo.uri import connection_uri
     from soa_db._sync.credentials import mongo_credentials
-    from soa_db.mongo import connection_uri, load_mongo_config_from_aws
+    from soa_db._sync.mongo.loader import load_mongo_config_from_aws
 
     config = load_mongo_config_from_aws(
         env=request.env,
@@ -180,17 +186,26 @@ def _mongo(request: Request, folder: PrivateFolder) -> Prepared:
     return Prepared(mongo_environment(uri, program=program, given=request.given, file=file), credentials)
 
 
-def _roots(tls: TlsConfig | None, name: str, folder: PrivateFolder) -> str | None:
-    """The file of trusted roots for a client; None when nothing is to be verified."""
+def _roots(tls: TlsConfig | None, name: str, folder: PrivateFolder, *, amazon: bool = False) -> str | None:
+    """The file of trusted roots for a client; None when nothing is to be verified.
+
+    Args:
+        tls: the configuration's.
+        name: what the file is called if one is written.
+        folder: where.
+        amazon: unless others are configured, only those of Amazon Trust Services. redis-cli verifies the chain and
+            not the name (seen with 7.0), so that with all public roots anybody's certificate would do.
+    """
+    import certifi
+
+    from soa_db._core.rds import amazon_trust_roots
     from soa_db._runtime.pem import named_roots
 
     if tls is None or tls.verify == "none":
         return None
     roots = named_roots(tls)
     if roots is None:
-        import certifi
-
-        return certifi.where()
+        return folder.write(name, amazon_trust_roots(certifi.contents())) if amazon else certifi.where()
     return roots.path if roots.pem is None else folder.write(name, roots.pem)
 
 

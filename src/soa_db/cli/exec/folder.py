@@ -44,8 +44,9 @@ class PrivateFolder:
     def path(self) -> Path:
         """The directory."""
         if self._path is None:
-            self._path = Path(tempfile.mkdtemp(prefix="soa-db-exec-"))
-            self._pipe = _leave_to_janitor(self._path)
+            made = Path(tempfile.mkdtemp(prefix="soa-db-exec-"))
+            self._pipe = _leave_to_janitor(made)
+            self._path = made
         return self._path
 
     def write(self, name: str, text: str) -> str:
@@ -66,9 +67,10 @@ def _leave_to_janitor(directory: Path) -> int:
     """Start the janitor; return the end of the pipe that keeps the directory."""
     from soa_db.cli.exec import _janitor
 
-    end, ours = os.pipe()
+    end, pipe = os.pipe()
+    held = -1
     try:
-        held = fcntl.fcntl(ours, fcntl.F_DUPFD_CLOEXEC, _LOWEST_DESCRIPTOR)
+        held = fcntl.fcntl(pipe, fcntl.F_DUPFD_CLOEXEC, _LOWEST_DESCRIPTOR)
         subprocess.run(  # noqa: S603 (our own module)
             [sys.executable, "-I", "-S", _janitor.__file__, str(directory)],
             stdin=end,
@@ -79,8 +81,10 @@ def _leave_to_janitor(directory: Path) -> int:
         )
     except BaseException:
         shutil.rmtree(directory, ignore_errors=True)
+        if held >= 0:
+            os.close(held)
         raise
     finally:
         os.close(end)
-        os.close(ours)
+        os.close(pipe)
     return held
