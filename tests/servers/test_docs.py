@@ -65,6 +65,8 @@ def test_the_examples_of_a_page_run(
             continue
         if language == "python" and (named := _FILE.match(text)):
             Path(named[1]).parent.mkdir(parents=True, exist_ok=True)
+            for package in Path(named[1]).parents[:-1]:
+                (package / "__init__.py").touch()
             Path(named[1]).write_text(text, "utf-8")
             continue
         if language == "python":
