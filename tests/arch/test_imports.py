@@ -62,6 +62,7 @@ def loaded_by(statement: str) -> dict[str, list[str]]:
         ),
         ("import soa_db.sqlalchemy", ("botocore", "boto3", "redis", "pymongo", "alembic")),
         ("import soa_db.alembic", ("alembic", "botocore", "psycopg", "pydantic", "sqlalchemy")),
+        ("import soa_db.django", ("botocore", "boto3", "psycopg", "pydantic", "redis", "urllib3")),
         ("from soa_db import MongoConfig", ("asyncio", "botocore", "pymongo", "soa_db.config.redis", "ssl")),
         ("from soa_db import RedisConfig", ("asyncio", "botocore", "psycopg", "redis", "soa_db.config.postgres")),
     ],
@@ -103,6 +104,13 @@ def test_an_import_loads_only_what_it_needs(statement: str, absent: tuple[str, .
         "soa_db.postgres",
         "soa_db.redis",
         "soa_db.sqlalchemy",
+        "soa_db.aws",
+        "soa_db.names",
+        "soa_db.config",
+        "soa_db.django",
+        "soa_db.mongo",
+        "soa_db.postgres",
+        "soa_db.redis",
     ],
 )
 def test_a_public_face_lists_exactly_what_it_gives(module: str) -> None:

@@ -17,6 +17,8 @@ from soa_db._runtime import telemetry
 from soa_db._runtime._async import to_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from soa_db._runtime.pem import PemFile
     from soa_db.config import PostgresConfig
     from soa_db.credentials import AsyncCredentialProvider, Credentials
@@ -54,6 +56,7 @@ class AsyncConnector:
         credentials: asked at every connect.
         roots: the trusted roots, when something is to be verified.
         pooled: the connections are a pool's.
+        options: further keywords of psycopg's ``connect``, of those that do not say where to: adapters, cursor classes.
     """
 
     def __init__(
@@ -63,12 +66,14 @@ class AsyncConnector:
         roots: PemFile | None = None,
         *,
         pooled: bool = True,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = config
         name = config.instance_name if pooled else None
         self.measured = telemetry.Pool("postgresql", name, config.database, config.host, config.port)
         self._credentials = credentials
         self._roots = roots
+        self._options = options or {}
 
     async def connect(self, cls: type[C], *, background: bool = False, probing: bool = False) -> C:
         """Return a new connection of class ``cls``, logged in and with its session set up.
@@ -115,7 +120,11 @@ class AsyncConnector:
         return self.config.user if self.config.user is not None else credentials.user
 
     async def _log_in(self, cls: type[C], credentials: Credentials) -> C:
+        proxy = self.config.session.proxy
         parameters: dict[str, Any] = {
+            "autocommit": True,
+            "prepare_threshold": None if proxy else _PREPARE_THRESHOLD,
+            **self._options,
             **connection_parameters(
                 self.config,
                 addresses=await self._addresses(),
@@ -123,8 +132,7 @@ class AsyncConnector:
             ),
             **login_parameters(self._user(credentials), credentials.secret, credentials.source),
         }
-        proxy = self.config.session.proxy
-        conn = await cls.connect(autocommit=True, prepare_threshold=None if proxy else _PREPARE_THRESHOLD, **parameters)
+        conn = await cls.connect(**parameters)
         settings = session_settings(self.config.session) if proxy else {}
         if settings:
             calls = (sql.SQL("set_config({}, {}, false)").format(name, str(value)) for name, value in settings.items())

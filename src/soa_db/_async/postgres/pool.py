@@ -170,7 +170,7 @@ class AsyncConnectionSource:
     def pool(self) -> AsyncProviderPool:
         """Return the pool, made but not opened."""
         sizes = self._connector.config.pool
-        self._pool = AsyncProviderPool(
+        pool = AsyncProviderPool(
             connection_class=AsyncPooledConnection,
             kwargs={"source": self},
             check=self.check,
@@ -182,7 +182,12 @@ class AsyncConnectionSource:
             name=self._connector.config.instance_name,
             open=False,
         )
-        return self._pool
+        self.serve(pool)
+        return pool
+
+    def serve(self, pool: AsyncProviderPool) -> None:
+        """Be the source of ``pool``: it is drained when one of its older connections proves dead."""
+        self._pool = pool
 
     @property
     def measured(self) -> Pool:

@@ -19,6 +19,8 @@ from soa_db._runtime import telemetry
 from soa_db._runtime._sync import to_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from soa_db._runtime.pem import PemFile
     from soa_db.config import PostgresConfig
     from soa_db.credentials import CredentialProvider, Credentials
@@ -56,6 +58,7 @@ class Connector:
         credentials: asked at every connect.
         roots: the trusted roots, when something is to be verified.
         pooled: the connections are a pool's.
+        options: further keywords of psycopg's ``connect``, of those that do not say where to: adapters, cursor classes.
     """
 
     def __init__(
@@ -65,12 +68,14 @@ class Connector:
         roots: PemFile | None = None,
         *,
         pooled: bool = True,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = config
         name = config.instance_name if pooled else None
         self.measured = telemetry.Pool("postgresql", name, config.database, config.host, config.port)
         self._credentials = credentials
         self._roots = roots
+        self._options = options or {}
 
     def connect(self, cls: type[C], *, background: bool = False, probing: bool = False) -> C:
         """Return a new connection of class ``cls``, logged in and with its session set up.
@@ -117,7 +122,11 @@ class Connector:
         return self.config.user if self.config.user is not None else credentials.user
 
     def _log_in(self, cls: type[C], credentials: Credentials) -> C:
+        proxy = self.config.session.proxy
         parameters: dict[str, Any] = {
+            "autocommit": True,
+            "prepare_threshold": None if proxy else _PREPARE_THRESHOLD,
+            **self._options,
             **connection_parameters(
                 self.config,
                 addresses=self._addresses(),
@@ -125,8 +134,7 @@ class Connector:
             ),
             **login_parameters(self._user(credentials), credentials.secret, credentials.source),
         }
-        proxy = self.config.session.proxy
-        conn = cls.connect(autocommit=True, prepare_threshold=None if proxy else _PREPARE_THRESHOLD, **parameters)
+        conn = cls.connect(**parameters)
         settings = session_settings(self.config.session) if proxy else {}
         if settings:
             calls = (sql.SQL("set_config({}, {}, false)").format(name, str(value)) for name, value in settings.items())

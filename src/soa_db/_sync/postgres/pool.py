@@ -172,7 +172,7 @@ class ConnectionSource:
     def pool(self) -> ProviderPool:
         """Return the pool, made but not opened."""
         sizes = self._connector.config.pool
-        self._pool = ProviderPool(
+        pool = ProviderPool(
             connection_class=PooledConnection,
             kwargs={"source": self},
             check=self.check,
@@ -184,7 +184,12 @@ class ConnectionSource:
             name=self._connector.config.instance_name,
             open=False,
         )
-        return self._pool
+        self.serve(pool)
+        return pool
+
+    def serve(self, pool: ProviderPool) -> None:
+        """Be the source of ``pool``: it is drained when one of its older connections proves dead."""
+        self._pool = pool
 
     @property
     def measured(self) -> Pool:
