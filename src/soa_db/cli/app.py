@@ -5,9 +5,8 @@ from __future__ import annotations
 import click
 
 from soa_db._version import __version__
-from soa_db.cli import demo, local, plan, policy, provision, rotate, verify
-from soa_db.cli import exec as exec_
 from soa_db.cli import demo, doctor, local, plan, policy, provision, rotate, verify
+from soa_db.cli import exec as exec_
 from soa_db.cli.options import debug_option
 
 __all__ = ["command"]
