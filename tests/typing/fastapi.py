@@ -35,7 +35,7 @@ Strict = Annotated[AsyncConnection[TupleRow], transaction_on(isolation="serializ
 
 
 @app.get("/")
-async def root(
+async def root(  # noqa: PLR0917  # FastAPI calls it by name
     conn: PostgresConnection,
     work: PostgresTransaction,
     cache: Redis,
