@@ -9,7 +9,24 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "typing"
-FACES = ["access", "aws", "mongo", "names", "postgres", "redis", "testing"]
+FACES = [
+    "access",
+    "alembic",
+    "asyncpg",
+    "aws",
+    "databases",
+    "django",
+    "fastapi",
+    "health",
+    "logging",
+    "mongo",
+    "names",
+    "postgres",
+    "redis",
+    "sqlalchemy",
+    "telemetry",
+    "testing",
+]
 
 
 def used_in(file: Path) -> set[str]:
