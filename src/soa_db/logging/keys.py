@@ -34,7 +34,8 @@ _WORDS = frozenset(
 
 # The key is, or ends in, these words one after the other.
 _ENDINGS = frozenset(
-    "pass, input, inputs, payload, payloads, body, bodies, born, username, forename, e mail, email id, "  # noqa: SIM905
+    "pass, pw, input, inputs, input value, payload, payloads, body, bodies, born, username, forename, "  # noqa: SIM905
+    "e mail, email id, "
     "session id, session key, api key, api keys, private key, secret key, access key, encryption key, signing key, "
     "master key, account key, shared key, auth key, ssh key, basic auth, http auth, "
     "first name, first names, last name, last names, full name, full names, middle name, given name, family name, "

@@ -21,10 +21,20 @@ REDACTED = "[redacted]"
 # Objects like ``{"name": "DB_PASSWORD", "value": "…"}``: an ECS task's environment, the headers in a HAR file.
 _NAMES = ("name", "key", "Name", "Key", "header", "field")
 _VALUES = frozenset({"value", "Value", "values", "default"})
-# ``key=value`` in text: query strings, reprs of objects nobody knows, logfmt. Anchored, so that it is linear.
-_ASSIGNED = re.compile(
-    r"(?<![\w.%\[\]-])([\w.%\[\]-]{1,64})=('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s&#,;)'\"]+)", re.DOTALL
+# Keys in text, and what stands behind them if it is to be hidden: ``key=value`` of query strings, reprs and logfmt,
+# ``"key": value`` of JSON and dicts, that again in quotes. Anchored, or bounded, so that they are linear.
+_KEY = re.compile(
+    r"(?<![\w.%\[\]-])(?P<name>[\w.%\[\]-]{1,64})=|(?P<quote>\\{0,8}[\"'])(?P<key>[\w.%\[\] -]{1,64})(?P=quote)\s*:\s*"
 )
+_VALUE = re.compile(
+    r"[bru]{0,2}'(?:[^'\\]|\\.)*(?:'|\Z)|[bru]{0,2}\"(?:[^\"\\]|\\.)*(?:\"|\Z)|(?P<quote>\\{1,8}[\"']).{0,2048}?(?P=quote)"
+    r"|[\w.]*[\[{(](?:[^\[\](){}]|[\[{(][^\[\](){}]{0,256}[\]})]){0,512}[\]})]|[^\s&#,;)'\"]+",
+    re.DOTALL,
+)
+# PostgreSQL's details quote the row: ``Key (email)=(ada@example.org) already exists.``
+_ROW = re.compile(r"(Failing row contains )\([^\r\n]*")
+_COLUMNS = re.compile(r"\((?P<columns>[^=\r\n]{1,512})\)=\([^\r\n]*\)")
+_WORD = re.compile(r"\w+")
 _LONGEST_KEY = 256
 # `str` makes no text of an integer beyond 4,300 digits (sys.set_int_max_str_digits), and nobody reads half as many.
 _LONGEST_INTEGER = 4096
@@ -167,13 +177,31 @@ class Redactor:
             return f"{self.text(_cut(text, longest), longest)}… ({len(text)} characters)"
         if "=" in text or ":" in text or "'" in text or " " in text:  # else there is nothing to be masked in it
             text = mask_secrets(text)
-            if "=" in text:
-                text = _ASSIGNED.sub(self._assigned, text)
+            if "=" in text or "':" in text or '":' in text:
+                text = self._by_keys(text)
+            if "Failing row" in text:
+                text = _ROW.sub(rf"\1{MASK}", text)
         return text if text.isascii() else _encodable(text)
 
-    def _assigned(self, found: re.Match[str]) -> str:
-        hidden = self.decide(found[1]) in _HIDDEN and found[2] not in _BARE
-        return f"{found[1]}={MASK}" if hidden else found[0]
+    def _by_keys(self, text: str) -> str:
+        """``text`` without the values of keys in it that hide theirs; keys within values of others are seen too."""
+        if ")=(" in text:
+            text = _COLUMNS.sub(self._columns, text)
+        parts = []
+        end = start = 0
+        while found := _KEY.search(text, start):
+            start = found.end()
+            if self.decide(found["name"] or found["key"]) not in _HIDDEN:
+                continue
+            value = _VALUE.match(text, start)
+            if value is not None and value[0].strip("'\"") not in _BARE:
+                parts += (text[end:start], MASK)
+                start = end = value.end()
+        return "".join((*parts, text[end:])) if parts else text
+
+    def _columns(self, found: re.Match[str]) -> str:
+        hidden = any(self.decide(column) in _HIDDEN for column in _WORD.findall(found["columns"]))
+        return f"({found['columns']})={MASK}" if hidden else found[0]
 
 
 class _Walk:
@@ -302,7 +330,7 @@ def _cut(text: str, longest: int) -> str:
     """The beginning of ``text``, ending before a URL that is cut in two: its password would not be known as one."""
     head = text[:longest]
     start = head.rfind("://")
-    if start >= 0 and "@" not in head[start:] and not any(char.isspace() for char in head[start:]):
+    if start >= 0 and ":" in head[start + 3 :] and not any(char.isspace() for char in head[start:]):
         head = head[: start + 3]
     return head
 
