@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import sys
+import types
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from tests.support.logs import configured, run
 
 from soa_db.logging import get_logger
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def records(text: str) -> list[dict[str, Any]]:
@@ -142,6 +147,14 @@ def test_ids_of_the_current_span_are_in_every_record() -> None:
         assert record["trace_id"] == trace.format_trace_id(context.trace_id)
         assert record["span_id"] == trace.format_span_id(context.span_id)
     assert "trace_id" not in lines.records[2]
+
+
+def test_records_are_not_lost_while_opentelemetry_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another thread: the module is known then, and has nothing in it."""
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", types.ModuleType("opentelemetry.trace"))
+    with configured() as lines:
+        get_logger("x").info("a")
+    assert lines.last["event"] == "a"
 
 
 def test_opentelemetry_is_not_imported_for_logging() -> None:

@@ -82,7 +82,8 @@ def test_masking_twice_changes_nothing_more() -> None:
     "piece",
     [
         "://a:", "password='", 'token=\\"', "authorization: ", "bearer ", "=a, b", "\\'", "token=[", "token=[[]",
-        "token=,", "password ''", "authorization: a=,", "cookie=", "://@", "-----BEGIN PRIVATE KEY-----", "token=[(a)", ",a",
+        "token=,", "password ''", "authorization: a=,", "cookie=", "://@", "-----BEGIN PRIVATE KEY-----", "token=[(a)",
+        ",a",
     ],
 )  # fmt: skip
 def test_hostile_text_of_any_length_is_answered(piece: str) -> None:

@@ -167,9 +167,9 @@ class Redactor:
             text = f"[{type(key).__name__}]"
         return text if len(text) <= _LONGEST_KEY else f"{text[:_LONGEST_KEY]}…"
 
-    def value(self, value: object, bounds: Bounds = NORMAL) -> object:
-        """``value`` as plain data."""
-        return _Walk(self, bounds).value(value, Decision.KEEP)
+    def value(self, value: object, bounds: Bounds = NORMAL, decision: Decision = KEEP) -> object:
+        """``value`` as plain data; ``decision`` is about the key it stands under."""
+        return _Walk(self, bounds).value(value, decision)
 
     def text(self, text: str, longest: int = NORMAL.text) -> str:
         """``text`` masked, no longer than ``longest`` characters and a note, and fit for any encoding of Unicode."""
@@ -187,7 +187,7 @@ class Redactor:
         """``text`` without the values of keys in it that hide theirs; keys within values of others are seen too."""
         if ")=(" in text:
             text = _COLUMNS.sub(self._columns, text)
-        parts = []
+        parts: list[str] = []
         end = start = 0
         while found := _KEY.search(text, start):
             start = found.end()
