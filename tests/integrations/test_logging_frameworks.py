@@ -63,11 +63,16 @@ _DJANGO = """
     {before}
     settings.configure(SECRET_KEY="c4nary", DEBUG=True, ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], {settings})
     from django.urls import path
+    statuses = []
     urlpatterns = [path("there", lambda request: None)]
     django.setup()
     {after}
-    from django.test import Client
-    assert Client().get("/missing?token=c4nary").status_code == 404
+    from wsgiref.util import setup_testing_defaults
+    from django.core.handlers.wsgi import WSGIHandler
+    request = {{"PATH_INFO": "/missing", "QUERY_STRING": "token=c4nary"}}
+    setup_testing_defaults(request)
+    WSGIHandler()(request, lambda status, headers: statuses.append(status))
+    assert statuses == ["404 Not Found"]
     logging.getLogger("django.server").info("served")
     logging.getLogger("django.db.backends").debug("sql", extra={{"params": {{"email": "c4nary"}}}})
     """
