@@ -14,7 +14,7 @@ import select
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO, TypeGuard
+from typing import TextIO
 
 from soa_db.errors import ConfigurationError
 
@@ -54,6 +54,7 @@ class LineHandler(logging.Handler):
         self._identity: tuple[int, int] = (0, 0)
         self._lost = 0
         self._torn = False  # the last line there has no end
+        self._known: TextIO | None = None  # the stream last found to be a plain file
         if log_file is None:
             return
         if stream is not None:
@@ -106,12 +107,15 @@ class LineHandler(logging.Handler):
         if self._path is not None:
             self._write_all(self._opened(self._path), line.encode("utf-8", "backslashreplace") + b"\n")
             return
-        stream = self._stream or sys.stdout
+        stream: TextIO | None = self._stream or sys.stdout
         if stream is None:  # a process without one, as under pythonw
             return
-        if not _is_file(stream):
-            self._write_text(stream, line)
-            return
+        known = stream is self._known
+        if not known:
+            if not _is_file(stream):
+                self._write_text(stream, line)
+                return
+            self._known = stream
         try:  # noqa: SIM105  # a third of what `suppress` costs
             stream.flush()  # what was printed before comes first
         except RuntimeError:  # in a signal handler that interrupted a print
@@ -170,7 +174,7 @@ class LineHandler(logging.Handler):
         return descriptor
 
 
-def _is_file(stream: TextIO) -> TypeGuard[io.TextIOWrapper]:
+def _is_file(stream: TextIO) -> bool:
     """Whether what is written to ``stream`` goes to its descriptor as it is.
 
     That of others may be one they do not write to (ipykernel's), or not so (gzip's, a TLS socket's).

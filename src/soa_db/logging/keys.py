@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 from soa_db.errors import ConfigurationError
 
-__all__ = ["Decision", "KeyRules"]
+__all__ = ["HIDDEN", "Decision", "KeyRules"]
 
 
 class Decision(Enum):
@@ -24,6 +24,9 @@ class Decision(Enum):
     PERSON = auto()  # kept, and a ``name`` in it is somebody's
     NAME = auto()  # kept, unless it is somebody's
 
+
+# The value, or a text as the value, is not shown.
+HIDDEN = frozenset({Decision.REDACT, Decision.REDACT_TEXT})
 
 # A word of the key is this, wherever it stands.
 _WORDS = frozenset(
