@@ -107,6 +107,37 @@ def test_messages_that_do_not_fit_their_arguments_are_still_logged() -> None:
         assert CANARY not in lines.getvalue()
 
 
+def test_records_that_cannot_be_read_are_told_with_their_place() -> None:
+    """Objects that raise when asked for their class or hash, as messages; times that are none."""
+
+    class Classless:
+        @property
+        def __class__(self) -> Any:
+            raise RuntimeError(CANARY)
+
+    class HostileKey:
+        hashed = 0
+
+        def __hash__(self) -> int:
+            self.hashed += 1
+            if self.hashed > 1:
+                raise RuntimeError(CANARY)
+            return 1
+
+    for form in ("json", "console"):
+        with configured(format=form) as lines:
+            get_logger("x").info(Classless())
+            get_logger("x").warning({HostileKey(): 1})
+            assert CANARY not in lines.getvalue()
+            assert lines.getvalue().count("RuntimeError while the record was read]") == 2
+            if form == "json":
+                timeless = {"created": float("nan"), "levelno": 20, "levelname": "INFO"}
+                logging.getLogger().handle(logging.makeLogRecord(timeless))
+                assert lines.last["event"] == "[ValueError while the record was read]"
+                assert [record["level"] for record in lines.records] == ["info", "warning", "info"]
+                assert lines.records[0]["pathname"] == __file__
+
+
 def test_exceptions_are_shown_without_locals_and_without_secrets(lines: Lines) -> None:
     """Chains, groups and notes too; however the exception is given."""
 

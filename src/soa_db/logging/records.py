@@ -48,6 +48,20 @@ class RecordReader:
             record: of the standard library; it is not changed.
             bounds: how much of it is shown.
         """
+        try:
+            return self._read(record, bounds)
+        except Exception as error:  # noqa: BLE001  # objects that raise even when asked for their class or hash
+            plain = self.redactor.value
+            return {
+                "timestamp": self._timestamp(time.time()),
+                "level": str(plain(record.levelname)).lower(),
+                "logger": str(plain(record.name)),
+                "event": f"[{type(error).__name__} while the record was read]",
+                "pathname": plain(record.pathname),
+                "lineno": plain(record.lineno),
+            }
+
+    def _read(self, record: logging.LogRecord, bounds: Bounds) -> dict[str, object]:
         state = record.__dict__
         redactor = self.redactor
         message, name = record.msg, record.name
