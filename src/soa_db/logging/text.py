@@ -24,7 +24,6 @@ _VALUE = re.compile(
 )
 # PostgreSQL's details quote the row: ``Key (email)=(ada@example.org) already exists.``
 _ROW = re.compile(r"(Failing row contains )\([^\r\n]*")
-_COLUMNS = re.compile(r"\((?P<columns>[^=\r\n]{1,512})\)=\([^\r\n]*\)")
 _WORD = re.compile(r"\w+")
 _BARE = frozenset({MASK, REDACTED, "None", "True", "False"})
 
@@ -40,7 +39,7 @@ def masked(text: str, decide: Callable[[str], Decision]) -> str:
 def _by_keys(text: str, decide: Callable[[str], Decision]) -> str:
     """What keys hide; keys within values of others are seen too."""
     if ")=(" in text:
-        text = _COLUMNS.sub(lambda found: _columns(found, decide), text)
+        text = _by_columns(text, decide)
     parts: list[str] = []
     end = start = 0
     while found := _KEY.search(text, start):
@@ -54,9 +53,22 @@ def _by_keys(text: str, decide: Callable[[str], Decision]) -> str:
     return "".join((*parts, text[end:])) if parts else text
 
 
-def _columns(found: re.Match[str], decide: Callable[[str], Decision]) -> str:
-    hidden = any(decide(column) in HIDDEN for column in _WORD.findall(found["columns"]))
-    return f"({found['columns']})={MASK}" if hidden else found[0]
+def _by_columns(text: str, decide: Callable[[str], Decision]) -> str:
+    """The same for ``(columns)=(values)``: if one is to be hidden, all are, to the last bracket of the line."""
+    parts: list[str] = []
+    end = before = 0
+    at = text.find(")=(")
+    while at >= 0:
+        line = text.rfind("\n", max(before, at - 512), at) + 1
+        columns = text[max(before, line, at - 512) : at].partition("(")[2]  # no character is looked at twice
+        before = at + 1
+        if any(decide(column) in HIDDEN for column in _WORD.findall(columns)):
+            line_end = text.find("\n", at)
+            line_end = len(text) if line_end < 0 else line_end
+            parts += (text[end : at + 2], MASK)
+            end = before = text.rfind(")", at + 3, line_end) + 1 or line_end
+        at = text.find(")=(", before)
+    return "".join((*parts, text[end:])) if parts else text
 
 
 def cut(text: str, longest: int) -> str:
