@@ -111,7 +111,7 @@ def test_records_that_cannot_be_read_are_told_with_their_place() -> None:
     """Objects that raise when asked for their class or hash, as messages; times that are none."""
 
     class Classless:
-        @property
+        @property  # type: ignore[misc]
         def __class__(self) -> Any:
             raise RuntimeError(CANARY)
 
@@ -126,8 +126,8 @@ def test_records_that_cannot_be_read_are_told_with_their_place() -> None:
 
     for form in ("json", "console"):
         with configured(format=form) as lines:
-            get_logger("x").info(Classless())
-            get_logger("x").warning({HostileKey(): 1})
+            logging.getLogger("x").info(Classless())
+            logging.getLogger("x").warning({HostileKey(): 1})
             assert CANARY not in lines.getvalue()
             assert lines.getvalue().count("RuntimeError while the record was read]") == 2
             if form == "json":
