@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import sys
+import types
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from tests.support.logs import configured, run
 
 from soa_db.logging import get_logger
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def records(text: str) -> list[dict[str, Any]]:
@@ -58,11 +63,16 @@ _DJANGO = """
     {before}
     settings.configure(SECRET_KEY="c4nary", DEBUG=True, ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], {settings})
     from django.urls import path
+    statuses = []
     urlpatterns = [path("there", lambda request: None)]
     django.setup()
     {after}
-    from django.test import Client
-    assert Client().get("/missing?token=c4nary").status_code == 404
+    from wsgiref.util import setup_testing_defaults
+    from django.core.handlers.wsgi import WSGIHandler
+    request = {{"PATH_INFO": "/missing", "QUERY_STRING": "token=c4nary"}}
+    setup_testing_defaults(request)
+    WSGIHandler()(request, lambda status, headers: statuses.append(status))
+    assert statuses == ["404 Not Found"]
     logging.getLogger("django.server").info("served")
     logging.getLogger("django.db.backends").debug("sql", extra={{"params": {{"email": "c4nary"}}}})
     """
@@ -142,6 +152,14 @@ def test_ids_of_the_current_span_are_in_every_record() -> None:
         assert record["trace_id"] == trace.format_trace_id(context.trace_id)
         assert record["span_id"] == trace.format_span_id(context.span_id)
     assert "trace_id" not in lines.records[2]
+
+
+def test_records_are_not_lost_while_opentelemetry_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another thread: the module is known then, and has nothing in it."""
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", types.ModuleType("opentelemetry.trace"))
+    with configured() as lines:
+        get_logger("x").info("a")
+    assert lines.last["event"] == "a"
 
 
 def test_opentelemetry_is_not_imported_for_logging() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import logging
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -163,6 +165,49 @@ def test_a_reader_that_stands_still_loses_lines_and_holds_nobody_up(monkeypatch:
     finally:
         sys.stderr = stderr
         os.close(reading)
+
+
+def test_after_a_line_that_was_torn_the_next_begins_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader of lines loses the one and not its neighbour; and one who stands still is waited for once only."""
+    monkeypatch.setattr("soa_db.logging.handler._PATIENCE_SECONDS", 0.01)
+    waits: list[float] = []
+
+    class Poll:
+        def __init__(self) -> None:
+            self.real = real()
+
+        def register(self, *what: int) -> None:
+            self.real.register(*what)
+
+        def poll(self, timeout: float) -> Any:
+            waits.append(timeout)
+            return self.real.poll(timeout)
+
+    real = select.poll
+    monkeypatch.setattr(select, "poll", Poll)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with io.TextIOWrapper(io.FileIO(writing, "w"), encoding="utf-8") as stream:
+        handler = LineHandler(stream=stream)
+        for _ in range(3):
+            handler.handle(logging.makeLogRecord({"msg": "x" * 500_000}))
+        assert len(os.read(reading, 500_000)) < 500_000
+        handler.handle(logging.makeLogRecord({"msg": "next"}))
+        handler.handle(logging.makeLogRecord({"msg": "more"}))
+    assert os.read(reading, 65536) == b"\nnext\nlog records were lost before this one: 3\nmore\n"
+    assert waits == [10, 0, 0]
+    os.close(reading)
+
+
+def test_streams_that_encode_further_get_text(tmp_path: Path) -> None:
+    """Their descriptor is not where lines go: past it, they would be unpacked or not encrypted."""
+    path = tmp_path / "a.gz"
+    with untouched(), gzip.open(path, "wt", encoding="utf-8") as stream:
+        configure_logging(stream=stream, format="json", attributes={})
+        get_logger("x").info("a")
+    with gzip.open(path, "rt", encoding="utf-8") as stream:
+        assert [record["event"] for record in records(stream.read())] == ["a"]
 
 
 def test_a_rotated_file_is_opened_anew(tmp_path: Path) -> None:

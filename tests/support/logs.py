@@ -69,7 +69,8 @@ def run(
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SOA_", "LOG_", "OTEL_"))}
     environment.pop("PYTHONUNBUFFERED", None)
     environment |= {"PYTHONPATH": str(SOURCE), **(variables or {})}
-    command = [sys.executable, "-c", textwrap.dedent(code)]
+    # structlog imports rich where it is, which takes longer than all else here; our lines are made without it.
+    command = [sys.executable, "-c", f"import sys; sys.modules['rich'] = None\n{textwrap.dedent(code)}"]
     how = {"capture_output": True, **how}
     ran = subprocess.run(command, text=True, check=False, env=environment, timeout=60, **how)
     assert not check or ran.returncode == 0, f"{ran.stdout}\n{ran.stderr}"

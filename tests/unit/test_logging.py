@@ -62,6 +62,8 @@ def test_fields_and_arguments_are_redacted_in_records_of_both_kinds(lines: Lines
     logging.getLogger("x").info("dsn %s", f"postgres://u:{CANARY}@h/d")
     logging.getLogger("x").info("%(token)d", {"token": 7})
     logging.getLogger("x").info("%(secret)s", {"secret": [CANARY], "x": 1})
+    logging.getLogger("x").info("%(tokens)s", {"tokens": CANARY})
+    logging.getLogger("x").info("%(tokens)d %(user)s", {"tokens": 3, "user": {"name": CANARY}})
     assert CANARY not in lines.getvalue()
     assert all(record["request_id"] == "r1" for record in lines.records)
     events = [record["event"] for record in lines.records]
@@ -70,6 +72,7 @@ def test_fields_and_arguments_are_redacted_in_records_of_both_kinds(lines: Lines
     assert events[3] == "{'email': '[redacted]'} and [{'dob': '[redacted]'}]"
     assert events[4] == "[redacted] of 3"
     assert events[5] == "dsn postgres://u:***@h/d"
+    assert events[9] == "3 {'name': '[redacted]'}"
 
 
 @dataclass
@@ -102,6 +105,37 @@ def test_messages_that_do_not_fit_their_arguments_are_still_logged() -> None:
             "{'path': '/', 'body': '[redacted]'}",
         ]
         assert CANARY not in lines.getvalue()
+
+
+def test_records_that_cannot_be_read_are_told_with_their_place() -> None:
+    """Objects that raise when asked for their class or hash, as messages; times that are none."""
+
+    class Classless:
+        @property  # type: ignore[misc]
+        def __class__(self) -> Any:
+            raise RuntimeError(CANARY)
+
+    class HostileKey:
+        hashed = 0
+
+        def __hash__(self) -> int:
+            self.hashed += 1
+            if self.hashed > 1:
+                raise RuntimeError(CANARY)
+            return 1
+
+    for form in ("json", "console"):
+        with configured(format=form) as lines:
+            logging.getLogger("x").info(Classless())
+            logging.getLogger("x").warning({HostileKey(): 1})
+            assert CANARY not in lines.getvalue()
+            assert lines.getvalue().count("RuntimeError while the record was read]") == 2
+            if form == "json":
+                timeless = {"created": float("nan"), "levelno": 20, "levelname": "INFO"}
+                logging.getLogger().handle(logging.makeLogRecord(timeless))
+                assert lines.last["event"] == "[ValueError while the record was read]"
+                assert [record["level"] for record in lines.records] == ["info", "warning", "info"]
+                assert lines.records[0]["pathname"] == __file__
 
 
 def test_exceptions_are_shown_without_locals_and_without_secrets(lines: Lines) -> None:
@@ -241,6 +275,27 @@ def test_records_say_where_they_were_logged(lines: Lines, caplog: pytest.LogCapt
     assert lines.last["logger"] == __name__
 
 
+def test_what_filters_add_is_in_records_of_both_kinds(lines: Lines) -> None:
+    """As tracing libraries and the logging cookbook do; fields win, and what uses our attribute's name harms none."""
+
+    def add(record: logging.LogRecord) -> bool:
+        record.request_id = "r1"
+        record.email = CANARY
+        return True
+
+    logging.getLogger("filtered").addFilter(add)
+    try:
+        get_logger("filtered").info("a", n=1)
+        get_logger("filtered").info("b", request_id="r2")
+        logging.getLogger("filtered").info("c", extra={"event_fields": "x"})
+        logging.getLogger("other").info("d", extra={"event_fields": "x", "n": 2})
+    finally:
+        logging.getLogger("filtered").removeFilter(add)
+    assert [record.get("request_id") for record in lines.records] == ["r1", "r2", "r1", None]
+    assert [record.get("n") for record in lines.records] == [1, None, None, 2]
+    assert CANARY not in lines.getvalue()
+
+
 def test_structlogs_own_capture_works(lines: Lines) -> None:
     """And afterwards events go out again."""
     log = get_logger("x")
@@ -287,6 +342,8 @@ def test_wrong_arguments_change_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     wrong: list[dict[str, Any]] = [
         {"level": "LOUD"},
         {"level": True},
+        {"level": 20.0},
+        {"log_file": "a\0.log"},
         {"levels": {"x": "LOUD"}},
         {"format": "xml"},
         {"redact": "email"},
@@ -356,6 +413,10 @@ def test_on_a_terminal_nothing_drives_it_and_no_line_can_be_forged() -> None:
                 "a\n[info] forged\x1b[2J", **{"k\x1b": "v\x07", "d": {"email": CANARY, "e": "\x1b"}}
             )
         get_logger("x").info("b", stack_info=True, password=CANARY)
+        try:
+            raise ValueError(f"token={CANARY}")
+        except ValueError:
+            logging.getLogger("x").info({"exc_info": True})  # a field, which the renderer would take for its own
         written = lines.getvalue()
     assert "\x1b" not in written
     assert "\x07" not in written
@@ -391,7 +452,9 @@ def test_warnings_are_logged(lines: Lines) -> None:
         logging.captureWarnings(False)
         configure_logging(stream=lines, format="json", attributes={})
         warnings.warn(f"old: postgres://u:{CANARY}@h", stacklevel=1)
-        logging.captureWarnings(False)
+        shown = warnings.showwarning
+        configure_logging(stream=lines, format="json", attributes={}, capture_warnings=False)
+        assert warnings.showwarning is not shown
     assert lines.last["logger"] == "py.warnings"
     assert "postgres://u:***@h" in lines.last["event"]
 

@@ -44,6 +44,7 @@ class _Installed:
         self.lock = threading.Lock()
         self.handler: LineHandler | None = None
         self.levels: dict[str, int] = {}
+        self.captures_warnings = False
 
     def remove(self) -> None:
         """Take the handler off and give single loggers the levels that they had."""
@@ -54,6 +55,9 @@ class _Installed:
         for name, level in self.levels.items():
             logging.getLogger(name).setLevel(level)
         self.levels.clear()
+        if self.captures_warnings:
+            logging.captureWarnings(False)
+            self.captures_warnings = False
 
 
 _installed = _Installed()
@@ -120,6 +124,7 @@ def configure_logging(
         _take_over()
         if capture_warnings:
             logging.captureWarnings(True)
+            _installed.captures_warnings = True
         structlog.configure(
             processors=PROCESSORS,
             wrapper_class=BoundLogger,
@@ -136,7 +141,7 @@ def _take_over() -> None:
         if not isinstance(logger, logging.Logger):
             continue
         for handler in tuple(logger.handlers):
-            if isinstance(handler, logging.StreamHandler) and handler.stream in terminal:
+            if isinstance(handler, logging.StreamHandler) and handler.stream and handler.stream in terminal:
                 logger.removeHandler(handler)
         logger.propagate = True
 
@@ -147,7 +152,7 @@ def _variable(*names: str) -> str:
 
 
 def _level(given: int | str) -> int:
-    if isinstance(given, bool):
+    if isinstance(given, bool) or not isinstance(given, int | str):
         raise ConfigurationError(f"{given!r} is no log level", hint="a name as INFO, or a number as 20")
     if isinstance(given, int):
         return given

@@ -112,6 +112,8 @@ class ConsoleFormatter(logging.Formatter):
         traces: dict[str, object] = {
             key: _indented(str(said.pop(key))) for key in ("exception", "stack") if key in said
         }
+        if "exc_info" in said:  # a field of that name; the renderer would show a traceback of its own
+            said["exc_info_"] = said.pop("exc_info")
         said = {printable(key, ""): _one_line(value) for key, value in said.items()}
         said["timestamp"] = f"{time.strftime('%H:%M:%S', time.localtime(record.created))}.{int(record.msecs):03d}"
         said.update(traces)

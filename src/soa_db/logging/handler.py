@@ -53,6 +53,8 @@ class LineHandler(logging.Handler):
         self._file: int | None = None
         self._identity: tuple[int, int] = (0, 0)
         self._lost = 0
+        self._torn = False  # the last line there has no end
+        self._known: TextIO | None = None  # the stream last found to be a plain file
         if log_file is None:
             return
         if stream is not None:
@@ -60,9 +62,9 @@ class LineHandler(logging.Handler):
         self._path = Path(log_file).absolute()  # a later chdir does not move the log
         try:
             self._open(self._path)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL in it
             raise ConfigurationError(
-                f"the log file cannot be opened: {error.strerror}",
+                f"the log file cannot be opened: {getattr(error, 'strerror', error)}",
                 hint="make its folder, or give a path this process may write to",
                 log_file=self._path,
             ) from error
@@ -103,24 +105,42 @@ class LineHandler(logging.Handler):
 
     def _write(self, line: str) -> None:
         if self._path is not None:
-            _write_all(self._opened(self._path), line.encode("utf-8", "backslashreplace") + b"\n")
+            self._write_all(self._opened(self._path), line.encode("utf-8", "backslashreplace") + b"\n")
             return
-        stream = self._stream or sys.stdout
+        stream: TextIO | None = self._stream or sys.stdout
         if stream is None:  # a process without one, as under pythonw
             return
-        if not isinstance(stream, io.TextIOWrapper):  # others may name a descriptor they do not write to (ipykernel's)
-            self._write_text(stream, line)
-            return
-        try:
-            descriptor = stream.fileno()
-        except io.UnsupportedOperation:
-            self._write_text(stream, line)
-            return
+        known = stream is self._known
+        if not known:
+            if not _is_file(stream):
+                self._write_text(stream, line)
+                return
+            self._known = stream
         try:  # noqa: SIM105  # a third of what `suppress` costs
             stream.flush()  # what was printed before comes first
         except RuntimeError:  # in a signal handler that interrupted a print
             pass
-        _write_all(descriptor, f"{line}\n".encode(stream.encoding, "backslashreplace"))
+        self._write_all(stream.fileno(), f"{line}\n".encode(stream.encoding, "backslashreplace"))
+
+    def _write_all(self, descriptor: int, data: bytes) -> None:
+        """Write ``data``, on a line of its own even where the line before was written in part."""
+        if self._torn:
+            data = b"\n" + data
+        written = 0
+        try:
+            while written < len(data):
+                try:
+                    written += os.write(descriptor, data[written:] if written else data)
+                except BlockingIOError:
+                    # Somebody made it non-blocking (asyncio does so to a pipe it is given): wait for its reader, but
+                    # only once for one that stands still.
+                    waiting = select.poll()
+                    waiting.register(descriptor, select.POLLOUT)
+                    if not waiting.poll(0 if self._lost else _PATIENCE_SECONDS * 1000):
+                        raise
+        finally:
+            if written:
+                self._torn = written < len(data)
 
     @staticmethod
     def _write_text(stream: TextIO, line: str) -> None:
@@ -148,21 +168,18 @@ class LineHandler(logging.Handler):
         if self._file is not None:
             os.close(self._file)
         self._file = descriptor
+        self._torn = False
         opened = os.fstat(descriptor)
         self._identity = (opened.st_dev, opened.st_ino)
         return descriptor
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    written = 0
-    while True:
-        try:
-            written += os.write(descriptor, data[written:] if written else data)
-        except BlockingIOError:
-            # Somebody made it non-blocking (asyncio does so to a pipe it is given): wait for its reader.
-            waiting = select.poll()
-            waiting.register(descriptor, select.POLLOUT)
-            if not waiting.poll(_PATIENCE_SECONDS * 1000):
-                raise
-        if written == len(data):
-            return
+def _is_file(stream: TextIO) -> bool:
+    """Whether what is written to ``stream`` goes to its descriptor as it is.
+
+    That of others may be one they do not write to (ipykernel's), or not so (gzip's, a TLS socket's).
+    """
+    if not isinstance(stream, io.TextIOWrapper):
+        return False
+    buffer = stream.buffer
+    return isinstance(getattr(buffer, "raw", buffer), io.FileIO)

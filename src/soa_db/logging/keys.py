@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 from soa_db.errors import ConfigurationError
 
-__all__ = ["Decision", "KeyRules"]
+__all__ = ["HIDDEN", "Decision", "KeyRules"]
 
 
 class Decision(Enum):
@@ -25,6 +25,9 @@ class Decision(Enum):
     NAME = auto()  # kept, unless it is somebody's
 
 
+# The value, or a text as the value, is not shown.
+HIDDEN = frozenset({Decision.REDACT, Decision.REDACT_TEXT})
+
 # A word of the key is this, wherever it stands.
 _WORDS = frozenset(
     "password passwords passwd pwd passphrase passcode secret secrets credential credentials authorization "  # noqa: SIM905
@@ -34,7 +37,8 @@ _WORDS = frozenset(
 
 # The key is, or ends in, these words one after the other.
 _ENDINGS = frozenset(
-    "pass, input, inputs, payload, payloads, body, bodies, born, username, forename, e mail, email id, "  # noqa: SIM905
+    "pass, pw, input, inputs, input value, payload, payloads, body, bodies, born, username, forename, "  # noqa: SIM905
+    "e mail, email id, "
     "session id, session key, api key, api keys, private key, secret key, access key, encryption key, signing key, "
     "master key, account key, shared key, auth key, ssh key, basic auth, http auth, "
     "first name, first names, last name, last names, full name, full names, middle name, given name, family name, "

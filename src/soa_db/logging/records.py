@@ -48,6 +48,20 @@ class RecordReader:
             record: of the standard library; it is not changed.
             bounds: how much of it is shown.
         """
+        try:
+            return self._read(record, bounds)
+        except Exception as error:  # noqa: BLE001  # objects that raise even when asked for their class or hash
+            plain = self.redactor.value
+            return {
+                "timestamp": self._timestamp(time.time()),
+                "level": str(plain(record.levelname)).lower(),
+                "logger": str(plain(record.name)),
+                "event": f"[{type(error).__name__} while the record was read]",
+                "pathname": plain(record.pathname),
+                "lineno": plain(record.lineno),
+            }
+
+    def _read(self, record: logging.LogRecord, bounds: Bounds) -> dict[str, object]:
         state = record.__dict__
         redactor = self.redactor
         message, name = record.msg, record.name
@@ -59,16 +73,19 @@ class RecordReader:
             "event": "" if is_mapping else redactor.text(self._message(record), bounds.text),
         }
         # Its API is looked for and not imported: who does not use OpenTelemetry pays a look into a dict.
-        if (trace := sys.modules.get("opentelemetry.trace")) is not None:
-            span = trace.get_current_span().get_span_context()
+        # While it is being imported it has no such function yet.
+        if (current := getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)) is not None:
+            span = current().get_span_context()
             if span.is_valid:
                 said["trace_id"] = format(span.trace_id, "032x")
                 said["span_id"] = format(span.span_id, "016x")
         if record.exc_info or record.exc_text or record.stack_info:
             self._failure(record, said, bounds)
         fields = state.get(FIELDS)
-        if fields is None and len(state) > len(_USUAL):
-            fields = {key: value for key, value in state.items() if key not in _STANDARD}
+        if len(state) > len(_USUAL) + (fields is not None):  # `extra`, and what filters and record factories put there
+            fields = {**_extra(state), **(fields if type(fields) is dict else {})}
+        elif type(fields) is not dict:
+            fields = None
         if is_mapping:
             try:
                 fields = {**message, **(fields or {})}  # type: ignore[dict-item]
@@ -111,13 +128,15 @@ class RecordReader:
             return f"[{type(message).__name__}: {type(error).__name__} while it was read]"
 
     def _argument(self, value: object, key: str = "") -> object:
-        if isinstance(value, str | int | float) or value is None:
-            hidden = key and not isinstance(value, bool) and value is not None
-            return REDACTED if hidden and self.redactor.decide(key) is Decision.REDACT else value
-        if key and self.redactor.decide(key) is Decision.REDACT:
+        decision = self.redactor.decide(key) if key else Decision.KEEP
+        if isinstance(value, bool) or value is None:
+            return value
+        if decision is Decision.REDACT or (decision is Decision.REDACT_TEXT and isinstance(value, str | bytes)):
             return REDACTED
-        if not isinstance(value, bytes) and (members(value) is not None or is_sequence(value)):
-            return self.redactor.value(value)
+        if isinstance(value, str | bytes | int | float):
+            return value
+        if members(value) is not None or is_sequence(value):
+            return self.redactor.value(value, decision=decision)
         return value
 
     def _failure(self, record: logging.LogRecord, said: dict[str, object], bounds: Bounds) -> None:
@@ -140,3 +159,8 @@ class RecordReader:
         if len(text) <= beginning + end:
             return text
         return f"{text[:beginning]}\n… ({len(text)} characters)\n{text[-end:]}"
+
+
+def _extra(state: Mapping[str, object]) -> dict[str, object]:
+    """What a record has beside what every record has."""
+    return {key: value for key, value in state.items() if key not in _STANDARD}

@@ -5,32 +5,24 @@ What comes out has only dicts with text keys, lists, text, finite numbers, boole
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from soa_db._core.masking import MASK, mask_secrets
-from soa_db.logging.keys import Decision, KeyRules
+from soa_db.logging.keys import HIDDEN, Decision, KeyRules
+from soa_db.logging.text import REDACTED, cut, encodable, masked
 from soa_db.logging.values import is_sequence, members, shown
 
 __all__ = ["NORMAL", "REDACTED", "TIGHT", "Bounds", "Redactor"]
 
-REDACTED = "[redacted]"
-
 # Objects like ``{"name": "DB_PASSWORD", "value": "…"}``: an ECS task's environment, the headers in a HAR file.
 _NAMES = ("name", "key", "Name", "Key", "header", "field")
 _VALUES = frozenset({"value", "Value", "values", "default"})
-# ``key=value`` in text: query strings, reprs of objects nobody knows, logfmt. Anchored, so that it is linear.
-_ASSIGNED = re.compile(
-    r"(?<![\w.%\[\]-])([\w.%\[\]-]{1,64})=('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s&#,;)'\"]+)", re.DOTALL
-)
 _LONGEST_KEY = 256
 # `str` makes no text of an integer beyond 4,300 digits (sys.set_int_max_str_digits), and nobody reads half as many.
 _LONGEST_INTEGER = 4096
 
 
-_BARE = frozenset({MASK, REDACTED, "None", "True", "False"})
 _SIZED = frozenset({list, tuple})
 _LEAST, _MOST = -(1 << 63), 1 << 63
 
@@ -41,7 +33,6 @@ KEEP, NAME, PERSON, REDACT, REDACT_TEXT = (
     Decision.REDACT,
     Decision.REDACT_TEXT,
 )
-_HIDDEN = frozenset({REDACT, REDACT_TEXT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,23 +148,17 @@ class Redactor:
             text = f"[{type(key).__name__}]"
         return text if len(text) <= _LONGEST_KEY else f"{text[:_LONGEST_KEY]}…"
 
-    def value(self, value: object, bounds: Bounds = NORMAL) -> object:
-        """``value`` as plain data."""
-        return _Walk(self, bounds).value(value, Decision.KEEP)
+    def value(self, value: object, bounds: Bounds = NORMAL, decision: Decision = KEEP) -> object:
+        """``value`` as plain data; ``decision`` is about the key it stands under."""
+        return _Walk(self, bounds).value(value, decision)
 
     def text(self, text: str, longest: int = NORMAL.text) -> str:
         """``text`` masked, no longer than ``longest`` characters and a note, and fit for any encoding of Unicode."""
         if len(text) > longest:
-            return f"{self.text(_cut(text, longest), longest)}… ({len(text)} characters)"
+            return f"{self.text(cut(text, longest), longest)}… ({len(text)} characters)"
         if "=" in text or ":" in text or "'" in text or " " in text:  # else there is nothing to be masked in it
-            text = mask_secrets(text)
-            if "=" in text:
-                text = _ASSIGNED.sub(self._assigned, text)
-        return text if text.isascii() else _encodable(text)
-
-    def _assigned(self, found: re.Match[str]) -> str:
-        hidden = self.decide(found[1]) in _HIDDEN and found[2] not in _BARE
-        return f"{found[1]}={MASK}" if hidden else found[0]
+            text = masked(text, self.decide)
+        return text if text.isascii() else encodable(text)
 
 
 class _Walk:
@@ -252,7 +237,7 @@ class _Walk:
         """The members of an object; where they are a name whose value is redacted, and that value: so redacted."""
         for key, value in pairs[:8]:
             named = isinstance(key, str) and key in _NAMES and isinstance(value, str)
-            if named and self._redactor.decide(str(value)) in _HIDDEN:
+            if named and self._redactor.decide(str(value)) in HIDDEN:
                 return [(name, REDACTED if name in _VALUES else part) for name, part in pairs]
         return pairs
 
@@ -270,7 +255,7 @@ class _Walk:
                 name, value = found
                 if isinstance(name, str | bytes):
                     judged = self._redactor.decide(self._redactor.key(name))
-                    if judged in _HIDDEN:
+                    if judged in HIDDEN:
                         return [self.value(name, KEEP), self.value(value, judged)]
             longest = self._bounds.text if decision is not REDACT_TEXT else -1
             plain: list[object] = []
@@ -296,21 +281,3 @@ def _number(number: float) -> object:
         bits = number.bit_length()
         return int(number) if bits <= _LONGEST_INTEGER else f"[integer of {bits} bits]"
     return float(number) if number - number == 0 else repr(float(number))
-
-
-def _cut(text: str, longest: int) -> str:
-    """The beginning of ``text``, ending before a URL that is cut in two: its password would not be known as one."""
-    head = text[:longest]
-    start = head.rfind("://")
-    if start >= 0 and "@" not in head[start:] and not any(char.isspace() for char in head[start:]):
-        head = head[: start + 3]
-    return head
-
-
-def _encodable(text: str) -> str:
-    """``text`` with half surrogate pairs (bytes that were no UTF-8) spelled out."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace").decode()
-    return text
