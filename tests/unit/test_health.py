@@ -613,5 +613,8 @@ def test_details_tell_the_age_and_the_end_of_the_credential() -> None:
 
 def test_a_repr_names_the_checks(kind: type[Any]) -> None:
     """And nothing of their targets."""
-    checks = kind(service="s", checks=[HealthCheck("db", functools.partial(print, SECRET))])
+    check = HealthCheck("db", functools.partial(print, SECRET))
+    checks = kind(service="s", checks=[check])
     assert repr(checks) == f"<{kind.__name__} of 's': db>"
+    assert "'db'" in repr(check)
+    assert SECRET not in repr(check)
