@@ -11,7 +11,7 @@ import traceback
 
 import pytest
 
-from soa_db._runtime import _async, _sync, thread
+from soa_db._runtime import _async, _sync, fork, thread
 from soa_db.errors import SecretNotFound
 
 
@@ -153,6 +153,27 @@ def test_a_forked_child_does_not_wait_for_its_parents_call() -> None:
     flights._flights._pid = os.getpid() - 1  # as a child sees what its parent left
     flights._flights._under_way["k"] = thread._ready(object)[0]
     assert flights.run("k", lambda: "mine") == "mine"
+
+
+def test_one_who_cannot_let_go_in_a_forked_child_keeps_no_other_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes after it would talk on the parent's sockets; and the failure is told."""
+
+    class Inheritor:
+        def __init__(self, failure: Exception | None = None) -> None:
+            self.failure = failure
+            self.let_go = False
+
+        def after_fork_in_child(self) -> None:
+            if self.failure is not None:
+                raise self.failure
+            self.let_go = True
+
+    good, bad = [Inheritor(), Inheritor()], Inheritor(OSError("no descriptor is free"))
+    monkeypatch.setattr(fork, "_watched", [good[0], bad, good[1]])
+    with pytest.raises(ExceptionGroup) as told:
+        fork._in_child()
+    assert told.value.exceptions == (bad.failure,)
+    assert all(one.let_go for one in good)
 
 
 def test_two_threads_of_a_forked_child_that_both_clear_its_parents_calls_harm_no_call() -> None:

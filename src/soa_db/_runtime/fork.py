@@ -35,8 +35,14 @@ def watch(inheritor: _Inheritor) -> None:
 
 
 def _in_child() -> None:
+    failures: list[Exception] = []
     for inheritor in list(_watched):
-        inheritor.after_fork_in_child()
+        try:
+            inheritor.after_fork_in_child()
+        except Exception as error:  # noqa: BLE001 - told below: the others must not keep what is the parent's
+            failures.append(error)
+    if failures:
+        raise ExceptionGroup("connections inherited from the parent could not be let go", failures)
 
 
 def detach(descriptors: Iterable[int]) -> None:

@@ -230,7 +230,8 @@ class LendingPool(_Lending):
         if not loan.collected:
             self._restore(loan)
             return
-        # The collector runs anywhere, within psycopg_pool's locks too: this thread may hold what it would wait for.
+        # The collector runs anywhere, within psycopg_pool's steps too, and its lock lets the same thread in again. What
+        # is given back between finding the pool empty and queueing, say, is missed. Another thread waits for the lock.
         try:
             _thread.start_new_thread(self._restore, (loan,))
         except RuntimeError:  # the interpreter is shutting down
