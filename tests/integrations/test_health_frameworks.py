@@ -19,7 +19,7 @@ from django.core.wsgi import get_wsgi_application
 from django.test import AsyncClient as DjangoAsyncClient
 from django.test import Client as DjangoClient
 from django.test import RequestFactory, override_settings
-from django.urls import resolve
+from django.urls import include, path, resolve
 from fastapi import FastAPI
 from flask import Flask
 from httpx import ASGITransport, AsyncClient, Client, WSGITransport
@@ -61,11 +61,11 @@ async def achecks(wanted: Any) -> AsyncIterator[AsyncHealthChecks]:
 
 def seen(client: Any) -> dict[str, Any]:
     """What a client of any framework gets: status and document by page, HEAD and POST of one."""
-    found = {path: client.get(path, headers=BEARER) for path in PAGES}
+    found = {page: client.get(page, headers=BEARER) for page in PAGES}
     assert client.get("/health/details").status_code == 401
     assert client.post("/health/ready").status_code == 405
     assert client.head("/health/ready").status_code == 200
-    return {path: (answer.status_code, answer.json()) for path, answer in found.items()}
+    return {page: (answer.status_code, answer.json()) for page, answer in found.items()}
 
 
 def expect(found: dict[str, Any]) -> None:
@@ -92,9 +92,9 @@ async def test_one_line_for_fastapi(achecks: AsyncHealthChecks) -> None:
 
     async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as client:
         found = {}
-        for path in PAGES:
-            answer = await client.get(path, headers=BEARER)
-            found[path] = (answer.status_code, answer.json())
+        for page in PAGES:
+            answer = await client.get(page, headers=BEARER)
+            found[page] = (answer.status_code, answer.json())
         expect(found)
         assert (await client.get("/health/details")).status_code == 401
         assert (await client.post("/health/ready")).status_code == 405
@@ -223,6 +223,22 @@ def test_one_line_of_django_urls(checks: HealthChecks) -> None:
     assert succeeded(in_child(work))
 
 
+@pytest.mark.parametrize("route", ["internal", "internal/", "", "internal/health"])
+def test_django_urls_that_another_configuration_includes(checks: HealthChecks, route: str) -> None:
+    """With a slash at the end of the route, as Django's documentation has it, and without."""
+
+    def work() -> None:
+        with project([path(route, include(django_urls(checks, prefix="")))]):
+            client = DjangoClient(headers={"host": "chat.test"})
+            for page in ("live", "ready", "ready/"):
+                found = client.get(f"/{route.removesuffix('/')}/{page}".replace("//", "/"))
+                assert (page, found.status_code) == (page, 200)
+            assert client.get(f"/{route}").json()["service"] == "chat-api"
+            assert client.get("/internal/own").status_code == 404
+
+    assert succeeded(in_child(work))
+
+
 def test_django_urls_under_another_prefix_and_behind_a_login(checks: HealthChecks) -> None:
     """They are exempt from Django's own LoginRequiredMiddleware."""
 
@@ -256,9 +272,9 @@ def test_django_with_asynchronous_checks(wanted: Any) -> None:
             with project(django_urls(checks, details=TOKEN)):
                 client = DjangoAsyncClient()
                 found = {}
-                for path in PAGES:
-                    answer = await client.get(path, headers=BEARER)
-                    found[path] = (answer.status_code, answer.json())
+                for page in PAGES:
+                    answer = await client.get(page, headers=BEARER)
+                    found[page] = (answer.status_code, answer.json())
                 expect(found)
                 assert (await client.get("/health/details")).status_code == 401
                 application = AsgiHealthApp(get_asgi_application(), checks=checks)  # the line

@@ -148,20 +148,26 @@ async def test_a_login_tried_again_is_counted(mongo_server: MongoServer, kind: s
 
 
 async def test_a_server_that_takes_no_connection_is_an_error(
-    mongo_server_factory: MongoServerFactory, kind: str, collected: Collected
+    mongo_server_factory: MongoServerFactory, collected: Collected
 ) -> None:
     """Of our class, whichever of pymongo's it is; what pymongo raises of calls is the user's to count."""
     server = mongo_server_factory()
-    async with connected(kind, config_of(server, instance_name="lost")) as provider:
-        (pool,) = provider._login.pools()
-        collected.forget_spans()
+    async with (
+        connected("async", config_of(server, instance_name="async")) as one,
+        connected("sync", config_of(server, instance_name="sync")) as other,
+    ):
         server.kill()
-        with pytest.raises(AutoReconnect):
-            await settle(pool.connect())
-        assert collected.total("soa_db.connection.errors", error_type="ServerUnavailable") == 1
-        (span,) = collected.spans()
-        assert span.attributes is not None
-        assert span.attributes["error.type"] == "ServerUnavailable"
+        for provider in (one, other):
+            (pool,) = provider._login.pools()
+            collected.forget_spans()
+            with pytest.raises(AutoReconnect):
+                await settle(pool.connect())
+            name = provider.config.instance_name
+            ((attributes, count),) = collected.points("soa_db.connection.errors", db_client_connection_pool_name=name)
+            assert (attributes["error.type"], count) == ("ServerUnavailable", 1)
+            (span,) = collected.spans()
+            assert span.attributes is not None
+            assert span.attributes["error.type"] == "ServerUnavailable"
 
 
 async def test_servers_that_cannot_be_used_at_all_are_errors_too(

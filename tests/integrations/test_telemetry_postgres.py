@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,7 @@ from tests.support.postgres import (
 from tests.support.processes import in_child, succeeded
 from tests.support.telemetry import Collected, collecting
 
+from soa_db._runtime import telemetry
 from soa_db.config import PasswordAuth, PoolConfig
 from soa_db.credentials import Credentials
 from soa_db.errors import AuthenticationFailed, PoolTimeout, ServerUnavailable
@@ -169,6 +172,31 @@ async def test_only_a_caller_who_waited_is_recorded(
         release.join()
     assert collected.total("db.client.connection.wait_time", db_client_connection_pool_name=user) == before + 1
     await settle(provider.disconnect())
+
+
+def test_ctrl_c_while_a_wait_is_told_loses_no_connection(
+    server: PostgresServer, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exporter may take its time, and the connection is not the caller's yet: the pool gets it back."""
+    told: list[str] = []
+
+    def interrupted(*_: object) -> None:
+        told.append(threading.current_thread().name)
+        _thread.interrupt_main()
+        time.sleep(0.05)
+
+    with PostgresProvider(config(server, user, pool=PoolConfig(min_size=1, max_size=1))) as provider:
+        lent = provider.connection()
+        lent.__enter__()
+        monkeypatch.setattr(telemetry, "waited", interrupted)
+        release = threading.Timer(0.02, lent.__exit__, (None, None, None))
+        release.start()
+        with pytest.raises(KeyboardInterrupt), provider.connection():
+            pass
+        release.join()
+        monkeypatch.undo()
+        assert provider.ping(2)
+    assert len(told) == 1
 
 
 async def test_connects_are_timed_and_traced(

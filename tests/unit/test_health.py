@@ -354,6 +354,8 @@ OUTCOMES: list[tuple[object, str, str]] = [
     (TimeoutError(), "unhealthy", "timeout"),
     (ZeroDivisionError(SECRET), "unhealthy", "error"),
     (SystemExit(1), "unhealthy", "error"),
+    # A task or thread that ends by this was cancelled by somebody else.
+    (asyncio.CancelledError(), "unhealthy", "error"),
 ]
 
 
@@ -430,6 +432,56 @@ async def test_a_change_of_status_is_one_line_in_the_log(kind: type[Any], caplog
         ("WARNING", "health check c0 of chat-api: unhealthy, was healthy: ValueError"),
         ("INFO", "health check c0 of chat-api: healthy, was unhealthy: ok"),
     ]
+
+
+async def test_a_check_that_is_cancelled_from_outside_is_in_the_log_too(
+    kind: type[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise the answers change, and nothing says so."""
+    caplog.set_level(logging.INFO, logger="soa_db.health")
+    await run(checks_of(kind, yielding(asyncio.CancelledError())))
+    assert [record.getMessage() for record in caplog.records] == [
+        "health check c0 of chat-api: unhealthy, was healthy: error"
+    ]
+
+
+class Foreign:
+    """Something with a ``check``, and with other things under the names that providers have."""
+
+    def __init__(self, check: Callable[[], object]) -> None:
+        self._check = check
+        self.credential = SECRET
+
+    def check(self, timeout: float) -> object:
+        """What it comes to."""
+        assert timeout > 0
+        return self._check()
+
+
+class Listing(Foreign):
+    """Its counts are a list, of which no mapping can be made."""
+
+    def stats(self) -> object:
+        """What nobody can use."""
+        return [SECRET]
+
+
+class Awaiting(Foreign):
+    """Its counts are to be awaited."""
+
+    async def stats(self) -> object:
+        """What is not asked for."""
+        return {SECRET: 1}
+
+
+@pytest.mark.parametrize("target", [Foreign, Listing, Awaiting])
+async def test_details_take_of_a_foreign_target_what_is_a_providers(kind: type[Any], target: type[Foreign]) -> None:
+    """A name that means something else there breaks no answer, and is not shown."""
+    status, details = await settle(checks_of(kind, target(lambda: None)).answer("details"))
+    assert status == 200
+    found = details["dependencies"]["c0"]
+    assert found.pop("latencyMs") >= 0
+    assert found == {"status": "healthy", "detail": "connected", "critical": True}
 
 
 async def test_no_thread_to_be_had_is_an_unhealthy_check(kind: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -561,5 +613,8 @@ def test_details_tell_the_age_and_the_end_of_the_credential() -> None:
 
 def test_a_repr_names_the_checks(kind: type[Any]) -> None:
     """And nothing of their targets."""
-    checks = kind(service="s", checks=[HealthCheck("db", functools.partial(print, SECRET))])
+    check = HealthCheck("db", functools.partial(print, SECRET))
+    checks = kind(service="s", checks=[check])
     assert repr(checks) == f"<{kind.__name__} of 's': db>"
+    assert "'db'" in repr(check)
+    assert SECRET not in repr(check)

@@ -237,12 +237,16 @@ async def test_a_function_opens_the_details_by_true_alone(kind: Kind, says: Any,
     assert (await get(kind, app_of(kind, details=says), "/health/details", **{"X-Ops": "yes"})).status == status
 
 
-@pytest.mark.parametrize("options", [{"prefix": "health"}, {"prefix": "/health/"}, {"details": " "}, {"details": None}])
+@pytest.mark.parametrize(
+    "options",
+    [{"prefix": "health"}, {"prefix": "/health/"}, {"details": " "}, {"details": None}, {"details": "tok\ud800en"}],
+)
 def test_options_that_would_open_or_lose_pages_are_refused(kind: Kind, options: dict[str, Any]) -> None:
     """A variable that is not set is no token."""
     with pytest.raises(ConfigurationError) as caught:
         app_of(kind, **options)
     assert caught.value.hint
+    assert "tok" not in str(caught.value).replace("token", "")
 
 
 def test_a_coroutine_function_guards_nothing(kind: Kind) -> None:

@@ -11,6 +11,8 @@ from queue import Empty, Full
 import pytest
 
 from soa_db._redis.queue import FreeConnections
+from soa_db._runtime import telemetry
+from soa_db._runtime.telemetry import Pool
 
 
 @pytest.fixture
@@ -52,6 +54,26 @@ def test_who_waits_is_woken_by_what_is_put_back() -> None:
         finally:
             with queue.not_empty:
                 queue.not_empty.notify()
+
+
+def test_who_is_interrupted_as_the_wait_is_told_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while telemetry is at work: the connection is nobody's yet, and goes back."""
+    queue = FreeConnections(1, measured=Pool("redis", "chat", "0", "cache.example", 6379))
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def put_back() -> None:
+        while not queue.waiting:
+            threading.Event().wait(0.001)
+        queue.put_nowait("a")
+
+    monkeypatch.setattr(telemetry, "waited", interrupt)
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(put_back)
+        with pytest.raises(KeyboardInterrupt):
+            queue.get(timeout=10)
+    assert queue.queue == ["a"]
 
 
 @pytest.mark.usefixtures("_hasty")

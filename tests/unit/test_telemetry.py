@@ -17,12 +17,13 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from tests.support.telemetry import Collected, collecting
 
 from soa_db._aws.cache import Cache
 from soa_db._core.refresh import Policy
 from soa_db._redis.failures import LoginRefused
-from soa_db._runtime import telemetry
+from soa_db._runtime import instruments, telemetry
 from soa_db._runtime.clock import Clock
 from soa_db._runtime.instruments import error_type
 from soa_db._runtime.telemetry import Pool, PoolUse, connecting, failed, refreshed, timed_out, waited, watch
@@ -331,24 +332,32 @@ def test_after_uninstrument_nothing_is_told(collected: Collected, unique_name: s
         assert not collected.points("db.client.connection.count")
 
 
-def test_many_first_connects_make_one_set_of_instruments(state: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_many_first_connects_make_one_set_of_instruments(state: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The SDK warns of an instrument made twice."""
     state.instruments, state.wanted = None, True
     barrier = threading.Barrier(8)
-    found = []
+    made: list[object] = []
+
+    class Slow(instruments.Instruments):
+        """Takes so long to be made that all the others come meanwhile."""
+
+        def __init__(self, *arguments: Any) -> None:
+            made.append(self)
+            threading.Event().wait(0.05)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(instruments, "Instruments", Slow)
 
     def connect() -> None:
         barrier.wait()
         timed_out(POOL)
-        found.append(state.instruments)
 
     threads = [threading.Thread(target=connect) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(map(id, found))) == 1
-    assert state.instruments is not None
+    assert made == [state.instruments]
 
 
 def test_waits_are_in_buckets_of_seconds(collected: Collected) -> None:
@@ -372,15 +381,18 @@ def test_a_pools_own_connects_have_no_parent(collected: Collected) -> None:
     assert callers.parent is not None
 
 
-def test_an_unsampled_span_costs_no_attributes(state: Any) -> None:
-    """A connect in a trace that is not recorded."""
-    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-
+def test_an_unsampled_span_costs_no_attributes(state: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connect in a trace that is not recorded, which fails at that."""
     provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
     instrument(meter_provider=NoOpMeterProvider(), tracer_provider=provider)
-    with connecting(POOL) as attempt:
+    ended: list[object] = []
+    for name in ("set_attribute", "set_status"):
+        monkeypatch.setattr(trace.NonRecordingSpan, name, lambda *_: pytest.fail("a span that nobody gets"))
+    monkeypatch.setattr(trace.NonRecordingSpan, "end", lambda span, *_: ended.append(span))
+    with pytest.raises(OSError, match="broken"), connecting(POOL) as attempt:
         attempt.source = "dev/secret"
-    assert not trace.get_current_span().is_recording()
+        raise OSError("broken pipe")
+    assert len(ended) == 1
 
 
 def test_refreshes_are_told_with_their_reason(collected: Collected, unique_name: str) -> None:

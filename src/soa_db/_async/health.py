@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -27,6 +29,7 @@ from soa_db._core.health import (
 )
 from soa_db._runtime import fork
 from soa_db._runtime._async import Affinity, Lock, Task, needs_thread, settled, spawn, to_thread
+from soa_db.credentials import CredentialInUse
 from soa_db.errors import ConfigurationError
 
 __all__ = ["AsyncHealthChecks"]
@@ -145,11 +148,9 @@ class AsyncHealthChecks:
             run.result = result
 
     async def _call(self, run: _Run) -> object:
-        call = _called(run.check)
-        if run.check.name not in self._blocking:
-            return await settled(call())
-        run.can_be_cancelled = False
-        value = await to_thread(call)
+        call, blocks = _called(run.check), run.check.name in self._blocking
+        run.can_be_cancelled = not blocks
+        value = await to_thread(call) if blocks else call()
         run.can_be_cancelled = True
         # A function that returns a coroutine looks like one that blocks.
         return await settled(value)
@@ -162,7 +163,9 @@ class AsyncHealthChecks:
             return run.result
         if task is None or (task.done() and not run.gave_up):
             # Somebody else has cancelled it.
-            return CheckResult(overdue(check, run.latency).status, "error", run.latency)
+            result = replace(overdue(check, run.latency), detail="error")
+            self._tell(check, result)
+            return result
         run.gave_up = True
         if run.can_be_cancelled:
             task.cancel()
@@ -205,11 +208,19 @@ def _called(check: HealthCheck) -> Any:
     return target if callable(target) else partial(target.check, timeout=check.deadline * _PART)
 
 
-def _observed(target: Any) -> tuple[Any, Mapping[str, object] | None]:
-    """The credential in use and the counts of a provider; neither does I/O, and either may not be there now."""
+def _observed(target: Any) -> tuple[CredentialInUse | None, Mapping[str, object] | None]:
+    """The credential in use and the counts of a provider; neither does I/O, and either may not be there now.
+
+    What others' targets have under these names may be anything.
+    """
     credential = stats = None
     with suppress(Exception):
         credential = target.credential
     with suppress(Exception):
         stats = target.stats()
-    return credential, stats
+        if inspect.iscoroutine(stats):
+            stats.close()
+    return (
+        credential if isinstance(credential, CredentialInUse) else None,
+        stats if isinstance(stats, Mapping) else None,
+    )

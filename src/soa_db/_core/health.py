@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 from urllib.parse import unquote
 
@@ -90,7 +90,8 @@ class HealthCheck:
     """
 
     name: str
-    target: Checkable | Callable[[], object]
+    # Not shown: a partial shows its arguments, a password in a URL among them.
+    target: Checkable | Callable[[], object] = field(repr=False)
     deadline: float = 2.0
     critical: bool = True
 

@@ -49,7 +49,12 @@ class FreeConnections(LifoQueue[Any]):
                 telemetry.timed_out(self._measured)
             raise
         if self._measured is not None:
-            telemetry.waited(self._measured, time.monotonic() - started)
+            try:
+                telemetry.waited(self._measured, time.monotonic() - started)
+            except BaseException:
+                # Interrupted (KeyboardInterrupt): nobody has it yet who would put it back.
+                self.put_nowait(found)
+                raise
         return found
 
     def _wait(self, ends: float, *, forever: bool) -> Any:

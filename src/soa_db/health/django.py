@@ -29,7 +29,7 @@ def django_urls(
 
     Args:
         checks: what is checked; of ``AsyncHealthChecks`` the view is a coroutine, for ASGI.
-        prefix: where the pages are.
+        prefix: where the pages are; empty where ``include`` takes the prefix off.
         details: who may see ``{prefix}/details``, as for ``WsgiHealthApp``.
 
     Raises:
@@ -47,7 +47,7 @@ def django_urls(
     pages = Pages(prefix, details)
 
     def begun(request: HttpRequest, rest: str) -> Page | Response:
-        page = pages.at(prefix + rest)
+        page = pages.at(prefix + (rest if rest[:1] in {"", "/"} else f"/{rest}"))
         if page is None:
             return NOT_FOUND
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -74,4 +74,6 @@ def django_urls(
         view = blocking
     # What `csrf_exempt` and `login_not_required` set.
     view.csrf_exempt, view.login_required = True, False
-    return [re_path(rf"^{re.escape(prefix.removeprefix('/'))}(?P<rest>(?:/(?:live|ready|details)?)?/?)$", view)]
+    # Django matches what follows a slash; where `include("health/", …)` has taken the prefix off, no slash is left.
+    slash = "/" if prefix else "/?"
+    return [re_path(rf"^{re.escape(prefix[1:])}(?P<rest>(?:{slash}(?:live|ready|details)?)?/?)$", view)]

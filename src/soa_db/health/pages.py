@@ -65,10 +65,16 @@ class Pages:
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
             raise ConfigurationError(f"the prefix is {prefix!r}", hint="'/health', or '' for none")
         given: object = details
+        self._token = b""
         if isinstance(given, str):
             if not given.strip():
                 # Of a variable that is not set, say: everybody would know it.
                 raise ConfigurationError("the token for the details is empty", hint="give one, or details=False")
+            try:
+                self._token = given.strip().encode("utf-8", "surrogateescape")
+            except UnicodeEncodeError:
+                # `from None`: that error shows the token.
+                raise ConfigurationError("the token for the details is no text", hint="give another one") from None
         elif not (isinstance(given, bool) or callable(given)) or inspect.iscoroutinefunction(given):
             raise ConfigurationError(
                 "details is neither a bool nor a token nor a plain function", hint="a function gets the headers"
@@ -99,11 +105,8 @@ class Pages:
         if isinstance(details, str):
             scheme, _, token = headers.get("authorization", "").partition(" ")
             # Headers are read as Latin-1, byte by byte.
-            sent, wanted = (
-                token.strip().encode("latin-1", "replace"),
-                details.strip().encode("utf-8", "surrogateescape"),
-            )
-            if scheme.lower() == "bearer" and hmac.compare_digest(sent, wanted):
+            sent = token.strip().encode("latin-1", "replace")
+            if scheme.lower() == "bearer" and hmac.compare_digest(sent, self._token):
                 return None
             return json_response(401, {"error": "unauthorized"}, ("www-authenticate", 'Bearer realm="health"'))
         try:

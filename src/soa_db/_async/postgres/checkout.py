@@ -60,8 +60,11 @@ class AsyncOpenPool:
     async def _wait(self, timeout: float | None) -> AsyncPooledConnection:
         # psycopg_pool keeps a place in its queue for who was interrupted there (KeyboardInterrupt), and the next
         # connection given back would be lost to it.
+        return await interruptible(lambda: self._timed(timeout), self.pool.putconn)
+
+    async def _timed(self, timeout: float | None) -> AsyncPooledConnection:
         started = time.monotonic()
-        conn = await interruptible(lambda: self.pool.getconn(timeout), self.pool.putconn)
+        conn = await self.pool.getconn(timeout)
         if conn.refusal is None:
             telemetry.waited(self.source.measured, time.monotonic() - started)
         return conn
@@ -76,11 +79,17 @@ class AsyncOpenPool:
         if last is not None:
             text = f"no connection within {seconds:g} s; the last attempt: {last.message}"
             return PoolTimeout(text, hint=last.hint, **context)
-        return PoolTimeout(
+        opened, most = sum(1 for _ in self.source.live()), self.pool.max_size
+        if opened < most:
+            # The pool makes another whenever somebody waits: that one hangs, and a larger pool would not help.
+            text = f"no connection within {seconds:g} s: {opened} of {most} are open, and the next is still being made"
+            hint = "see whether the server answers, and whether the network path still leads there"
+            return PoolTimeout(text, hint=hint, **context)
+        text, hint = (
             f"no connection became free within {seconds:g} s",
-            hint="give connections back sooner, or raise pool.max_size",
-            **context,
+            "give connections back sooner, or raise pool.max_size",
         )
+        return PoolTimeout(text, hint=hint, **context)
 
     async def give_back(self, conn: AsyncPooledConnection, error: BaseException | None) -> None:
         """Put a connection back that is not simply idle, or on which a block failed.

@@ -62,8 +62,11 @@ class OpenPool:
     def _wait(self, timeout: float | None) -> PooledConnection:
         # psycopg_pool keeps a place in its queue for who was interrupted there (KeyboardInterrupt), and the next
         # connection given back would be lost to it.
+        return interruptible(lambda: self._timed(timeout), self.pool.putconn)
+
+    def _timed(self, timeout: float | None) -> PooledConnection:
         started = time.monotonic()
-        conn = interruptible(lambda: self.pool.getconn(timeout), self.pool.putconn)
+        conn = self.pool.getconn(timeout)
         if conn.refusal is None:
             telemetry.waited(self.source.measured, time.monotonic() - started)
         return conn
@@ -78,11 +81,17 @@ class OpenPool:
         if last is not None:
             text = f"no connection within {seconds:g} s; the last attempt: {last.message}"
             return PoolTimeout(text, hint=last.hint, **context)
-        return PoolTimeout(
+        opened, most = sum(1 for _ in self.source.live()), self.pool.max_size
+        if opened < most:
+            # The pool makes another whenever somebody waits: that one hangs, and a larger pool would not help.
+            text = f"no connection within {seconds:g} s: {opened} of {most} are open, and the next is still being made"
+            hint = "see whether the server answers, and whether the network path still leads there"
+            return PoolTimeout(text, hint=hint, **context)
+        text, hint = (
             f"no connection became free within {seconds:g} s",
-            hint="give connections back sooner, or raise pool.max_size",
-            **context,
+            "give connections back sooner, or raise pool.max_size",
         )
+        return PoolTimeout(text, hint=hint, **context)
 
     def give_back(self, conn: PooledConnection, error: BaseException | None) -> None:
         """Put a connection back that is not simply idle, or on which a block failed.
