@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import FastAPI, HTTPException
-from psycopg import AsyncConnection
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse
+from psycopg import AsyncConnection, DataError
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, Field
@@ -36,6 +37,13 @@ app = FastAPI(
 )
 add_error_handlers(app, retry_after=1, also=(ConnectionFailure,))
 add_health_routes(app, optional={"redis"}, deadline=1.0)
+
+
+@app.exception_handler(DataError)
+async def not_storable(_request: Request, _error: DataError) -> JSONResponse:
+    """Tell a client that what it sent cannot be stored: PostgreSQL's texts hold no NUL, for one."""
+    return JSONResponse({"detail": "a value cannot be stored"}, 422)
+
 
 EventsConnection = Annotated[AsyncConnection[Any], connection_to("events")]
 

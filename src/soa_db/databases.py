@@ -87,8 +87,11 @@ class Databases:
     @property
     def postgres(self) -> AsyncPostgresProvider:
         """The PostgreSQL database ``main``, or the only one there is; raises ConfigurationError where there is none."""
+        return self.postgres_for(self._main_or_only())
+
+    def _main_or_only(self) -> str:
         ids = {db_id for db_id, _ in self._postgres}
-        return self.postgres_for(next(iter(ids)) if len(ids) == 1 else "main")
+        return next(iter(ids)) if len(ids) == 1 else "main"
 
     def postgres_for(self, db_id: str | None = None, role: Role | str | None = None) -> AsyncPostgresProvider:
         """Return the provider of a PostgreSQL database.

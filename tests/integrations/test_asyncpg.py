@@ -208,6 +208,28 @@ async def test_the_pool_makes_the_aws_clients_it_is_not_given_and_closes_them(
     assert len(closed) == 2
 
 
+async def test_a_terminated_pool_closes_the_aws_clients_it_made(
+    local_aws: LocalEnvironment, dev_service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a task, once however often it is terminated: asyncpg's terminate does not wait."""
+    wanted = await aload_postgres_config_from_aws(env="dev", service=dev_service)
+    closed: list[AsyncAwsClients] = []
+    done = asyncio.Event()
+
+    async def close(self: AsyncAwsClients) -> None:
+        closed.append(self)
+        await real(self)
+        done.set()
+
+    real = AsyncAwsClients.close
+    monkeypatch.setattr(AsyncAwsClients, "close", close)
+    pool = await create_asyncpg_pool(wanted)
+    pool.terminate()
+    pool.terminate()
+    await asyncio.wait_for(done.wait(), 10)
+    assert len(closed) == 1
+
+
 async def test_a_wrong_password_is_named_and_never_shown(server: PostgresServer, user: str) -> None:
     """Neither in the text nor in the locals of any frame behind the error, of ours or of asyncpg's."""
     with pytest.raises(AuthenticationFailed) as caught:
@@ -380,6 +402,24 @@ async def test_the_pools_limits_are_the_configs(server: PostgresServer, user: st
         await pool.fetchval("SELECT 1")
 
 
+async def test_the_wait_for_a_connection_does_not_limit_its_reset(server: PostgresServer, user: str) -> None:
+    """asyncpg takes the one for the other: a caller whose statement was done would be told of a TimeoutError."""
+    limits = PoolConfig(min_size=1, max_size=1, timeout=0.1)
+    async with create_asyncpg_pool(config(server, user, pool=limits), reset=_slow_reset) as pool:
+        async with pool.acquire() as conn:
+            pid = conn.get_server_pid()
+        async with pool.acquire() as conn:
+            assert conn.get_server_pid() == pid
+        # Who says how long is taken at their word, as asyncpg's documentation has it.
+        with pytest.raises(TimeoutError):
+            async with pool.acquire(timeout=0.12):
+                pass
+
+
+async def _slow_reset(_conn: Any) -> None:
+    await asyncio.sleep(0.15)
+
+
 async def test_the_kernel_looks_after_silent_peers(server: PostgresServer, user: str) -> None:
     """asyncpg itself leaves the kernel's two hours."""
     async with create_asyncpg_pool(config(server, user)) as pool, pool.acquire() as conn:
@@ -502,6 +542,9 @@ async def test_the_errors_a_caller_was_handling_keep_their_frames(user: str) -> 
         ({"server_settings": {"work_mem": 1}}, "text"),
         ({"server_settings": {"idle_in_transaction_session_timeout": "1"}}, "session"),
         ({"server_settings": {"application_name": "x"}}, "session"),
+        ({"server_settings": {"Statement_Timeout": "1"}}, "session"),
+        ({"server_settings": {"user": "postgres"}}, "as whom"),
+        ({"server_settings": {"options": "-c statement_timeout=0"}}, "as whom"),
     ],
 )
 async def test_an_option_that_cannot_be_is_refused_at_once(options: dict[str, Any], told: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -169,6 +170,16 @@ async def the_rest_works(client: httpx.AsyncClient) -> None:
     assert (await client.put(f"/sessions/{session}/note", json={"text": "good"})).status_code == 204
     assert (await client.get(f"/sessions/{session}/note")).json() == {"text": "good"}
     assert (await client.post("/events", json={"kind": "held"})).status_code == 202
+    for method, path, sent in (
+        ("PUT", f"/sessions/{session}", {"coach": "a\0b", "student": "s"}),
+        ("GET", "/coaches/a%00b/sessions", None),
+        ("POST", "/events", {"kind": "\0"}),
+        ("POST", "/events", {"kind": "\ud800"}),
+    ):
+        # Escaped: httpx itself would send a lone surrogate as it is, and cannot.
+        json_type = {"Content-Type": "application/json"}
+        answer = await client.request(method, path, content=json.dumps(sent), headers=json_type)
+        assert (answer.status_code, answer.json()) == (422, {"detail": "a value cannot be stored"})
     body = {"coach": "grace", "student": "s", "held_at": "2026-01-01T00:00:00Z"}
     answers = [(await client.put(f"/sessions/{session}", json=body)).json() for _ in range(2)]
     assert answers == [body, body]

@@ -519,6 +519,23 @@ async def test_redis_mongo_roles_and_isolation_are_dependencies_too(coach: Local
         connection_to(role="admin")  # type: ignore[arg-type]  # what is tested
 
 
+async def test_a_role_alone_means_the_only_database_there_is(coach: LocalEnvironment) -> None:
+    """Left out, the id means the same whether a role is given or not."""
+    app = service(engines=["postgres"], roles={"main": (), "events": ("app", "ro")})
+
+    @app.get("/")
+    async def get(
+        reader: Annotated[AsyncConnection[Any], connection_to(role="ro")],
+        writer: Annotated[AsyncConnection[Any], transaction_on(role="app")],
+    ) -> list[Any]:
+        query = "select current_user::text, current_database()::text"
+        return [await (await conn.execute(query)).fetchone() for conn in (reader, writer)]
+
+    async with client_of(app) as client:
+        answer = (await client.get("/")).json()
+    assert answer == [["coach_ro", "coach_events_db"], ["coach_app", "coach_events_db"]]
+
+
 async def test_a_lifespan_of_ones_own_opens_them_among_other_things(coach: LocalEnvironment) -> None:
     """They are open before its own things, and still open when those end."""
     order: list[str] = []
@@ -603,30 +620,36 @@ async def test_what_is_the_callers_own_error_stays_what_it_was() -> None:
             add_error_handlers(app, retry_after=wrong)  # type: ignore[arg-type]  # what is tested
 
 
-@pytest.mark.parametrize("accepted", [True, False])
-async def test_a_websocket_is_told_to_try_again_later(accepted: bool) -> None:
+@pytest.mark.parametrize("state", ["new", "accepted", "closed", "left"])
+async def test_a_websocket_is_told_to_try_again_later(state: str) -> None:
     """Before it is accepted, that is a refusal; closed already, nothing more is sent."""
     app = FastAPI()
     add_error_handlers(app)
 
     @app.websocket("/")
     async def talk(socket: fastapi.WebSocket) -> None:
-        if accepted:
+        if state != "new":
             await socket.accept()
+        if state == "closed":
+            await socket.close(1000)
+        if state == "left":
+            await socket.receive()
         raise ServerUnavailable("gone")
 
     sent: list[Any] = []
+    received = [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1001}]
 
     async def receive() -> Any:
-        return {"type": "websocket.connect"}
+        return received.pop(0)
 
     async def send(message: Any) -> None:
         sent.append(message)
 
     scope = {"type": "websocket", "path": "/", "headers": [], "query_string": b"", "subprotocols": [], "scheme": "ws"}
     await app(scope, receive, send)
-    assert [message["type"] for message in sent] == ["websocket.accept"] * accepted + ["websocket.close"]
-    assert sent[-1]["code"] == 1013
+    told = [message.get("code") for message in sent if message["type"] == "websocket.close"]
+    assert told == {"closed": [1000], "left": []}.get(state, [1013])
+    assert [message["type"] for message in sent].count("websocket.accept") == (state != "new")
 
 
 async def test_the_health_pages_check_every_open_database(coach: LocalEnvironment) -> None:

@@ -24,6 +24,9 @@ __all__ = ["AsyncpgOptions", "create_asyncpg_pool"]
 # To asyncpg 0 means "no limit" here, and "at once" there.
 _SHORTEST = 0.001
 
+# A startup packet's own fields. A server takes the last of two: another user would be sent this one's password.
+_OF_STARTUP = {"user", "database", "replication", "options", "client_encoding"}
+
 # What a config says, and where.
 _FROM_CONFIG: Mapping[str, str] = {
     "dsn": "PostgresConfig.from_url",
@@ -138,7 +141,10 @@ def _check(config: PostgresConfig, options: AsyncpgOptions) -> None:
     for name, value in settings.items():
         if not all(isinstance(text, str) and "\0" not in text for text in cast("tuple[object, ...]", (name, value))):
             raise ConfigurationError(f"the server setting {name!r} is no text", hint="give names and values as text")
-        if name in {"application_name", *session_settings(config.session)}:
+        # To the server case does not matter.
+        if name.lower() in _OF_STARTUP:
+            raise ConfigurationError(f"{name!r} is no server setting", hint="the config says as whom and where to")
+        if name.lower() in {"application_name", *map(str.lower, session_settings(config.session))}:
             raise ConfigurationError(f"the config says {name!r}", hint="set it in its session")
 
 
@@ -166,11 +172,13 @@ def _reset_of(connector: Connector, own: Callable[[Any], Awaitable[object]] | No
 class ConfiguredPool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg has no types
     """asyncpg's pool; what it adds are the config's limits, and the end of the AWS clients."""
 
-    __slots__ = ("_connector", "_expires_at", "_is_open", "_limits", "_opening")
+    __slots__ = ("_connector", "_ending", "_expires_at", "_is_open", "_limits", "_opening", "_waits")
 
     def __init__(self, connector: Connector, **options: Any) -> None:
         self._connector = connector
         self._limits = connector.config.pool
+        self._waits = max(_SHORTEST, self._limits.timeout)
+        self._ending: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
         self._is_open = False
         super().__init__(
@@ -207,13 +215,13 @@ class ConfiguredPool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg has no type
             async with super().acquire():
                 pass
         except BaseException:
-            self.terminate()
+            super().terminate()
             await complete(self._connector.close)
             raise
 
     def acquire(self, *, timeout: float | None = None) -> Any:
         """Lend a connection; the config's ``pool.timeout`` unless another is given, in seconds."""
-        return super().acquire(timeout=max(_SHORTEST, self._limits.timeout) if timeout is None else timeout)
+        return super().acquire(timeout=self._waits if timeout is None else timeout)
 
     async def release(self, connection: Any, *, timeout: float | None = None) -> Any:
         """Take a connection back, and close it when it is older than ``pool.max_lifetime``.
@@ -224,11 +232,21 @@ class ConfiguredPool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg has no type
         if asyncio.get_running_loop().time() >= self._expires_at:
             self._expires_at = self._due()
             await self.expire_connections()
+        if timeout is None and getattr(getattr(connection, "_holder", None), "_timeout", None) == self._waits:
+            # asyncpg gives the reset on release as long as the caller would have waited for a connection. The config
+            # says no such thing: what was written would look as if it had failed.
+            timeout = max(self._waits, self._limits.connect_timeout)
         return await super().release(connection, timeout=timeout)
 
     def set_connect_args(self, dsn: str | None = None, **options: Any) -> None:  # noqa: ARG002 - asyncpg's
         """Refuse: the config says what to connect to."""
         raise ConfigurationError("the config says what to connect to", hint="make another pool from another config")
+
+    def terminate(self) -> None:
+        """Drop every connection at once; then close the AWS clients made for the pool, in a task."""
+        super().terminate()
+        if self._ending is None:
+            self._ending = self._loop.create_task(self._connector.close(), name="soa-db asyncpg terminate")
 
     async def close(self) -> None:
         """Wait until every connection is given back, and close them; then the AWS clients made for the pool."""

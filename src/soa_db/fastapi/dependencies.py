@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pymongo.asynchronous.database import AsyncDatabase
 
     from soa_db.names import Role
-    from soa_db.postgres import Isolation
+    from soa_db.postgres import AsyncPostgresProvider, Isolation
     from soa_db.redis import AsyncRedisConnectionManager
 
 __all__ = [
@@ -60,8 +60,7 @@ def connection_to(
     _check(db_id, role)
 
     async def postgres_connection(connection: HTTPConnection) -> AsyncIterator[AsyncConnection[TupleRow]]:
-        databases = databases_of(connection.scope)
-        provider = databases.postgres if db_id is None and role is None else databases.postgres_for(db_id, role)
+        provider = _provider(connection, db_id, role)
         async with provider.connection(timeout) as conn:
             yield conn
 
@@ -92,12 +91,16 @@ def transaction_on(
     _check(db_id, role)
 
     async def postgres_transaction(connection: HTTPConnection) -> AsyncIterator[AsyncConnection[TupleRow]]:
-        databases = databases_of(connection.scope)
-        provider = databases.postgres if db_id is None and role is None else databases.postgres_for(db_id, role)
+        provider = _provider(connection, db_id, role)
         async with provider.transaction(isolation=isolation, timeout=timeout) as conn:
             yield conn
 
     return _until_the_function_returns(postgres_transaction)
+
+
+def _provider(connection: HTTPConnection, db_id: str | None, role: Role | None) -> AsyncPostgresProvider:
+    databases = databases_of(connection.scope)
+    return databases.postgres_for(databases._main_or_only() if db_id is None else db_id, role)  # noqa: SLF001 - ours
 
 
 def _check(db_id: str | None, role: str | None) -> None:

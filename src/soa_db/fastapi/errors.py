@@ -48,7 +48,7 @@ def add_error_handlers(app: FastAPI, *, retry_after: int = 5, also: tuple[type[E
         route = getattr(connection.scope.get("route"), "path", "")
         _log.warning("%s %s: %s: %s", connection.scope.get("method", "websocket"), route, type(error).__name__, error)
         if isinstance(connection, WebSocket):
-            if connection.application_state is not WebSocketState.DISCONNECTED:
+            if WebSocketState.DISCONNECTED not in {connection.application_state, connection.client_state}:
                 await connection.close(_TRY_AGAIN_LATER)
             return None
         return JSONResponse({"detail": _TOLD}, 503, headers={"Retry-After": str(retry_after)})
