@@ -88,7 +88,7 @@ def _together(
 ) -> tuple[TargetReport, ...]:
     """Examine the targets side by side, in threads that hold up no exit: a step that hangs may outlive the run."""
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    finished: queue.SimpleQueue[tuple[int, TargetReport | Exception]] = queue.SimpleQueue()
+    finished: queue.SimpleQueue[tuple[int, TargetReport | BaseException]] = queue.SimpleQueue()
     for index in range(len(targets)):
         waiting.put(index)
 
@@ -100,7 +100,7 @@ def _together(
                 return
             try:
                 finished.put((index, examine(*targets[index])))
-            except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+            except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
                 finished.put((index, error))
 
     for _ in range(min(jobs, len(targets))):
@@ -109,7 +109,7 @@ def _together(
     try:
         while len(found) < len(targets):
             index, result = finished.get()
-            if isinstance(result, Exception):
+            if isinstance(result, BaseException):
                 raise result
             found[index] = result
             if progress is not None:

@@ -13,6 +13,7 @@ from soa_db.doctor import network
 from soa_db.doctor.chain import Broken, Memo, Overdue, Step, bounded, walk
 from soa_db.doctor.network import Place
 from soa_db.doctor.report import Finding, Report, Status, Target, TargetReport
+from soa_db.doctor.run import _together
 from soa_db.doctor.surroundings import judge_clock
 from soa_db.errors import SecretNotFound
 
@@ -73,6 +74,61 @@ def test_our_errors_are_told_and_others_are_not_quoted() -> None:
     )
     assert found[1].summary == "unexpected ValueError"
     assert CANARY not in str(found)
+
+
+class PanicException(BaseException):
+    """As pyo3 has it: no Exception."""
+
+
+def test_what_is_no_exception_is_a_finding_too() -> None:
+    """A library in Rust that panics, or a sys.exit somewhere, ends its step and not the thread that waits for it."""
+
+    def panic() -> list[Finding]:
+        raise PanicException(CANARY)
+
+    found = walk([Step("a", panic), good("b", "a"), good("c")], timeout=5)
+    assert [one.status for one in found] == [Status.FAILED, Status.SKIPPED, Status.OK]
+    assert found[0].summary == "unexpected PanicException"
+    assert "in panic" in " ".join(found[0].details)
+    assert CANARY not in repr(found)
+
+
+def test_a_target_whose_examination_breaks_does_not_hang_the_run() -> None:
+    """Whatever ends a worker is raised where the run waits for it."""
+    target = Target("chat-api", "redis", "redis", "app", "chat-api-dev")
+
+    def examine(target: Target, how: object) -> TargetReport:
+        raise PanicException(target.service)
+
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            _together(examine, [(target, lambda _: pytest.fail("not examined"))], 1, None)
+        except BaseException as error:  # noqa: BLE001 - whatever it is
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert [type(error) for error in raised] == [PanicException]
+
+
+def test_an_error_that_many_ask_for_is_each_ones_own() -> None:
+    """One object raised in many threads at once would get the frames of all of them."""
+    memo = Memo()
+    seen: list[BaseException] = []
+
+    def ask() -> None:
+        raise SecretNotFound("gone")
+
+    for _ in range(2):
+        try:
+            memo.once("key", ask)
+        except SecretNotFound as error:
+            seen.append(error)
+    assert seen[0] is not seen[1]
+    assert [str(error) for error in seen] == ["gone", "gone"]
 
 
 def test_a_step_that_hangs_fails_at_its_deadline() -> None:
