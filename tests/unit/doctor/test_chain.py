@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import errno
+import math
 import socket
+import subprocess
+import sys
 import threading
 from typing import Any
 
 import pytest
 
-from soa_db.doctor import network
+from soa_db.access.settings import Settings
+from soa_db.access.spec import Spec, SpecSet
+from soa_db.credentials import AwsCredentials
+from soa_db.doctor import network, run
 from soa_db.doctor.chain import Broken, Memo, Overdue, Step, bounded, walk
 from soa_db.doctor.network import Place
 from soa_db.doctor.report import Finding, Report, Status, Target, TargetReport
-from soa_db.doctor.run import _together
 from soa_db.doctor.surroundings import judge_clock
 from soa_db.errors import SecretNotFound
 
@@ -102,16 +107,89 @@ def test_a_target_whose_examination_breaks_does_not_hang_the_run() -> None:
 
     raised: list[BaseException] = []
 
-    def run() -> None:
+    def examine_all() -> None:
         try:
-            _together(examine, [(target, lambda _: pytest.fail("not examined"))], 1, None)
-        except BaseException as error:  # noqa: BLE001 - whatever it is
+            run._together(examine, [(target, lambda _: pytest.fail("not examined"))], 1, None)
+        except BaseException as error:
             raised.append(error)
 
-    thread = threading.Thread(target=run, daemon=True)
+    thread = threading.Thread(target=examine_all, daemon=True)
     thread.start()
     thread.join(5)
     assert [type(error) for error in raised] == [PanicException]
+
+
+class HangingAws:
+    """An AWS that knows who is asking at first, and never answers that again."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.freed = threading.Event()
+
+    def credentials(self) -> AwsCredentials:
+        """Static ones."""
+        return AwsCredentials("AKIA", CANARY, None, math.inf, "env")
+
+    def region(self) -> str:
+        """A region."""
+        return "us-west-2"
+
+    def client(self, service: str) -> HangingAws:
+        """Of STS."""
+        del service
+        return self
+
+    def get_caller_identity(self) -> dict[str, str]:
+        """As botocore's client answers."""
+        return {"Account": "1" * 12, "Arn": "arn:aws:iam::111111111111:user/who"}
+
+    def caller_identity(self) -> None:
+        """Hang."""
+        self.asked.set()
+        self.freed.wait(30)
+
+
+def test_a_step_that_hangs_with_the_rights_locked_holds_up_no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run ends all the same, and says which step it was."""
+    monkeypatch.setattr(run, "_CLOSE_SECONDS", 0.1)
+    specs = SpecSet((Spec.model_validate({"version": 1, "service": "chat-api", "redis": {}}),))
+    aws = HangingAws()
+    reports: list[Report] = []
+
+    def examine() -> None:
+        template = "arn:aws:iam::{account}:role/{service}"
+        more: Any = {"aws": aws, "settings": Settings(), "assume_role": template, "timeout": 0.3}
+        reports.append(run.diagnose(specs, env="dev", **more))
+
+    thread = threading.Thread(target=examine, daemon=True)
+    thread.start()
+    try:
+        thread.join(15)
+        assert aws.asked.is_set()
+        assert not thread.is_alive()
+    finally:
+        aws.freed.set()
+    (report,) = reports
+    (role,) = [one for one in report.targets[0].findings if one.step == "role"]
+    assert role.summary == "no answer within 0.3 s"
+
+
+def test_the_drivers_are_loaded_before_the_steps() -> None:
+    """Loading one takes a second and more under load: that is not the server's, whose deadline a step has."""
+    code = """if True:
+        import sys
+        from soa_db.access.settings import Settings
+        from soa_db.access.spec import Spec, SpecSet
+        from soa_db.doctor import run
+        specs = SpecSet((Spec.model_validate({"version": 1, "service": "chat-api", "redis": {}, "mongo": {}}),))
+        def walk(*_, **__):
+            print(*sorted({"psycopg", "redis", "pymongo"} & set(sys.modules)))
+            raise SystemExit
+        run.walk = walk
+        run.diagnose(specs, env="dev", settings=Settings())
+        """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["pymongo", "redis"]
 
 
 def test_an_error_that_many_ask_for_is_each_ones_own() -> None:
