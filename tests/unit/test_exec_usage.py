@@ -52,6 +52,7 @@ def never_become_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--json"], "say it with --engine"),
         (["--", "python3", "script.py"], "what python3 connects to is not known: say it with --engine"),
         (["--role", "ro", "--", "redis-cli"], "--role is for PostgreSQL: on redis a service has one user"),
+        (["--role", "ro", "--engine", "postgres", "--engine", "mongo", "--", "env"], "could write to mongo"),
         (["--db-id", "pii", "--", "mongosh"], "--db-id is for PostgreSQL"),
         (["--auth", "password", "--", "redis-cli"], "--auth is for PostgreSQL"),
         (["--auth", "password", "--role", "ro", "--", "psql"], "no --role with it"),

@@ -6,10 +6,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Hashable, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
+from soa_db._runtime.thread import result_of
 from soa_db.doctor.report import Finding, Status, worst
 from soa_db.errors import SoaDbError
 
@@ -39,6 +40,18 @@ class Overdue(Exception):
     """A call did not come back in time."""
 
 
+class Escaped(Exception):
+    """A step's thread was to end by what is no Exception.
+
+    Args:
+        name: the class of that.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One link of a chain.
@@ -63,8 +76,10 @@ def begin(call: Callable[[], T]) -> Future[T]:
     def run() -> None:
         try:
             answer.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
             answer.set_exception(error)
+        except BaseException as error:  # noqa: BLE001 - a panic of a library in Rust, or sys.exit, is no end of the run
+            answer.set_exception(Escaped(type(error).__name__).with_traceback(error.__traceback__))
 
     threading.Thread(target=run, name="soa-db-doctor-step", daemon=True).start()
     return answer
@@ -99,7 +114,8 @@ def failure(error: Exception, step: str, *, subject: str = "") -> Finding:
             frames = traceback.extract_tb(error.__traceback__)
             places = tuple(f"at {frame.filename}:{frame.lineno}, in {frame.name}" for frame in frames[-3:])
             hint = "try again; if it stays, report it with what -v shows"
-            return Finding(step, Status.FAILED, f"unexpected {type(error).__name__}", hint, subject, places)
+            name = error.name if isinstance(error, Escaped) else type(error).__name__
+            return Finding(step, Status.FAILED, f"unexpected {name}", hint, subject, places)
 
 
 def walk(steps: Iterable[Step], *, timeout: float, before: Iterable[Finding] = ()) -> tuple[Finding, ...]:
@@ -162,4 +178,6 @@ class Memo:
                 answer.set_result(ask())
             except BaseException as error:  # noqa: BLE001 - raised again, here and to the others
                 answer.set_exception(error)
-        return cast("T", answer.result())
+        # To each its own copy of an error: one that many threads raise at once gets frames of all of them.
+        wait((answer,))
+        return cast("T", result_of(answer))

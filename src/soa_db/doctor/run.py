@@ -6,18 +6,19 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import closing, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from soa_db.access.aws.rights import Rights
 from soa_db.access.settings import Settings, load_settings
-from soa_db.doctor.chain import Step, walk
+from soa_db.doctor.chain import Overdue, Step, bounded, walk
 from soa_db.doctor.engines import Examine, chosen_targets
 from soa_db.doctor.identity import AwsExamination
 from soa_db.doctor.report import Finding, Report, Status, Target, TargetReport
 from soa_db.doctor.surroundings import Surroundings
-from soa_db.errors import ConfigurationError
+from soa_db.errors import ConfigurationError, MissingExtra
 from soa_db.names import check_env
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "diagnose"]
 
 Progress = Callable[[int, int, str], None]
+_CLOSE_SECONDS = 2.0
 
 
 def diagnose(
@@ -69,15 +71,37 @@ def diagnose(
         raise ConfigurationError("timeout must be more than 0 seconds, and jobs at least 1")
     targets = chosen_targets(specs, environment, services=services, engines=engines, roles=roles)
     settings = load_settings() if settings is None else settings
-    with settings.aws_for(environment) if aws is None else nullcontext(aws) as clients:
+    # Drivers are large: here, once, and not in the time of the steps, by several threads at once.
+    for engine in {target.engine for target, _ in targets}:
+        # One that is not installed is found out by the steps of its engine, and by no others.
+        with suppress(MissingExtra):
+            import_module(f"soa_db.{engine}")
+    with _closed_in_time(settings.aws_for(environment)) if aws is None else nullcontext(aws) as clients:
         around = Surroundings(environment, settings, clients, timeout, wall)
-        with closing(Rights(environment, clients, assume_role)) as rights:
+        with _closed_in_time(Rights(environment, clients, assume_role)) as rights:
             shared = walk(AwsExamination(around).steps(), timeout=timeout)
 
             def examine(target: Target, how: Examine) -> TargetReport:
                 return _examine(around, rights, target, how, shared)
 
             return Report(environment, shared, _together(examine, targets, jobs, progress))
+
+
+class _Closable(Protocol):
+    def close(self) -> object: ...
+
+
+C = TypeVar("C", bound=_Closable)
+
+
+@contextmanager
+def _closed_in_time(held: C) -> Iterator[C]:
+    """Close it in the end, unless a step that hangs has it locked: that holds up no exit."""
+    try:
+        yield held
+    finally:
+        with suppress(Overdue):
+            bounded(held.close, _CLOSE_SECONDS)
 
 
 def _together(
@@ -88,7 +112,7 @@ def _together(
 ) -> tuple[TargetReport, ...]:
     """Examine the targets side by side, in threads that hold up no exit: a step that hangs may outlive the run."""
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    finished: queue.SimpleQueue[tuple[int, TargetReport | Exception]] = queue.SimpleQueue()
+    finished: queue.SimpleQueue[tuple[int, TargetReport | BaseException]] = queue.SimpleQueue()
     for index in range(len(targets)):
         waiting.put(index)
 
@@ -100,7 +124,7 @@ def _together(
                 return
             try:
                 finished.put((index, examine(*targets[index])))
-            except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+            except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
                 finished.put((index, error))
 
     for _ in range(min(jobs, len(targets))):
@@ -109,7 +133,7 @@ def _together(
     try:
         while len(found) < len(targets):
             index, result = finished.get()
-            if isinstance(result, Exception):
+            if isinstance(result, BaseException):
                 raise result
             found[index] = result
             if progress is not None:

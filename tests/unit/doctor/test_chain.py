@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import errno
+import math
 import socket
+import subprocess
+import sys
 import threading
 from typing import Any
 
 import pytest
 
-from soa_db.doctor import network
+from soa_db.access.settings import Settings
+from soa_db.access.spec import Spec, SpecSet
+from soa_db.credentials import AwsCredentials
+from soa_db.doctor import network, run
 from soa_db.doctor.chain import Broken, Memo, Overdue, Step, bounded, walk
 from soa_db.doctor.network import Place
 from soa_db.doctor.report import Finding, Report, Status, Target, TargetReport
@@ -73,6 +79,134 @@ def test_our_errors_are_told_and_others_are_not_quoted() -> None:
     )
     assert found[1].summary == "unexpected ValueError"
     assert CANARY not in str(found)
+
+
+class PanicException(BaseException):
+    """As pyo3 has it: no Exception."""
+
+
+def test_what_is_no_exception_is_a_finding_too() -> None:
+    """A library in Rust that panics, or a sys.exit somewhere, ends its step and not the thread that waits for it."""
+
+    def panic() -> list[Finding]:
+        raise PanicException(CANARY)
+
+    found = walk([Step("a", panic), good("b", "a"), good("c")], timeout=5)
+    assert [one.status for one in found] == [Status.FAILED, Status.SKIPPED, Status.OK]
+    assert found[0].summary == "unexpected PanicException"
+    assert "in panic" in " ".join(found[0].details)
+    assert CANARY not in repr(found)
+
+
+def test_a_target_whose_examination_breaks_does_not_hang_the_run() -> None:
+    """Whatever ends a worker is raised where the run waits for it."""
+    target = Target("chat-api", "redis", "redis", "app", "chat-api-dev")
+
+    def examine(target: Target, how: object) -> TargetReport:
+        raise PanicException(target.service)
+
+    raised: list[BaseException] = []
+
+    def examine_all() -> None:
+        try:
+            run._together(examine, [(target, lambda _: pytest.fail("not examined"))], 1, None)
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=examine_all, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert [type(error) for error in raised] == [PanicException]
+
+
+class HangingAws:
+    """An AWS that knows who is asking at first, and never answers that again."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.freed = threading.Event()
+
+    def credentials(self) -> AwsCredentials:
+        """Static ones."""
+        return AwsCredentials("AKIA", CANARY, None, math.inf, "env")
+
+    def region(self) -> str:
+        """A region."""
+        return "us-west-2"
+
+    def client(self, service: str) -> HangingAws:
+        """Of STS."""
+        del service
+        return self
+
+    def get_caller_identity(self) -> dict[str, str]:
+        """As botocore's client answers."""
+        return {"Account": "1" * 12, "Arn": "arn:aws:iam::111111111111:user/who"}
+
+    def caller_identity(self) -> None:
+        """Hang."""
+        self.asked.set()
+        self.freed.wait(30)
+
+
+def test_a_step_that_hangs_with_the_rights_locked_holds_up_no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run ends all the same, and says which step it was."""
+    monkeypatch.setattr(run, "_CLOSE_SECONDS", 0.1)
+    specs = SpecSet((Spec.model_validate({"version": 1, "service": "chat-api", "redis": {}}),))
+    aws = HangingAws()
+    reports: list[Report] = []
+
+    def examine() -> None:
+        template = "arn:aws:iam::{account}:role/{service}"
+        more: Any = {"aws": aws, "settings": Settings(), "assume_role": template, "timeout": 0.3}
+        reports.append(run.diagnose(specs, env="dev", **more))
+
+    thread = threading.Thread(target=examine, daemon=True)
+    thread.start()
+    try:
+        thread.join(15)
+        assert aws.asked.is_set()
+        assert not thread.is_alive()
+    finally:
+        aws.freed.set()
+    (report,) = reports
+    (role,) = [one for one in report.targets[0].findings if one.step == "role"]
+    assert role.summary == "no answer within 0.3 s"
+
+
+def test_the_drivers_are_loaded_before_the_steps() -> None:
+    """Loading one takes a second and more under load: that is not the server's, whose deadline a step has."""
+    code = """if True:
+        import sys
+        from soa_db.access.settings import Settings
+        from soa_db.access.spec import Spec, SpecSet
+        from soa_db.doctor import run
+        specs = SpecSet((Spec.model_validate({"version": 1, "service": "chat-api", "redis": {}, "mongo": {}}),))
+        def walk(*_, **__):
+            print(*sorted({"psycopg", "redis", "pymongo"} & set(sys.modules)))
+            raise SystemExit
+        run.walk = walk
+        run.diagnose(specs, env="dev", settings=Settings())
+        """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["pymongo", "redis"]
+
+
+def test_an_error_that_many_ask_for_is_each_ones_own() -> None:
+    """One object raised in many threads at once would get the frames of all of them."""
+    memo = Memo()
+    seen: list[BaseException] = []
+
+    def ask() -> None:
+        raise SecretNotFound("gone")
+
+    for _ in range(2):
+        try:
+            memo.once("key", ask)
+        except SecretNotFound as error:
+            seen.append(error)
+    assert seen[0] is not seen[1]
+    assert [str(error) for error in seen] == ["gone", "gone"]
 
 
 def test_a_step_that_hangs_fails_at_its_deadline() -> None:

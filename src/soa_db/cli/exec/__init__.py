@@ -185,6 +185,11 @@ def _check(
             raise click.UsageError(
                 f"{option} is for PostgreSQL: on {' and '.join(engines)} a service has one user", context
             )
+    others = [engine for engine in engines if engine != "postgres"]
+    if role == "ro" and others:
+        raise click.UsageError(
+            f"--role ro is for PostgreSQL alone: the program could write to {' and '.join(others)}", context
+        )
     if auth is not None and role is not None:
         raise click.UsageError("--auth password reads a secret of one user: no --role with it", context)
     if dial is not None and len(engines) > 1:
