@@ -39,7 +39,7 @@ def interpreter() -> Iterator[ProcessPoolExecutor]:
 def elsewhere(interpreter: ProcessPoolExecutor, local_env: LocalEnvironment, unique_name: str) -> Iterator[Elsewhere]:
     """Call a function of this module there, with the config of a user of the test's own."""
     with login_role(local_env.server("dev"), unique_name) as user:
-        wanted = config(local_env.server("dev"), user)
+        wanted = config(local_env.server("dev"), user)  # type: ignore[arg-type]  # it has what is needed
         yield lambda work: interpreter.submit(work, wanted).result(timeout=60)
 
 
