@@ -1,41 +1,28 @@
-"""One line for FastAPI, Starlette, Django and Flask: the real frameworks in front of a real PostgreSQL."""
+"""One line for FastAPI, Starlette and Flask: the real frameworks in front of a real PostgreSQL."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
-import django
 import pytest
 import uvicorn
-from django.conf import settings
-from django.core.asgi import get_asgi_application
-from django.core.wsgi import get_wsgi_application
-from django.test import AsyncClient as DjangoAsyncClient
-from django.test import Client as DjangoClient
-from django.test import RequestFactory, override_settings
-from django.urls import include, path, resolve
 from fastapi import FastAPI
 from flask import Flask
 from httpx import ASGITransport, AsyncClient, Client, WSGITransport
+from tests.support.health import BEARER, PAGES, TOKEN, expect, seen
 from tests.support.postgres import config, login_role
-from tests.support.processes import in_child, succeeded
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from soa_db.health import AsgiHealthApp, AsyncHealthChecks, HealthCheck, HealthChecks, WsgiHealthApp, django_urls
+from soa_db.health import AsgiHealthApp, AsyncHealthChecks, HealthCheck, HealthChecks, WsgiHealthApp
 from soa_db.postgres import AsyncPostgresProvider, PostgresProvider
 
 if TYPE_CHECKING:
     from soa_db.local.environment import LocalEnvironment
-
-TOKEN = "token-of-the-tests"
-PAGES = ("/health", "/health/live", "/health/ready", "/health/details")
-BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture
@@ -57,25 +44,6 @@ async def achecks(wanted: Any) -> AsyncIterator[AsyncHealthChecks]:
     """Asynchronous ones."""
     async with AsyncPostgresProvider(wanted) as provider:
         yield AsyncHealthChecks(service="chat-api", checks=[HealthCheck("db", provider)], max_age=0)
-
-
-def seen(client: Any) -> dict[str, Any]:
-    """What a client of any framework gets: status and document by page, HEAD and POST of one."""
-    found = {page: client.get(page, headers=BEARER) for page in PAGES}
-    assert client.get("/health/details").status_code == 401
-    assert client.post("/health/ready").status_code == 405
-    assert client.head("/health/ready").status_code == 200
-    return {page: (answer.status_code, answer.json()) for page, answer in found.items()}
-
-
-def expect(found: dict[str, Any]) -> None:
-    """The same of all frameworks."""
-    details = found["/health/details"][1]
-    assert found["/health/live"] == (200, {"status": "ok"})
-    assert found["/health"][1].items() >= {"status": "ok", "service": "chat-api"}.items()
-    ready = {"db": {"ready": True, "status": "healthy", "detail": "connected"}}
-    assert found["/health/ready"] == (200, {"status": "ready", "checks": ready})
-    assert details["dependencies"]["db"]["stats"]["pool_size"] >= 1
 
 
 # --- ASGI
@@ -167,122 +135,6 @@ def test_a_dispatcher_takes_the_prefix_off(checks: HealthChecks) -> None:
     with Client(transport=WSGITransport(app), base_url="http://test") as client:
         assert client.get("/health").status_code == 200
         assert client.get("/health/ready").json()["status"] == "ready"
-
-
-# --- Django, whose settings are a process's: in forked children, so that each of them is a project of its own
-
-
-class Urls:
-    """A root URL configuration."""
-
-    def __init__(self, patterns: Any) -> None:
-        self.urlpatterns = patterns
-
-
-@contextlib.contextmanager
-def project(patterns: Any, **more: Any) -> Iterator[None]:
-    """A Django project with these URLs, and Django's usual middleware."""
-    if not settings.configured:
-        settings.configure()
-        django.setup()
-    settings.SECRET_KEY = "x"
-    middleware = ["django.middleware.common.CommonMiddleware", "django.middleware.csrf.CsrfViewMiddleware"]
-    hosts = ["chat.test", "testserver"]
-    given = {"ROOT_URLCONF": Urls(patterns), "MIDDLEWARE": middleware, "ALLOWED_HOSTS": hosts}
-    with override_settings(**given, **more):
-        yield
-
-
-def test_one_line_for_django_wsgi(checks: HealthChecks) -> None:
-    """In wsgi.py; a load balancer that probes by IP address is answered, although ALLOWED_HOSTS would refuse it."""
-
-    def work() -> None:
-        with project([]):
-            application = WsgiHealthApp(get_wsgi_application(), checks=checks, details=TOKEN)  # the line
-            with Client(transport=WSGITransport(application), base_url="http://10.0.0.7") as client:
-                expect(seen(client))
-                assert client.get("/elsewhere").status_code == 400
-
-    assert succeeded(in_child(work))
-
-
-def test_one_line_of_django_urls(checks: HealthChecks) -> None:
-    """Within Django: its middleware stands before them, and no CSRF token is asked for."""
-
-    def work() -> None:
-        with project([*django_urls(checks, details=TOKEN)]):  # the line
-            client = DjangoClient(enforce_csrf_checks=True, headers={"host": "chat.test"})
-            expect(seen(client))
-            assert client.head("/health/ready").content == b""
-            assert client.get("/health/ready/").status_code == 200
-            assert client.get("/health/own").status_code == 404
-            assert client.get("/health//").json() == {"error": "not found"}
-            assert client.get("/health/ready")["Cache-Control"] == "no-store"
-            assert DjangoClient(headers={"host": "10.0.0.7"}).get("/health/ready").status_code == 400
-
-    assert succeeded(in_child(work))
-
-
-@pytest.mark.parametrize("route", ["internal", "internal/", "", "internal/health"])
-def test_django_urls_that_another_configuration_includes(checks: HealthChecks, route: str) -> None:
-    """With a slash at the end of the route, as Django's documentation has it, and without."""
-
-    def work() -> None:
-        with project([path(route, include(django_urls(checks, prefix="")))]):
-            client = DjangoClient(headers={"host": "chat.test"})
-            for page in ("live", "ready", "ready/"):
-                found = client.get(f"/{route.removesuffix('/')}/{page}".replace("//", "/"))
-                assert (page, found.status_code) == (page, 200)
-            assert client.get(f"/{route}").json()["service"] == "chat-api"
-            assert client.get("/internal/own").status_code == 404
-
-    assert succeeded(in_child(work))
-
-
-def test_django_urls_under_another_prefix_and_behind_a_login(checks: HealthChecks) -> None:
-    """They are exempt from Django's own LoginRequiredMiddleware."""
-
-    class Anonymous:
-        """What the authentication middleware finds."""
-
-        is_authenticated = False
-
-    def work() -> None:
-        apps = ["django.contrib.contenttypes", "django.contrib.auth"]
-        with project(django_urls(checks, prefix="/-/health.d"), INSTALLED_APPS=apps):
-            from django.contrib.auth.middleware import LoginRequiredMiddleware
-
-            client = DjangoClient(headers={"host": "chat.test"})
-            assert client.get("/-/health.d").status_code == 200
-            assert client.get("/-/healthxd").status_code == 404
-            view = resolve("/-/health.d/ready").func
-            request = RequestFactory().get("/-/health.d/ready")
-            request.user = Anonymous()  # type: ignore[assignment]
-            assert LoginRequiredMiddleware(view).process_view(request, view, (), {}) is None
-
-    assert succeeded(in_child(work))
-
-
-def test_django_with_asynchronous_checks(wanted: Any) -> None:
-    """The views are coroutines then; and one line in asgi.py."""
-
-    async def ask() -> None:
-        async with AsyncPostgresProvider(wanted) as provider:
-            checks = AsyncHealthChecks(service="chat-api", checks=[HealthCheck("db", provider)], max_age=0)
-            with project(django_urls(checks, details=TOKEN)):
-                client = DjangoAsyncClient()
-                found = {}
-                for page in PAGES:
-                    answer = await client.get(page, headers=BEARER)
-                    found[page] = (answer.status_code, answer.json())
-                expect(found)
-                assert (await client.get("/health/details")).status_code == 401
-                application = AsgiHealthApp(get_asgi_application(), checks=checks)  # the line
-                async with AsyncClient(transport=ASGITransport(application), base_url="http://10.0.0.7") as balancer:
-                    assert (await balancer.get("/health/ready")).status_code == 200
-                    assert (await balancer.get("/elsewhere")).status_code == 400
-
-    assert succeeded(in_child(lambda: asyncio.run(ask())))
 
 
 def test_a_missing_django_is_said_with_the_command_that_installs_it() -> None:

@@ -53,14 +53,14 @@ class Target:
         Args:
             database: the database.
             options: further ones of the driver's.
-            set_up: is called with each connection before anybody gets it.
+            set_up: is called with each connection before anybody gets it; the connections are then a pool's.
         """
         config = self.config
         if database != config.database:
             # A copy is not checked again.
             config = PostgresConfig(**{**dict(config), "database": database})
         if set_up is None:
-            return Connector(config, self.credentials, self.roots, options=options)
+            return Connector(config, self.credentials, self.roots, pooled=False, options=options)
         return _SettingUp(config, self.credentials, self.roots, options=options, set_up=set_up)
 
 

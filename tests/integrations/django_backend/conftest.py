@@ -84,6 +84,7 @@ def service(local_env: LocalEnvironment, tmp_path_factory: pytest.TempPathFactor
 def wrapper(local_aws: LocalEnvironment, service: str, django_set_up: None) -> Iterator[Wrapper]:
     """Make connection objects."""
     made: list[DatabaseWrapper] = []
+    before = dict(connections.settings)
 
     def make(alias: str = "default", **entry: Any) -> DatabaseWrapper:
         entry["OPTIONS"] = {"env": "dev", "service": service, **entry.get("OPTIONS", {})}
@@ -103,10 +104,11 @@ def wrapper(local_aws: LocalEnvironment, service: str, django_set_up: None) -> I
         pool = one._connection_pools.pop(one.alias, None)
         if pool is not None:
             pool.close()
-        connections.settings.pop(one.alias, None)
         with suppress(AttributeError):
             # It was made in another thread.
             del connections[one.alias]
+    # Django itself has put an entry "default" there, and misses it.
+    connections.settings = before
 
 
 def manage_py(*arguments: str, env: dict[str, str], **keywords: Any) -> subprocess.CompletedProcess[str]:

@@ -108,6 +108,14 @@ def test_every_physical_connect_asks_for_credentials(wrapper: Wrapper, monkeypat
     assert len(asked) == 3
 
 
+def test_telemetry_tells_a_threads_own_connection_from_a_pools(wrapper: Wrapper, service: str) -> None:
+    """A pool that is not there has no connects, refusals and errors."""
+    alone, pooled = wrapper(), wrapper("pooled", OPTIONS={"pool": True})
+    assert alone.target.connector(alone.database, {}).measured.name is None
+    assert pooled.pool is not None
+    assert pooled.pool.source.measured.name == service
+
+
 def counted(connection: DatabaseWrapper, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note each time the credentials of a target are asked for."""
     target = connection.target
