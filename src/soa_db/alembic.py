@@ -218,7 +218,8 @@ def _offline(
         database, user = _identity(service, spec, target.db_id, _config_of(config, target.db_id))
         context.static_output(f"-- to be run in the database {database} as {user}")
         if len(targets) > 1:
-            context.static_output(f'\\connect "{database}"')
+            quoted = database.replace('"', '""')
+            context.static_output(f'\\connect "{quoted}"')
         with context.begin_transaction():
             context.run_migrations(**_engine_name(target))
 

@@ -247,6 +247,20 @@ def test_several_databases_are_migrated_each_with_a_version_of_its_own(
     alembic("downgrade", "base")
 
 
+def test_offline_a_databases_name_is_quoted(folder: Path, alembic: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """A config's name may have a quote in it."""
+    write(folder, 'config=CONFIG, target_metadata={"main": None, "pii": None}')
+    source = (
+        "from soa_db import PostgresConfig\n"
+        "from soa_db.config import NoAuth\n"
+        """ONE = PostgresConfig(instance_name="x", host="h", database='a"b', user="u", auth=NoAuth())\n"""
+        'CONFIG = {"main": ONE, "pii": ONE}\n'
+    )
+    (folder / "env.py").write_text(source + (folder / "env.py").read_text("utf-8"), "utf-8")
+    alembic("upgrade", "head", "--sql")
+    assert '\\connect "a""b"' in capsys.readouterr().out.splitlines()
+
+
 def test_what_fails_half_way_is_gone_on_with(service: str, provisioned: Path, folder: Path, alembic: Run) -> None:
     """The database before stays migrated; in the one that failed nothing is left, the lock neither."""
     arguments = f'spec={str(provisioned)!r}, env="dev", target_metadata={{"main": None, "user-pii": None}}'
@@ -284,7 +298,7 @@ def test_a_run_waits_for_another_and_says_for_whom(service: str, provisioned: Pa
 
 def test_two_pods_that_start_together_migrate_once(service: str, provisioned: Path, folder: Path, alembic: Run) -> None:
     """A revision that takes its time, and a concurrent index, which waits for every old snapshot there is."""
-    slow = ROOMS.replace("    op.create_table", '    op.execute("SELECT pg_sleep(0.4)")\n    op.create_table') + (
+    slow = ROOMS.replace("    op.create_table", '    op.execute("SELECT pg_sleep(0.2)")\n    op.create_table') + (
         "\nold = upgrade\n\ndef upgrade():\n    old()\n"
         "    with op.get_context().autocommit_block():\n"
         '        op.create_index("by_name", "rooms", ["name"], postgresql_concurrently=True)\n'

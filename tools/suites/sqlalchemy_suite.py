@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,13 +38,15 @@ SETTINGS = """
 requirement_cls = tools.suites.sqlalchemy_requirements:Requirements
 profile_file = profiles.txt
 """
+# Seconds that one form may take: each needs some two minutes where nothing else runs.
+TIMEOUT = 1200
 # pytest-randomly would tear the suite's class-wide tables apart; the others have no business there.
 OPTIONS = ["-q", "--tb=short", "-p", "no:randomly", "-p", "no:asyncio", "-p", "no:valkey", "-p", "no:cacheprovider"]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one run gave: the tests by how they ended."""
+    """What one run gave: the tests by how they ended; none when it came to no end."""
 
     passed: frozenset[str]
     failed: frozenset[str]
@@ -76,19 +79,31 @@ def run() -> bool:
                 "by URL, asyncio": f"soa_db+psycopg_async://{query}",
                 "on a provider": f"soa_db+suite_provider://{SERVICE}",
             }
-            outcomes = {form: _outcome(folder, url) for form, url in forms.items()}
+            outcomes: dict[str, Outcome | None] = {}
+            for form, url in forms.items():
+                start = time.monotonic()
+                outcomes[form] = _outcome(folder, url)
+                print(f"{form}: {time.monotonic() - start:.0f} s", flush=True)
     return _report(outcomes)
 
 
-def _outcome(folder: Path, url: str) -> Outcome:
+def _outcome(folder: Path, url: str, timeout: float = TIMEOUT) -> Outcome | None:
+    """Run one form; None, and the end of its log is printed, when it does not come to an end."""
     report = folder / "report.xml"
+    report.unlink(missing_ok=True)  # the one of the form before
     command = [sys.executable, "-m", "pytest", *OPTIONS, f"--junitxml={report}", "--dburi", url, "test_suite.py"]
     log = folder / "log.txt"
     with log.open("w", encoding="utf-8") as output:
-        code = subprocess.run(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
+        try:
+            code: int | None = subprocess.run(
+                command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, check=False, timeout=timeout
+            ).returncode
+        except subprocess.TimeoutExpired:
+            code = None
     if code not in {0, 1}:
-        print(log.read_text("utf-8")[-4000:])
-        raise SystemExit(f"the suite did not run: pytest ended with {code}")
+        print(log.read_text("utf-8", "replace")[-4000:])
+        print(f"the suite was stopped after {timeout:.0f} s" if code is None else f"pytest ended with {code}")
+        return None
     ended: dict[str, set[str]] = {"passed": set(), "failed": set(), "skipped": set()}
     for case in ET.parse(report).iter("testcase"):  # noqa: S314 - pytest's own
         # The dialect's name is part of the classes' names, `SomeTest_postgresql+psycopg_15_18`.
@@ -99,11 +114,18 @@ def _outcome(folder: Path, url: str) -> Outcome:
     return Outcome(*(frozenset(ended[how]) for how in ("passed", "failed", "skipped")))
 
 
-def _report(outcomes: Mapping[str, Outcome]) -> bool:
+def _report(outcomes: Mapping[str, Outcome | None]) -> bool:
     bare = outcomes["bare psycopg"]
+    if bare is None:
+        print("nothing to compare with: bare psycopg's run came to no end")
+        return False
     print(f"{'':18} {'passed':>7} {'failed':>7} {'skipped':>8}  fails here, not on bare psycopg")
     good = True
     for form, outcome in outcomes.items():
+        if outcome is None:
+            good = False
+            print(f"{form:18} came to no end", flush=True)
+            continue
         ours = outcome.failed - bare.failed
         good = good and not ours
         print(

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncLendingPool", "LendingPool"]
 
+_IDLE = TransactionStatus.IDLE
 _IN_TRANSACTION = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 _DETACHED = "the connection was detached from the engine"
 
@@ -73,11 +74,6 @@ class _Loan(_ConnectionRecord):
             self.error = e
         super().invalidate(e, soft)
 
-    @property
-    def is_given_up(self) -> bool:
-        """Whether it is to be closed instead of lent again."""
-        return self._soft_invalidate_time > self.starttime
-
 
 class _Lending(Pool):
     """What both kinds do alike. ``_wrapped`` to ``_leave`` are the kinds' own."""
@@ -109,6 +105,7 @@ class _Lending(Pool):
             # The one it had was given up between being taken and being used.
             self._begin(loan, *self._take())
         loan.state = state_for(loan.conn, self._dialect)
+        self._known[loan.conn] = loan
         return self._wrapped(loan)
 
     def _begin(self, loan: _Loan, opened: Any, conn: Any) -> None:
@@ -126,18 +123,16 @@ class _Lending(Pool):
         if conn is None or self._loans.get(conn) is not loan:
             return  # closed meanwhile
         if loan.dbapi_connection is None:
-            self._end(loan)
+            del self._loans[conn]
+            self._known.pop(conn, None)
             self._leave(loan)
-        elif loan.is_given_up:
+        elif loan._soft_invalidate_time > loan.starttime:  # noqa: SLF001 - our own record
+            # Given up: SQLAlchemy closes such a connection at its next checkout, which here may be another's.
             loan.close()
         else:
             loan.dbapi_connection = None
-            self._known[conn] = loan
-            self._end(loan)
+            del self._loans[conn]
             self._give_back(loan)
-
-    def _end(self, loan: _Loan) -> None:
-        self._loans.pop(loan.conn, None)
 
     def _close_connection(self, connection: DBAPIConnection, *, terminate: bool = False) -> None:
         conn = self._native(connection)
@@ -246,7 +241,10 @@ class LendingPool(_Lending):
             except psycopg.Error:
                 conn.close()
         loan.state = exchange(conn, loan.made)
-        loan.opened.give_back(conn, None)
+        if conn.pgconn.transaction_status == _IDLE and conn.is_as_made():
+            loan.opened.pool.putconn(conn)  # most often, and the shorter way
+        else:
+            loan.opened.give_back(conn, None)
 
     def _close(self, opened: OpenPool, conn: PooledConnection) -> None:
         conn.close()
@@ -291,7 +289,10 @@ class AsyncLendingPool(_Lending):
             except psycopg.Error:
                 await conn.close()
         loan.state = exchange(conn, loan.made)
-        await loan.opened.give_back(conn, None)
+        if conn.pgconn.transaction_status == _IDLE and conn.is_as_made():
+            await loan.opened.pool.putconn(conn)  # most often, and the shorter way
+        else:
+            await loan.opened.give_back(conn, None)
 
     def _close(self, opened: AsyncOpenPool, conn: AsyncPooledConnection) -> None:
         # What close() does, which never waits.
