@@ -1,11 +1,12 @@
 """Run every test, with branch coverage over `src`; what `make test` calls.
 
-Most tests wait for servers. So the whole runs as two processes side by side, one of them quietly: its output follows
-when the other has ended. With arguments (files, options of pytest) it is one plain run.
+Most tests wait for servers. So the whole runs as three processes side by side, two of them quietly: their output
+follows when the first has ended. With arguments (files, options of pytest) it is one plain run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -14,15 +15,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVERS = "tests/servers"
-# Of much the same length; a folder added to tests/ falls to the first.
-MOVED = ("tests/servers/redis_access",)
+# What runs where is of much the same length; a folder added to tests/ falls to the first.
+FIRST = ("tests/servers/mongo_access", "tests/servers/redis_access")
+THIRD = ("tests/integrations", "tests/servers/access", "tests/servers/verify")
 
 
-def halves() -> tuple[list[str], list[str]]:
-    """Return what each of the two processes runs: together, every folder of tests/ once."""
+def parts() -> tuple[list[str], list[str], list[str]]:
+    """Return what each of the processes runs: together, every folder of tests/ once."""
     folders = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").iterdir() if path.is_dir())
-    others = [folder for folder in folders if folder != SERVERS and any((ROOT / folder).rglob("test_*.py"))]
-    return [*others, *MOVED], [SERVERS, *(f"--ignore={folder}" for folder in MOVED)]
+    others = [
+        folder for folder in folders if folder not in {SERVERS, *THIRD} and any((ROOT / folder).rglob("test_*.py"))
+    ]
+    elsewhere = [f"--ignore={folder}" for folder in (*FIRST, *THIRD) if folder.startswith(SERVERS)]
+    return [*others, *FIRST], [SERVERS, *elsewhere], [*THIRD]
 
 
 def pytest(arguments: list[str]) -> list[str]:
@@ -31,25 +36,33 @@ def pytest(arguments: list[str]) -> list[str]:
 
 
 def run(arguments: list[str], environment: dict[str, str]) -> int:
-    """Run pytest once, or without arguments in two processes; the exit code is the worse one."""
+    """Run pytest once, or without arguments in three processes; the exit code is the worse one."""
     if arguments:
         return subprocess.run(pytest(arguments), cwd=ROOT, env=environment, check=False).returncode
     # What takes longest is listed: the whole must stay under 20 minutes.
-    loud, quiet = (["--durations=15", *half] for half in halves())
-    with tempfile.TemporaryFile() as output:
-        beside = subprocess.Popen(
-            pytest(quiet), cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
-        )
-        try:
-            print(f"beside this run, its output at the end: {' '.join(quiet)}", flush=True)
-            code = subprocess.run(pytest(loud), cwd=ROOT, env=environment, check=False).returncode
-            code = beside.wait() or code
-        finally:
-            beside.terminate()
-            beside.wait()
-        output.seek(0)
-        sys.stdout.write(output.read().decode(errors="replace"))
-        sys.stdout.flush()
+    loud, *quiet = (["--durations=15", *part] for part in parts())
+    with contextlib.ExitStack() as stack:
+        beside = []
+        for part in quiet:
+            output = stack.enter_context(tempfile.TemporaryFile())
+            child = subprocess.Popen(
+                pytest(part),
+                cwd=ROOT,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+            )
+            stack.callback(child.wait)
+            stack.callback(child.terminate)
+            beside.append((child, output))
+            print(f"beside this run, its output at the end: {' '.join(part)}", flush=True)
+        code = subprocess.run(pytest(loud), cwd=ROOT, env=environment, check=False).returncode
+        for child, output in beside:
+            code = child.wait() or code
+            output.seek(0)
+            sys.stdout.write(output.read().decode(errors="replace"))
+            sys.stdout.flush()
     return code
 
 

@@ -263,8 +263,8 @@ def test_any_program_finds_the_variables_that_our_configs_read(variables: dict[s
              MongoProvider(MongoConfig.from_env(instance_name="x")) as mongo:
             print(cache.ping(), mongo.ping())
     """
-    done = run(variables, service, "--role", "ro", *ENGINES, "--", sys.executable, "-c", code)
-    assert (done.returncode, done.stdout) == (0, f"{service.replace('-', '_')}_ro\nTrue True\n"), done.stderr
+    done = run(variables, service, *ENGINES, "--", sys.executable, "-c", code)
+    assert (done.returncode, done.stdout) == (0, f"{service.replace('-', '_')}_app\nTrue True\n"), done.stderr
 
 
 def test_no_argument_of_any_process_is_a_secret(variables: dict[str, str], service: str) -> None:

@@ -16,7 +16,7 @@ from soa_db._mongo.failures import DRIVER_ERRORS, OPTION_ERRORS, typed
 from soa_db._mongo.heartbeat import CertificateWatch
 from soa_db._mongo.options import client_options, measured_pool, seeds
 from soa_db._runtime import fork, telemetry
-from soa_db._runtime._async import Affinity, Lock, StopEvent, Stopped, complete, sleep
+from soa_db._runtime._async import Affinity, Lock, StopEvent, Stopped, complete, gather, sleep
 from soa_db.errors import ConfigurationError, NotConnectedError, ServerUnavailable, TlsVerificationFailed
 
 if TYPE_CHECKING:
@@ -305,5 +305,6 @@ async def _prove(client: Client, login: AsyncLogin) -> None:
 
 
 async def _close(client: Client, login: AsyncLogin) -> None:
-    await client.close()
+    # All of it in one task: pymongo resets context variables, which must be done where they were set.
+    await gather(client.close)
     await login.connects.settle(_CLOSE_SECONDS)

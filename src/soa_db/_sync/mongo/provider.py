@@ -16,7 +16,7 @@ from soa_db._mongo.failures import DRIVER_ERRORS, OPTION_ERRORS, typed
 from soa_db._mongo.heartbeat import CertificateWatch
 from soa_db._mongo.options import client_options, measured_pool, seeds
 from soa_db._runtime import fork, telemetry
-from soa_db._runtime._sync import Affinity, Lock, StopEvent, Stopped, complete, sleep
+from soa_db._runtime._sync import Affinity, Lock, StopEvent, Stopped, complete, gather, sleep
 from soa_db._sync.mongo.pool import Login
 from soa_db._sync.mongo.principal import LoaderKeywords, MongoPrincipal
 from soa_db.errors import ConfigurationError, NotConnectedError, ServerUnavailable, TlsVerificationFailed
@@ -307,5 +307,6 @@ def _prove(client: Client, login: Login) -> None:
 
 
 def _close(client: Client, login: Login) -> None:
-    client.close()
+    # All of it in one task: pymongo resets context variables, which must be done where they were set.
+    gather(client.close)
     login.connects.settle(_CLOSE_SECONDS)
