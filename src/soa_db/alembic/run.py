@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from soa_db.errors import ConfigurationError, MissingExtra
 
 if TYPE_CHECKING:
     from alembic.runtime.environment import EnvironmentContext
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
 
     from soa_db.access.spec import Spec
     from soa_db.alembic.targets import Metadata
@@ -99,9 +98,10 @@ def run_migrations(
             )
         _online(context, targets[0], given, options)
         return
+    engine_on = _engine_maker()
     with login.clients() as clients:
         for target in targets:
-            with login.provider(target.db_id, clients) as provider, _connection(provider) as connection:
+            with login.provider(target.db_id, clients) as provider, engine_on(provider).connect() as connection:
                 where = f"database {provider.config.database} at {provider.config.host}"
                 with migration_lock(connection, where, wait):
                     _online(context, target, connection, options)
@@ -135,11 +135,9 @@ def _online(context: Any, target: Target, connection: Connection, options: Mappi
     target.migrate(context)
 
 
-@contextmanager
-def _connection(provider: PostgresProvider) -> Iterator[Connection]:
+def _engine_maker() -> Callable[[PostgresProvider], Engine]:
     try:
         from soa_db.sqlalchemy import create_engine_from_provider
     except MissingExtra as error:
         raise MissingExtra(error.message, hint="pip install 'soa-db[alembic]'") from error
-    with create_engine_from_provider(provider).connect() as connection:
-        yield connection
+    return create_engine_from_provider
