@@ -204,6 +204,9 @@ def test_isolation_levels_end_with_their_connection(engine: Engine, provider: Po
         with strict.connect() as conn:
             assert conn.scalar(show) == "repeatable read"
             assert conn.scalar(sa.text("SELECT count(*) FROM t")) == 0
+        # psycopg keeps the BEGIN it made for the one, and would use it for the other.
+        with provider.transaction() as native:
+            assert native.execute("SHOW transaction_isolation").fetchone() == ("read committed",)
         assert is_whole(provider)
 
 
