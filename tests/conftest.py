@@ -34,6 +34,7 @@ A server that cannot be started fails the test with the reason; only ``--skip-se
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
@@ -239,6 +240,29 @@ def local_aws(local_env: LocalEnvironment, monkeypatch: pytest.MonkeyPatch) -> L
     for name, value in local_env.exports().items():
         monkeypatch.setenv(name, value)
     return local_env
+
+
+def _handlers() -> set[tuple[logging.Logger, logging.Handler]]:
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    return {
+        (logger, handler)
+        for logger in loggers
+        if isinstance(logger, logging.Logger)
+        for handler in logger.handlers
+        # pytest's own come and go with the phases of a test, also on loggers that do not propagate.
+        if not isinstance(handler, logging.NullHandler) and not type(handler).__module__.startswith("_pytest.")
+    }
+
+
+@pytest.fixture(autouse=True)
+def _no_logging_handler_stays() -> Iterator[None]:
+    """Fail a test that leaves a logging handler behind: the next tests' records would go to a closed stream."""
+    before = _handlers()
+    yield
+    left = _handlers() - before
+    for logger, handler in left:
+        logger.removeHandler(handler)
+    assert not left, f"left behind, see `untouched` in tests/support/logs.py: {left}"
 
 
 @pytest.fixture
