@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from tests.support.credentials import Vault, served_by
 from tests.support.postgres import (
     PASSWORD,
-    Vault,
-    VaultCredentials,
     config,
     end_sessions,
     eventually,
@@ -88,8 +87,7 @@ def test_a_refusal_met_while_looking_for_the_server_is_told(pg_server_factory: S
     """It came back, and knows other passwords."""
     server = pg_server_factory(version=17)
     vault = Vault(MASTER_USER, "master-password-of-the-tests")
-    provider = PostgresProvider(config(server, MASTER_USER, pool=PoolConfig(max_size=1, timeout=60)))
-    provider._principal._credentials = VaultCredentials(vault)
+    provider = served_by(vault, PostgresProvider(config(server, MASTER_USER, pool=PoolConfig(max_size=1, timeout=60))))
     with provider:
         server.kill()
         with pytest.raises(ServerUnavailable):
@@ -190,8 +188,7 @@ def test_a_transaction_that_lost_is_run_again(server: PostgresServer, user: str)
 def test_healthy_connections_serve_on_while_new_ones_are_refused(server: PostgresServer, user: str) -> None:
     """A waiting thread gets one of those that come back, not the refusal."""
     vault = Vault(user, PASSWORD)
-    provider = PostgresProvider(config(server, user))
-    provider._principal._credentials = VaultCredentials(vault)
+    provider = served_by(vault, PostgresProvider(config(server, user)))
     with provider:
         set_password(server, user, "nobody-knows")
         errors: list[Exception] = []

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 import psycopg
 import psycopg_pool
 import pytest
+from tests.support.credentials import Vault, served_by
 from tests.support.postgres import (
     PASSWORD,
-    AsyncVaultCredentials,
-    Vault,
     config,
     end_sessions,
     login_role,
@@ -141,8 +140,7 @@ async def test_a_user_without_connect_is_refused_with_the_right(
     superuser(server, f"CREATE DATABASE {unique_name}_d")
     superuser(server, f"REVOKE CONNECT ON DATABASE {unique_name}_d FROM PUBLIC")
     vault = Vault(user, PASSWORD)
-    provider = AsyncPostgresProvider(config(server, user, database=f"{unique_name}_d"))
-    provider._principal._credentials = AsyncVaultCredentials(vault)
+    provider = served_by(vault, AsyncPostgresProvider(config(server, user, database=f"{unique_name}_d")))
     with pytest.raises(AuthenticationFailed, match="permission denied for database"):
         await provider.connect()
     assert vault.refreshes == 0
@@ -470,8 +468,7 @@ async def test_a_users_own_read_only_transaction_is_no_demotion(server: Postgres
 async def test_a_changed_password_is_read_again_once(server: PostgresServer, user: str) -> None:
     """The refused credentials cause one forced re-read and one retry."""
     vault = Vault(user, PASSWORD)
-    provider = AsyncPostgresProvider(config(server, user))
-    provider._principal._credentials = AsyncVaultCredentials(vault)
+    provider = served_by(vault, AsyncPostgresProvider(config(server, user)))
     async with provider:
         vault.password = "the-next-one"
         set_password(server, user, "the-next-one")
@@ -487,8 +484,7 @@ async def test_a_pending_password_is_taken_while_a_rotation_is_under_way(server:
     vault = Vault(user, PASSWORD)
     vault.pending = "pending-password"
     set_password(server, user, "pending-password")
-    provider = AsyncPostgresProvider(config(server, user))
-    provider._principal._credentials = AsyncVaultCredentials(vault)
+    provider = served_by(vault, AsyncPostgresProvider(config(server, user)))
     async with provider:
         assert vault.refreshes == 1
 
@@ -496,8 +492,7 @@ async def test_a_pending_password_is_taken_while_a_rotation_is_under_way(server:
 async def test_waiting_callers_are_told_of_a_refusal_promptly_and_recover(server: PostgresServer, user: str) -> None:
     """Not after the pool's timeout; and the server is not asked once per caller."""
     vault = Vault(user, PASSWORD)
-    provider = AsyncPostgresProvider(config(server, user, pool=PoolConfig(max_size=4, timeout=60)))
-    provider._principal._credentials = AsyncVaultCredentials(vault)
+    provider = served_by(vault, AsyncPostgresProvider(config(server, user, pool=PoolConfig(max_size=4, timeout=60))))
     async with provider:
         set_password(server, user, "nobody-knows")
         end_sessions(server, user)
@@ -526,8 +521,7 @@ async def test_waiting_callers_are_told_of_a_refusal_promptly_and_recover(server
 async def test_healthy_connections_serve_on_while_new_ones_are_refused(server: PostgresServer, user: str) -> None:
     """A waiting caller gets one of those that come back, not the refusal."""
     vault = Vault(user, PASSWORD)
-    provider = AsyncPostgresProvider(config(server, user))
-    provider._principal._credentials = AsyncVaultCredentials(vault)
+    provider = served_by(vault, AsyncPostgresProvider(config(server, user)))
     async with provider:
         set_password(server, user, "nobody-knows")
 

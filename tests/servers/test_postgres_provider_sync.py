@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from tests.support.credentials import Vault, served_by
 from tests.support.postgres import (
     PASSWORD,
-    Vault,
-    VaultCredentials,
     config,
     end_sessions,
     eventually,
@@ -122,8 +121,7 @@ def test_dead_connections_are_never_handed_out(server: PostgresServer, user: str
 def test_waiting_threads_are_told_of_a_refusal_promptly_and_recover(server: PostgresServer, user: str) -> None:
     """Typed, long before the pool's timeout."""
     vault = Vault(user, PASSWORD)
-    provider = PostgresProvider(config(server, user, pool=PoolConfig(max_size=2, timeout=60)))
-    provider._principal._credentials = VaultCredentials(vault)
+    provider = served_by(vault, PostgresProvider(config(server, user, pool=PoolConfig(max_size=2, timeout=60))))
     with provider:
         set_password(server, user, "nobody-knows")
         end_sessions(server, user)
@@ -255,8 +253,7 @@ def test_a_password_changed_under_load_fails_no_call(server: PostgresServer, use
     """The secret is read again when the server refuses the old one: old sessions live on, new ones know the new."""
     vault = Vault(user, PASSWORD)
     pool = PoolConfig(max_size=4, timeout=30, max_lifetime=0.2)
-    provider = PostgresProvider(config(server, user, pool=pool))
-    provider._principal._credentials = VaultCredentials(vault)
+    provider = served_by(vault, PostgresProvider(config(server, user, pool=pool)))
     stop = threading.Event()
     done: list[int] = []
     errors: list[Exception] = []
