@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -14,7 +14,6 @@ from tests.support.postgres import (
     config,
     end_sessions,
     eventually,
-    login_role,
     sessions,
     set_password,
 )
@@ -32,19 +31,6 @@ if TYPE_CHECKING:
     from soa_db.local.postgres import PostgresServer
 
 MASTER = PasswordAuth(password="master-password-of-the-tests")
-
-
-@pytest.fixture(scope="module")
-def server(pg_servers: Callable[[int], PostgresServer]) -> PostgresServer:
-    """A shared server."""
-    return pg_servers(17)
-
-
-@pytest.fixture
-def user(server: PostgresServer, unique_name: str) -> Iterator[str]:
-    """A login role of the test's own."""
-    with login_role(server, unique_name) as name:
-        yield name
 
 
 def select(provider: PostgresProvider) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.environment import only
 from tests.support.postgres import eventually, superuser
 
 from soa_db.access import apply, load_specs
@@ -31,11 +32,7 @@ CANARY = "a-canary-of-the-tests"
 def provisioned(local_env: LocalEnvironment) -> LocalEnvironment:
     """With coach's users in dev."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            if name.startswith(("AWS_", "PG", "SOA_DB_")):
-                patch.delenv(name)
-        for name, value in local_env.exports().items():
-            patch.setenv(name, value)
+        only(patch, local_env.exports())
         apply(load_specs([COACH]), env="dev")
     return local_env
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +18,7 @@ import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException
 from fastapi.responses import JSONResponse, StreamingResponse
 from psycopg import AsyncConnection  # noqa: TC002 - FastAPI reads annotations
+from tests.support.environment import only
 from tests.support.postgres import superuser
 
 from soa_db.access import apply, load_spec, load_specs
@@ -61,11 +61,7 @@ COACH = EXAMPLES / "coach" / "db-access.yaml"
 def provisioned(local_env: LocalEnvironment) -> Iterator[LocalEnvironment]:
     """coach in dev and mirror with its tables, iam-api in dev."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            if name.startswith(("AWS_", "PG", "SOA_DB_")):
-                patch.delenv(name)
-        for name, value in local_env.exports().items():
-            patch.setenv(name, value)
+        only(patch, local_env.exports())
         apply(load_specs([COACH]), env="dev")
         apply(load_specs([EXAMPLES / "rostering"]), env="dev", engines=("postgres",))
         apply(load_specs([COACH]), env="mirror")

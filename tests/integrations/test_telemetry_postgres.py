@@ -43,19 +43,6 @@ KINDS: dict[str, type[Any]] = {"async": AsyncPostgresProvider, "sync": PostgresP
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def server(pg_servers: Callable[[int], PostgresServer]) -> PostgresServer:
-    """One version is enough."""
-    return pg_servers(17)
-
-
-@pytest.fixture
-def user(server: PostgresServer, unique_name: str) -> Iterator[str]:
-    """A login role of the test's own."""
-    with login_role(server, unique_name) as name:
-        yield name
-
-
 @pytest.fixture
 def collected() -> Iterator[Collected]:
     """The real SDK, in memory."""

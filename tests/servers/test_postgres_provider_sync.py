@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,6 @@ from tests.support.postgres import (
     config,
     end_sessions,
     eventually,
-    login_role,
     sessions,
     set_password,
     superuser,
@@ -35,19 +33,6 @@ if TYPE_CHECKING:
 
 # Python 3.12 warns of every fork while threads run; forking with a pool's threads is what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def server(pg_servers: Callable[[int], PostgresServer]) -> PostgresServer:
-    """One version is enough where versions do not differ."""
-    return pg_servers(17)
-
-
-@pytest.fixture
-def user(server: PostgresServer, unique_name: str) -> Iterator[str]:
-    """A login role of the test's own."""
-    with login_role(server, unique_name) as name:
-        yield name
 
 
 def backend(provider: PostgresProvider) -> int:
