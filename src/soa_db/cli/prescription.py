@@ -102,7 +102,8 @@ def _folded(findings: Iterable[Finding]) -> Iterator[Finding]:
             continue
         several = list(run)
         names = ", ".join(finding.step for finding in several)
-        yield replace(several[0], step="", summary=f"not tried, since {reason} failed: {names}")
+        told = next((one.summary for one in several if reason in one.summary), f"not tried, since {reason} failed")
+        yield replace(several[0], step="", summary=f"{told}: {names}")
 
 
 def _heading(terminal: Terminal, text: str, style: str = "bold") -> None:
