@@ -21,11 +21,11 @@ __all__ = [
     "SpecsCommand",
     "Target",
     "admin_url_option",
-    "assume_role_option",
     "common_options",
     "debug_option",
     "engine_option",
     "env_option",
+    "identities_options",
     "insecure_dev_option",
     "json_option",
     "prune_option",
@@ -261,12 +261,22 @@ def _role_arn(context: click.Context, option: click.Parameter, given: str | None
     return given
 
 
-assume_role_option: Callable[[_F], _F] = click.option(
+_assume_role_option: Callable[[_F], _F] = click.option(
     "--assume-role",
     metavar="ARN",
     callback=_role_arn,
     help="Log in with each service's own AWS rights: a role's ARN with the fields {service}, {role}, {env}, {account}.",
 )
+
+
+_jobs_option: Callable[[_F], _F] = click.option(
+    "--jobs", type=click.IntRange(1, 64), default=8, show_default=True, help="How many identities at the same time."
+)
+
+
+def identities_options(function: _F) -> _F:
+    """Add what every command takes that logs in as many identities: which, with whose AWS rights, how many at once."""
+    return _assume_role_option(engine_option(service_option(_jobs_option(function))))
 
 
 def common_options(function: _F) -> _F:

@@ -228,19 +228,27 @@ def _refusal(peer: Peer, error: ssl.SSLCertVerificationError, seen: Certificate 
         () if seen is None else (f"issued to {seen.subject}, by {seen.issuer}", f"good for {', '.join(seen.names)}")
     )
     issuer = f" {seen.issuer}" if seen else ""
+    whole = f"the certificate of {peer.place}"
+    authority = f"an authority in the chain of {whole}"
     match error.verify_code:
         case code if code == _EXPIRED:
-            when = (
-                f" on {_day(seen.ends)}" if seen is not None and seen.ends < now else ", or an authority's in its chain"
-            )
             hint = (
                 "renew it (RDS: a certificate of a current authority); if the date is to come, set this machine's clock"
             )
-            return Broken(f"the certificate of {peer.place} has expired{when}", hint, *details)
+            if seen is None:
+                told = f"{whole}, or an authority's in its chain, has expired"
+            else:
+                told = f"{whole} has expired on {_day(seen.ends)}" if seen.ends < now else f"{authority} has expired"
+            return Broken(told, hint, *details)
         case code if code == _NOT_YET:
-            when = f" before {_day(seen.begins)}" if seen is not None else ""
             hint = "this machine's clock is slow (NTP), or the certificate was put there too early"
-            return Broken(f"the certificate of {peer.place} is not valid{when}", hint, *details)
+            if seen is None:
+                told = f"{whole}, or an authority's in its chain, is not valid yet"
+            elif seen.begins > now:
+                told = f"{whole} is not valid before {_day(seen.begins)}"
+            else:
+                told = f"{authority} is not valid yet"
+            return Broken(told, hint, *details)
         case code if code in _OTHER_NAME:
             names = f": it is for {', '.join(seen.names) or seen.subject}" if seen else ""
             hint = (
@@ -252,10 +260,13 @@ def _refusal(peer: Peer, error: ssl.SSLCertVerificationError, seen: Certificate 
             return Broken(f"the certificate of {peer.place} is self-signed", hint, *details)
         case code if code in _UNKNOWN_ISSUER:
             hint = (
-                f"its authority is none of {peer.roots}: name the right one in SOA_DB_CA_FILE or tls.ca_file, "
-                "and see that it is your server that answers"
+                f"its authority is none of {peer.roots}: name the right one in SOA_DB_CA_FILE or tls.ca_file, and see "
+                "that it is your server that answers; where it is an intermediate one, have the server send the chain"
             )
             return Broken(f"the certificate of {peer.place} is of an unknown authority{issuer}", hint, *details)
         case _:
-            hint = "look at the chain: openssl s_client -connect … -showcerts"
+            hint = (
+                f"look at the chain: `openssl s_client -showcerts -connect {peer.place}` (PostgreSQL: with "
+                "`-starttls postgres`)"
+            )
             return Broken(f"the certificate of {peer.place} was refused: {error.verify_message}", hint, *details)
