@@ -18,7 +18,7 @@ Examples:
   soa-db doctor --env prod --engine redis --json
 
 \b
-Exit codes: 0 everything works (there may be warnings), 1 something does not.
+Exit codes: 0 everything works (there may be warnings), 1 something does not, 2 wrong usage.
 """
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -115,6 +115,15 @@ def _parameters(*decorators: Callable[[Callable[..., object]], Callable[..., obj
     return click.command(nothing).params
 
 
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is at the moment: while a bar or a spinner moves there, rich puts the lines above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def _set_debug(context: click.Context, _option: click.Parameter, value: bool) -> None:
     if value:
         context.ensure_object(Invocation).debug = True
@@ -123,12 +132,13 @@ def _set_debug(context: click.Context, _option: click.Parameter, value: bool) ->
 def _set_verbose(context: click.Context, _option: click.Parameter, value: int) -> None:
     if value:
         context.ensure_object(Invocation).verbose = value
-        handler = logging.StreamHandler(sys.stderr)
+        handler = _StderrHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        for name in ("soa_db", "psycopg.pool"):
+        # psycopg_pool tells every connection it hands out at INFO.
+        for name, once in (("soa_db", logging.INFO), ("psycopg.pool", logging.WARNING)):
             logger = logging.getLogger(name)
             logger.addHandler(handler)
-            logger.setLevel(logging.INFO if value == 1 else logging.DEBUG)
+            logger.setLevel(once if value == 1 else logging.DEBUG)
 
 
 def _default_specs(context: click.Context, _option: click.Parameter, value: tuple[Path, ...]) -> tuple[Path, ...]:

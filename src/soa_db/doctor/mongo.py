@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MongoExamination", "mongo_targets"]
 
+# Not by provision: it is the server's.
+_CA_MADE_BY = "whoever runs the server (`aws secretsmanager create-secret`, holding {ca_cert: PEM})"
+
 
 def mongo_targets(spec: Spec) -> Iterator[Target]:
     """The service's user, when the spec has a part for MongoDB."""
@@ -73,11 +76,11 @@ class MongoExamination(Examination["MongoConfig", "Session"]):
 
     def secrets(self) -> tuple[Secret, ...]:
         """The user's, and in mirror and prod the CA's."""
-        own = Secret(self._secret, self._check_secret)
+        own = Secret(self._secret, self._check_secret, self.provision_command)
         if self.around.env == "dev":
             return (own,)
         ca = self.values.get(names.mongo_ca_secret_ssm_path(self.around.env))
-        return (own,) if ca is None else (own, Secret(ca, partial(self._check_ca, ca), rotates=False))
+        return (own,) if ca is None else (own, Secret(ca, partial(self._check_ca, ca), _CA_MADE_BY, rotates=False))
 
     def _check_secret(self, payload: Mapping[str, object]) -> list[tuple[str, str]]:
         name = self._secret

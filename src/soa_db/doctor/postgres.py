@@ -96,7 +96,7 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
         """The parity secret, in dev."""
         if self.around.env != "dev":
             return ()
-        return (Secret(self._secret_name, self._check_secret),)
+        return (Secret(self._secret_name, self._check_secret, self.provision_command),)
 
     @property
     def _secret_name(self) -> str:

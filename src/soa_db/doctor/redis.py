@@ -79,7 +79,7 @@ class RedisExamination(Examination["RedisConfig", "Session"]):
             return ()
         env = self.around.env
         tokens = f"where it logs in with IAM tokens, name it in redis_iam of [environments.{env}] in soa-db.toml"
-        return (Secret(self._secret, self._check_secret, "" if env == "dev" else tokens),)
+        return (Secret(self._secret, self._check_secret, self.provision_command, "" if env == "dev" else tokens),)
 
     def _check_secret(self, payload: Mapping[str, object]) -> list[tuple[str, str]]:
         found = read_redis_payload(payload, self._secret)

@@ -51,12 +51,14 @@ class Secret:
     Attributes:
         name: its name or ARN.
         check: raises SecretMalformed; gives warnings, each a sentence about a field and what to do.
+        made_by: who makes it: the whole command, in place of the bare one that the error names.
         missing: what to do when it is not there, besides what the error says.
         rotates: whether ``rotate`` gives it new versions.
     """
 
     name: str
     check: Callable[[Payload], list[tuple[str, str]]]
+    made_by: str
     missing: str = ""
     rotates: bool = True
 
@@ -127,7 +129,8 @@ def look_at_secret(
         warnings = wanted.check(payload)
     except SoaDbError as error:
         told = failure(error, "secret", subject=name)
-        yield replace(told, hint="; ".join(part for part in (told.hint, wanted.missing) if part))
+        hint = told.hint.replace("`soa-db provision`", wanted.made_by)
+        yield replace(told, hint="; ".join(part for part in (hint, wanted.missing) if part))
         return
     if wanted.rotates and (unfinished := _unfinished(around, name, payload)):
         warnings = [*warnings, (unfinished, f"finish it: {command}")]

@@ -108,7 +108,7 @@ def test_an_unknown_secret_holds_up_what_needs_it(doctor: Doctor, specs: SpecSet
     found = blamed(report)
     assert found.step == "secret"
     assert f"dev/postgres-shared/{service}/app" in found.summary
-    assert "provision" in found.hint
+    assert "`soa-db provision --env dev --engine postgres` makes what is missing" in found.hint
     rest = [finding for finding in only(report).findings if finding.step in {"dns", "tcp", *AFTER_TCP}]
     assert {finding.status for finding in rest} == {Status.SKIPPED}
     assert {finding.reason for finding in rest} == {"secret"}

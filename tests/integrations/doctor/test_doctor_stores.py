@@ -145,6 +145,12 @@ def test_a_mongo_secret_of_the_wrong_shape_is_named_with_its_field(
     }
     aws.put_parameters(ACCOUNT, parameters)
     aws.put_secret(ACCOUNT, names.mongo_secret_name("mirror", service), {"password": CANARY})
+    (absent,) = [
+        one for one in only(doctor(specs_of(service, mongo={}), env="mirror")).findings if "-ca" in one.subject
+    ]
+    assert absent.status is Status.FAILED
+    assert "whoever runs the server" in absent.hint
+    assert "soa-db provision" not in absent.hint
     aws.put_secret(ACCOUNT, f"{service}-ca", {"ca_cert": CANARY})
     report = doctor(specs_of(service, mongo={}), env="mirror")
     failed = [one.summary for one in only(report).findings if one.status is Status.FAILED]

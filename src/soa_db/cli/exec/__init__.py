@@ -38,6 +38,10 @@ Examples:
   soa-db exec --env dev --service chat-api --engine postgres --engine redis -- python script.py
 
 \b
+When the program does not connect, find out why:
+  soa-db doctor --env mirror --service chat-api
+
+\b
 Exit codes:
   the program's own, or
   1  AWS did not give what it takes      126  the program cannot be run
@@ -119,8 +123,9 @@ def command(
 
     psql and its kin find PG* variables, redis-cli REDISCLI_AUTH (and where to connect in its arguments), mongosh and
     the MongoDB tools a file that only you can read, which is deleted. Any other program, with --engine, finds PG*,
-    REDIS_* and MONGODB_URI. No password is ever an argument. Inherited variables that would lead elsewhere are taken
-    away. The program takes this process's place: the terminal, signals and the exit code are its own.
+    REDIS_* and MONGODB_URI. No password is ever an argument. Inherited variables that would lead elsewhere, or give
+    the password away, are taken away. The program takes this process's place: the terminal, signals and the exit code
+    are its own.
     """
     from soa_db.access.settings import load_settings
     from soa_db.cli.exec.clients import Request, prepare
