@@ -50,31 +50,32 @@ def show_report(terminal: Terminal, report: Report, *, everything: bool) -> None
             terminal.line()
         _heading(terminal, str(one.target))
         _show(terminal, one.findings, everything=everything)
-    _show_next_steps(terminal, report, everything=everything)
+    alike: dict[tuple[str, str], list[NextStep]] = {}
+    for step in report.next_steps():
+        alike.setdefault((step.finding.step, step.finding.hint), []).append(step)
+    # Of a few targets this would only repeat what stands above.
+    if alike and (not full or any(len(steps) > 1 or len(steps[0].where) > 1 for steps in alike.values())):
+        terminal.line()
+        terminal.line("What to do", style="bold")
+        for steps in alike.values():
+            _show_next_step(terminal, steps, everything=everything)
     terminal.line()
     style = {Status.OK: "green", Status.WARNING: "yellow"}.get(_overall(report), "bold red")
     _heading(terminal, report.summary(), style)
 
 
-def _show_next_steps(terminal: Terminal, report: Report, *, everything: bool) -> None:
-    """Print each thing to do once, with all it is for; nothing where that would only repeat what stands above."""
-    alike: dict[tuple[str, str], list[NextStep]] = {}
-    for one in report.next_steps():
-        alike.setdefault((one.finding.step, one.finding.hint), []).append(one)
-    if all(len(steps) == 1 and len(steps[0].where) == 1 for steps in alike.values()):
-        return
-    terminal.line()
-    terminal.line("What to do", style="bold")
-    for (step, hint), steps in alike.items():
-        mark, style = _MARKS[Status.FAILED]
-        shown = steps if everything or len(steps) <= _IN_FULL else steps[:_IN_FULL]
-        for one in shown:
-            _line(terminal, mark, style, step, one.finding.summary)
-        if rest := len(steps) - len(shown):
-            _line(terminal, "", None, "", f"and {rest} more like {'this' if rest == 1 else 'these'}")
-        _line(terminal, "", None, "", f"→ {hint}" if hint else "")
-        where = tuple(dict.fromkeys(place for one in steps for place in one.where))
-        _line(terminal, "", "dim", "", f"for {_places(where, everything=everything)}")
+def _show_next_step(terminal: Terminal, steps: list[NextStep], *, everything: bool) -> None:
+    """Print what is done by one thing, that, and all it is for."""
+    mark, style = _MARKS[Status.FAILED]
+    shown = steps if everything or len(steps) <= _IN_FULL else steps[:_IN_FULL]
+    for one in shown:
+        _line(terminal, mark, style, one.finding.step, one.finding.summary)
+    if rest := len(steps) - len(shown):
+        _line(terminal, "", None, "", f"and {rest} more like {'this' if rest == 1 else 'these'}")
+    hint = steps[0].finding.hint
+    _line(terminal, "", None, "", f"→ {hint}" if hint else "")
+    where = tuple(dict.fromkeys(place for one in steps for place in one.where))
+    _line(terminal, "", "dim", "", f"for {_places(where, everything=everything)}")
 
 
 def _overall(report: Report) -> Status:

@@ -159,7 +159,7 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
             return None
         from soa_db._runtime.pem import named_roots
 
-        given = named_roots(config.tls)
+        roots_named = name_of(named_roots(config.tls), "the bundled RDS and Amazon roots")
 
         def context() -> ssl.SSLContext:
             from soa_db._psycopg.roots import root_file
@@ -170,8 +170,8 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
                 try:
                     found.load_verify_locations(cafile=roots.path)
                 except (OSError, ValueError) as error:
-                    told = f"{given.name if given else 'the bundle'} holds no certificate that can be read"
-                    raise Broken(told, "give it PEM text") from error
+                    hint = "it is to be text in PEM; SOA_DB_CA_FILE or tls.ca_file names the file"
+                    raise Broken(f"{roots_named}: no certificate can be read there", hint) from error
                 finally:
                     roots.remove()
             return found
@@ -179,8 +179,7 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
         def begin(connection: socket.socket) -> None:
             _begin_tls(connection, place)
 
-        name = name_of(given, "the bundled RDS and Amazon roots")
-        return Peer(place, config.host, name, context, begin, lambda *_: False, self.around.timeout * 0.45)
+        return Peer(place, config.host, roots_named, context, begin, lambda *_: False, self.around.timeout * 0.45)
 
     def log_in(self, config: PostgresConfig) -> psycopg.Connection[Any]:
         """Connect as a service does."""

@@ -19,8 +19,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from tests.integrations.doctor.kit import Doctor, SkewedAws, only, specs_of
+from tests.integrations.doctor.kit import Doctor, SkewedAws, blamed, only, specs_of
 from tests.servers.aws_kit import ACCOUNT
+from tests.support.tcp import FaultyProxy
 
 from soa_db import names
 from soa_db.doctor import Finding, Report, Status
@@ -441,3 +442,49 @@ def test_a_mongod_without_tls_is_recognised(
     (found,) = [finding for finding in only(report).findings if finding.step == "tls"]
     assert found.status is Status.FAILED
     assert "speaks no TLS" in found.summary
+
+
+@pytest.mark.parametrize("engine", ["redis", "mongo"])
+def test_a_server_that_hangs_up_in_the_handshake_is_no_plain_one(
+    doctor: Doctor, aws: SkewedAws, authority: trustme.CA, service: str, engine: str
+) -> None:
+    """Asked plainly it does not answer either: it is not told to be turned to TLS."""
+    with FaultyProxy("127.0.0.1", 1) as proxy:
+        proxy.mode = "hang_up"
+        ca_id = aws.put_secret(ACCOUNT, f"{service}-ca", {"ca_cert": authority.cert_pem.bytes().decode()})
+        aws.put_parameters(
+            ACCOUNT,
+            {
+                names.mongo_hosts_ssm_path("prod"): f"127.0.0.1:{proxy.port}",
+                names.mongo_replica_set_ssm_path("prod"): "saga-rs",
+                names.mongo_ca_secret_ssm_path("prod"): ca_id,
+            },
+        )
+        login = {"username": names.mongo_user(service), "password": "p"}
+        aws.put_secret(ACCOUNT, names.mongo_secret_name("prod", service), login)
+        payload = {"password": "p", "endpoint": "127.0.0.1", "port": proxy.port}
+        aws.put_secret(ACCOUNT, names.redis_secret_name("prod", service), payload)
+        found = tls_of(doctor(specs_of(service, **{engine: {}}), env="prod", timeout=0.6))
+    assert found.status is Status.FAILED
+    assert f"the TLS handshake with 127.0.0.1:{proxy.port} failed" in found.summary
+    assert "which versions of TLS it speaks" in found.hint
+
+
+def test_roots_that_cannot_be_read_are_no_fault_of_the_server(
+    *,
+    doctor: Doctor,
+    front: Callable[..., TlsFront],
+    authority: trustme.CA,
+    service: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A file that is no PEM, named by its variable; what it holds is not shown."""
+    front(authority.issue_cert("127.0.0.1"))
+    (tmp_path / "none.pem").write_text("c4nary-Password")
+    monkeypatch.setenv("SOA_DB_CA_FILE", str(tmp_path / "none.pem"))
+    report = doctor(specs_of(service, postgres={}), env="mirror")
+    found = blamed(report)
+    assert found.step == "tls"
+    assert found.summary == f"the roots in {tmp_path}/none.pem: no certificate can be read there"
+    assert "PEM; SOA_DB_CA_FILE" in found.hint

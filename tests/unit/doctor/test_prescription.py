@@ -37,10 +37,14 @@ def shown(
 def test_what_to_do_does_not_repeat_what_stands_above(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each thing for one target only: the chain of that target has said it."""
-    out = shown(capsys, monkeypatch, *((failed(f"no {name}", f"make {name}"),) for name in "abcd"))
+    """Of few targets with a thing of its own to do each; at the end of many, and for several, it is told once more."""
+    of_each = [(failed(f"no {name}", f"make {name}"),) for name in "abcd"]
+    out = shown(capsys, monkeypatch, *of_each[:3])
     assert "What to do" not in out
     assert out.count("→ make a") == 1
+    assert shown(capsys, monkeypatch, *of_each).partition("What to do")[2].count("→ make a") == 1
+    out = shown(capsys, monkeypatch, of_each[0], of_each[0])
+    assert "for s0: redis as u (app); s1: redis as u (app)" in out.partition("What to do")[2]
 
 
 def test_what_is_done_by_one_thing_stands_once(
