@@ -202,7 +202,7 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
             )
         if iam and "password authentication failed" in message:
             # Only a member of rds_iam is asked for a token; everybody else's password is checked.
-            return f"there is no user {user}, or it is no member of rds_iam: {self.provision_command}"
+            return f"there is no such user, or it is no member of rds_iam: {self.provision_command}"
         if not iam and "password authentication failed" in message:
             return f"{error.hint}; or there is no user {user}, or its password has ended: {self.provision_command}"
         return error.hint

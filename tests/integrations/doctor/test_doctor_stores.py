@@ -115,7 +115,7 @@ def test_a_redis_that_falls_silent_costs_one_deadline(
         patch.setattr(RedisExamination, "authorisation", fall_silent)
         payload = {"username": user, "password": CANARY, "endpoint": "127.0.0.1", "port": proxy.port}
         aws.put_secret(ACCOUNT, f"dev/redis/{service}", payload)
-        report = doctor(specs_of(service, redis={}), timeout=0.5)
+        report = doctor(specs_of(service, redis={}), timeout=1.0)
     assert blamed(report).step == "authorisation"
     skipped = [one for one in only(report).findings if one.status is Status.SKIPPED]
     assert [(one.step, one.reason) for one in skipped] == [("clock", "authorisation"), ("pool", "authorisation")]

@@ -322,8 +322,8 @@ def test_a_server_that_falls_silent_in_the_handshake_is_told(
 ) -> None:
     """Before the step's own deadline, so that it is told where the answer is missing."""
     made = front(authority.issue_cert("127.0.0.1"), silent=True)
-    found = tls_of(doctor(specs_of(service, postgres={}), env="mirror", timeout=0.6))
-    assert found.summary == f"the TLS handshake with 127.0.0.1:{made.port} failed: no answer within 0.27 s"
+    found = tls_of(doctor(specs_of(service, postgres={}), env="mirror", timeout=1.0))
+    assert found.summary == f"the TLS handshake with 127.0.0.1:{made.port} failed: no answer within 0.45 s"
     assert "its log" in found.hint
 
 
@@ -464,7 +464,7 @@ def test_a_server_that_hangs_up_in_the_handshake_is_no_plain_one(
         aws.put_secret(ACCOUNT, names.mongo_secret_name("prod", service), login)
         payload = {"password": "p", "endpoint": "127.0.0.1", "port": proxy.port}
         aws.put_secret(ACCOUNT, names.redis_secret_name("prod", service), payload)
-        found = tls_of(doctor(specs_of(service, **{engine: {}}), env="prod", timeout=0.6))
+        found = tls_of(doctor(specs_of(service, **{engine: {}}), env="prod", timeout=1.0))
     assert found.status is Status.FAILED
     assert f"the TLS handshake with 127.0.0.1:{proxy.port} failed" in found.summary
     assert "which versions of TLS it speaks" in found.hint
