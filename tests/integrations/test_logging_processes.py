@@ -347,8 +347,8 @@ def test_dev_stdout_as_a_file_means_stdout_itself(how: str, place: str) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             code = f"import logging; from soa_db.logging import *; {how.format(path=path)}; logging.warning('heard')"
-            streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, place: theirs.fileno()}
-            ran = subprocess.run([sys.executable, "-c", code], timeout=60, check=False, **streams)
+            out, err = [theirs.fileno() if name == place else subprocess.DEVNULL for name in ("stdout", "stderr")]
+            ran = subprocess.run([sys.executable, "-c", code], stdout=out, stderr=err, timeout=60, check=False)
             theirs.close()
             assert (ran.returncode, b"heard" in ours.recv(65536)) == (0, True)
 
