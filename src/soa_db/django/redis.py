@@ -6,6 +6,13 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from soa_db.errors import MissingExtra
+
+try:
+    import redis as _redis  # noqa: F401  # what the back end of the database needs not
+except ModuleNotFoundError as error:
+    raise MissingExtra(f"{error.name} is not installed", hint="pip install 'soa-db[django,redis]'") from error
+
 from soa_db._redis._sync import Client, Login, make_client
 from soa_db._redis.failures import DRIVER_ERRORS, typed
 from soa_db._runtime._sync import SingleFlight
