@@ -84,6 +84,8 @@ class JsonFormatter(logging.Formatter):
         return self._line({**kept, "dropped": f"{len(said) - len(kept)} fields, too long for a line"})
 
     def _line(self, said: dict[str, object]) -> str:
+        if not self._attributes:
+            return _encode(said)
         if not self._attributes.isdisjoint(said):
             said = {f"{key}_" if key in self._attributes else key: value for key, value in said.items()}
         return f"{_encode(said)[:-1]}{self._ending}"

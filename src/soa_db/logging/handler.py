@@ -69,6 +69,15 @@ class LineHandler(logging.Handler):
                 log_file=self._path,
             ) from error
 
+    def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:
+        """Write ``record``, unless a filter says no; in short what ``logging.Handler.handle`` does where there is none."""
+        lock = self.lock
+        if self.filters or lock is None:
+            return super().handle(record)
+        with lock:
+            self.emit(record)
+        return True
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write ``record``; what goes wrong is told once and never raised."""
         try:

@@ -23,6 +23,7 @@ class Decision(Enum):
     REDACT_TEXT = auto()  # unless it is a number: ``max_tokens=100``
     PERSON = auto()  # kept, and a ``name`` in it is somebody's
     NAME = auto()  # kept, unless it is somebody's
+    VALUE = auto()  # kept, unless what it is the value of is called like a secret: ``{"name": "DB_PASSWORD", "value": …}``
 
 
 # The value, or a text as the value, is not shown.
@@ -74,10 +75,14 @@ _PERSONS = frozenset(
     "member profile author recipient sender actor learner tutor instructor applicant".split()
 )
 
+_VALUES = frozenset({"value", "values", "default"})
+
 # Plural of what is counted: a number there is no token.
 _COUNTED = frozenset({"tokens"})
 
 _SPLIT = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_]+")
+
+_PLAIN = re.compile(r"[\w./-]+", re.ASCII)
 
 # Keys come from outside too: whoever sends ever new ones must not fill the memory.
 _CACHED = 4096
@@ -106,8 +111,8 @@ class KeyRules:
         decision = self.known.get(key)
         if decision is None:
             decision = self._judge(_words(key[:_LONGEST]))
-            # Plain keys only: so whoever finds a key there need not look at it again.
-            if len(key) <= _LONGEST and key.isascii() and key.isidentifier():
+            # Such only as are shown as they are: so whoever finds a key there need not look at it again.
+            if len(key) <= _LONGEST and _PLAIN.fullmatch(key):
                 if len(self.known) >= _CACHED:
                     self.known.clear()
                 self.known[key] = decision
@@ -116,6 +121,8 @@ class KeyRules:
     def _judge(self, words: tuple[str, ...]) -> Decision:  # noqa: PLR0911  # one for each rule
         whole = " ".join(words)
         endings = _endings(words)
+        if whole in _VALUES and (whole in self._keep or endings.isdisjoint(self._redact)):
+            return Decision.VALUE
         if not words or whole in self._keep:
             return Decision.KEEP
         if not endings.isdisjoint(self._redact | _ENDINGS) or whole in _WHOLE:

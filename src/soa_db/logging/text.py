@@ -30,9 +30,12 @@ _BARE = frozenset({MASK, REDACTED, "None", "True", "False"})
 
 def masked(text: str, decide: Callable[[str], Decision]) -> str:
     """``text`` without secrets, and without the values of keys about which ``decide`` says so."""
-    text = mask_secrets(text)
-    if "=" in text or "':" in text or '":' in text:
-        text = _by_keys(text, decide)
+    if "=" in text or ":" in text or "'" in text:
+        text = mask_secrets(text)
+        if "=" in text or "':" in text or '":' in text:
+            text = _by_keys(text, decide)
+    elif "bearer" in (lower := text.lower()) or "private key" in lower:  # all else has a sign between name and value
+        text = mask_secrets(text)
     return _ROW.sub(rf"\1{MASK}", text) if "Failing row" in text else text
 
 
