@@ -12,8 +12,6 @@ from typing import Any
 import structlog
 from structlog.exceptions import DropEvent
 
-from soa_db.logging.factory import make_record
-
 __all__ = ["FIELDS", "PROCESSORS", "BoundLogger", "get_logger"]
 
 # The attribute of a record that holds what was logged beside the message.
@@ -94,8 +92,17 @@ class BoundLogger(structlog.stdlib.BoundLogger):
         exc_info = _exc_info(event_dict.pop("exc_info")) if "exc_info" in event_dict else None
         stack_info = event_dict.pop("stack_info", None)
         frame = _caller(sys._getframe(2))  # noqa: SLF001  # as logging itself does
-        stack = "".join(traceback.format_stack(frame)).rstrip() if stack_info else None
-        record = make_record(logger.name, level, frame, "" if event is None else event, args, exc_info, stack)
+        record = logging.getLogRecordFactory()(
+            logger.name,
+            level,
+            frame.f_code.co_filename,
+            frame.f_lineno,
+            "" if event is None else event,
+            args,
+            exc_info,
+            frame.f_code.co_name,
+            "".join(traceback.format_stack(frame)).rstrip() if stack_info else None,
+        )
         record.__dict__[FIELDS] = event_dict
         logger.handle(record)
 

@@ -69,8 +69,8 @@ class LineHandler(logging.Handler):
                 log_file=self._path,
             ) from error
 
-    def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:
-        """Write ``record``, unless a filter says no; in short what ``logging.Handler.handle`` does where there is none."""
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write ``record``, unless a filter says no; where there is none, by a shorter way than logging's own."""
         lock = self.lock
         if self.filters or lock is None:
             return super().handle(record)

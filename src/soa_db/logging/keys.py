@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 from soa_db.errors import ConfigurationError
 
-__all__ = ["HIDDEN", "Decision", "KeyRules"]
+__all__ = ["HIDDEN", "VALUES", "Decision", "KeyRules"]
 
 
 class Decision(Enum):
@@ -23,11 +23,14 @@ class Decision(Enum):
     REDACT_TEXT = auto()  # unless it is a number: ``max_tokens=100``
     PERSON = auto()  # kept, and a ``name`` in it is somebody's
     NAME = auto()  # kept, unless it is somebody's
-    VALUE = auto()  # kept, unless what it is the value of is called like a secret: ``{"name": "DB_PASSWORD", "value": …}``
+    VALUE = auto()  # kept, unless it is that of a secret named beside it
 
 
 # The value, or a text as the value, is not shown.
 HIDDEN = frozenset({Decision.REDACT, Decision.REDACT_TEXT})
+
+# What the value is called in objects like ``{"name": "DB_PASSWORD", "value": …}``.
+VALUES = frozenset({"value", "Value", "values", "default"})
 
 # A word of the key is this, wherever it stands.
 _WORDS = frozenset(
@@ -75,8 +78,6 @@ _PERSONS = frozenset(
     "member profile author recipient sender actor learner tutor instructor applicant".split()
 )
 
-_VALUES = frozenset({"value", "values", "default"})
-
 # Plural of what is counted: a number there is no token.
 _COUNTED = frozenset({"tokens"})
 
@@ -121,7 +122,7 @@ class KeyRules:
     def _judge(self, words: tuple[str, ...]) -> Decision:  # noqa: PLR0911  # one for each rule
         whole = " ".join(words)
         endings = _endings(words)
-        if whole in _VALUES and (whole in self._keep or endings.isdisjoint(self._redact)):
+        if whole in VALUES and (whole in self._keep or endings.isdisjoint(self._redact)):
             return Decision.VALUE
         if not words or whole in self._keep:
             return Decision.KEEP

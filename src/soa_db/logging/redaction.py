@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
-from soa_db.logging.keys import HIDDEN, Decision, KeyRules
+from soa_db.logging.keys import HIDDEN, VALUES, Decision, KeyRules
+from soa_db.logging.look import LEAST, MOST, look_at_dict, look_at_list
 from soa_db.logging.text import REDACTED, cut, encodable, masked
 from soa_db.logging.values import is_sequence, members, shown
 
@@ -24,7 +24,6 @@ _LONGEST_INTEGER = 4096
 
 
 _SIZED = frozenset({list, tuple})
-_LEAST, _MOST = -(1 << 63), 1 << 63
 
 KEEP, NAME, PERSON, REDACT, REDACT_TEXT, VALUE = (
     Decision.KEEP,
@@ -65,7 +64,7 @@ class Redactor:
     """
 
     def __init__(self, rules: KeyRules) -> None:
-        self.known = rules.known
+        self._known = rules.known
         self.decide = rules.decide
 
     def fields(self, fields: Mapping[str, object], into: dict[str, object], bounds: Bounds = NORMAL) -> None:
@@ -92,10 +91,12 @@ class Redactor:
             pairs: keys and values.
             into: where they go.
             bounds: how much of each is shown.
-            walk: the walk that came here, if any.
+            walk: the walk that came here; None for the fields of a record.
             of_person: whether what is called ``name`` is somebody's.
         """
-        known = self.known
+        known = self._known
+        below = walk
+        named = REDACT if of_person else KEEP
         longest = bounds.text
         room = bounds.items
         key: str
@@ -111,34 +112,42 @@ class Redactor:
             if room < 0:
                 into["…"] = "there is more"
                 return
+            if decision is not KEEP:
+                decision = named if decision is NAME else KEEP if decision is VALUE else decision
             kind = type(value)
-            if decision is KEEP:
-                if kind is str:
-                    text: str = value  # type: ignore[assignment]
-                    if (
-                        " " in text
-                        or "=" in text
-                        or ":" in text
-                        or "'" in text
-                        or len(text) > longest
-                        or not text.isascii()
-                    ):
-                        text = self.text(text, longest)
-                    into[key] = text
-                    continue
-                if (kind is int and _LEAST < value < _MOST) or (kind is float and value - value == 0):  # type: ignore[operator]
-                    into[key] = value
-                    continue
-            elif decision is NAME:
-                decision = REDACT if of_person else KEEP
-            if value is None or kind is bool:
+            if kind is str and decision is KEEP:
+                text: str = value  # type: ignore[assignment]
+                if (
+                    " " in text
+                    or "=" in text
+                    or ":" in text
+                    or "'" in text
+                    or len(text) > longest
+                    or not text.isascii()
+                ):
+                    text = self.text(text, longest)
+                into[key] = text
+            elif value is None or kind is bool:
                 into[key] = value
             elif decision is REDACT:
                 into[key] = REDACTED
+            elif (kind is int and LEAST < value < MOST) or (kind is float and value - value == 0):  # type: ignore[operator]
+                into[key] = value
             else:
-                if walk is None:
-                    walk = _Walk(self, bounds)
-                into[key] = walk.mapping(value, decision) if kind is dict else walk.value(value, decision)  # type: ignore[arg-type]
+                # Members of members are counted, which a look does not do.
+                seen: object = (
+                    None
+                    if walk is not None
+                    else look_at_dict(value, decision, known, longest, self.text)  # type: ignore[arg-type]
+                    if kind is dict
+                    else look_at_list(value, decision, longest)  # type: ignore[arg-type]
+                    if kind is list or kind is tuple
+                    else None
+                )
+                if seen is None:
+                    below = below or _Walk(self, bounds)
+                    seen = below.value(value, decision)
+                into[key] = seen
 
     def _judged(self, name: object) -> tuple[str, Decision]:
         key = self.key(name)
@@ -160,7 +169,7 @@ class Redactor:
         """``text`` masked, no longer than ``longest`` characters and a note, and fit for any encoding of Unicode."""
         if len(text) > longest:
             return f"{self.text(cut(text, longest), longest)}… ({len(text)} characters)"
-        if " " in text or "=" in text or ":" in text or "'" in text:  # else there is nothing to be masked in it
+        if "=" in text or ":" in text or "'" in text or " " in text:  # else there is nothing to be masked in it
             text = masked(text, self.decide)
         return text if text.isascii() else encodable(text)
 
@@ -185,7 +194,7 @@ class _Walk:
         try:
             if decision is not REDACT:
                 if kind is dict:
-                    return self.mapping(value, decision)  # type: ignore[arg-type]
+                    return self._mapping(value, value.items(), dict, decision)  # type: ignore[attr-defined]
                 if kind is list or kind is tuple:
                     return self._sequence(value, decision)  # type: ignore[arg-type]
                 if kind is str and decision is not REDACT_TEXT:
@@ -198,69 +207,7 @@ class _Walk:
                 return _number(value)
             return self._of_any_kind(value, decision)
         except Exception as error:  # noqa: BLE001  # properties, iterators and __repr__ of anybody
-            return _told(kind, error)
-
-    def mapping(self, value: dict[Any, Any], decision: Decision) -> object:  # noqa: PLR0912  # as `Redactor.put`
-        """The members of a dict by their keys, as ``Redactor.put`` has them.
-
-        Nearly all are such as stay what they are. So they are looked at in a copy, and only what must not stay is
-        replaced in it, up to a key that cannot be told at once.
-        """
-        above = self._above
-        bounds = self._bounds
-        if self._left <= 0 or len(above) >= bounds.depth or id(value) in above:
-            return self._refused(value)
-        redactor = self._redactor
-        known = redactor.known
-        longest = bounds.text
-        try:
-            if len(value) > bounds.items:
-                return self._mapping(value, value.items(), decision)
-            plain = value.copy()  # in one step: other threads may write to it
-            for key, item in plain.items():
-                judged = known.get(key)  # None for keys of any other kind
-                kind = type(item)
-                if judged is KEEP:
-                    if kind is str:
-                        if (
-                            " " in item
-                            or "=" in item
-                            or ":" in item
-                            or "'" in item
-                            or len(item) > longest
-                            or not item.isascii()
-                        ):
-                            plain[key] = redactor.text(item, longest)
-                        continue
-                    if (kind is int and _LEAST < item < _MOST) or (kind is float and item - item == 0):
-                        continue
-                elif judged is None or judged is VALUE:
-                    above.append(id(value))
-                    plain = self._from(key, plain, decision)
-                    above.pop()
-                    break
-                elif judged is NAME:
-                    judged = REDACT if decision is PERSON else KEEP
-                if item is None or kind is bool:
-                    continue
-                if judged is REDACT:
-                    plain[key] = REDACTED
-                else:
-                    above.append(id(value))
-                    plain[key] = self.value(item, judged)
-                    above.pop()
-        except Exception as error:  # noqa: BLE001  # __hash__ and __eq__ of anybody's keys
-            return _told(dict, error)
-        self._left -= len(plain)
-        return plain
-
-    def _from(self, first: object, plain: dict[Any, Any], decision: Decision) -> dict[Any, Any]:
-        """The members of ``plain``, of which those before the key ``first`` are done."""
-        pairs = list(plain.items())
-        start = next(place for place, (key, _) in enumerate(pairs) if key is first)
-        found = dict(pairs[:start])
-        self._redactor.put(self._named(pairs)[start:], found, self._bounds, self, decision is PERSON)
-        return found
+            return f"[{kind.__name__}: {type(error).__name__} while it was read]"
 
     def _of_any_kind(self, value: object, decision: Decision) -> object:
         kind = type(value)
@@ -272,30 +219,30 @@ class _Walk:
         elif isinstance(value, bytes | bytearray | memoryview):
             text = bytes(value[: self._bounds.text + 1]).decode("utf-8", "backslashreplace")
         elif (pairs := members(value)) is not None:
-            return self._mapping(value, pairs, decision)
+            return self._mapping(value, pairs, kind, decision)
         elif is_sequence(value):
             return self._sequence(value, decision)  # type: ignore[arg-type]
         if decision is REDACT_TEXT:
             return REDACTED
         return self._redactor.text(shown(value) if text is None else text, self._bounds.text)
 
-    def _mapping(self, value: object, pairs: Iterable[tuple[object, object]], decision: Decision) -> object:
-        """Members of anything that has some, by their keys; names are somebody's in objects of a class named so."""
-        if self._left <= 0 or len(self._above) >= self._bounds.depth or id(value) in self._above:
+    def _mapping(self, value: object, pairs: Iterable[tuple[object, object]], kind: type, decision: Decision) -> object:
+        """Members by their keys. Names are somebody's in ``user`` and the like, and in objects of a class named so."""
+        above = self._above
+        if self._left <= 0 or len(above) >= self._bounds.depth or id(value) in above:
             return self._refused(value)
-        if self._redactor.decide(type(value).__name__) is PERSON:
-            decision = PERSON
-        self._above.append(id(value))
-        try:
-            return self._members(pairs, decision)
-        finally:
-            self._above.pop()
-
-    def _members(self, pairs: Iterable[tuple[object, object]], decision: Decision) -> dict[str, object]:
-        """Members, one after the other; names are somebody's in ``user`` and the like."""
         plain: dict[str, object] = {}
-        found = self._named(list(islice(pairs, self._bounds.items + 1)))
-        self._redactor.put(found, plain, self._bounds, self, decision is PERSON)
+        above.append(id(value))
+        try:
+            if kind is not dict:
+                pairs = list(islice(pairs, self._bounds.items + 1))
+                if self._redactor.decide(kind.__name__) is PERSON:
+                    decision = PERSON
+            if kind is not dict or not VALUES.isdisjoint(value):  # type: ignore[arg-type]
+                pairs = self._named(list(pairs))
+            self._redactor.put(pairs, plain, self._bounds, self, decision is PERSON)
+        finally:
+            above.pop()
         self._left -= len(plain)
         return plain
 
@@ -304,11 +251,7 @@ class _Walk:
         for key, value in pairs[:8]:
             named = isinstance(key, str) and key in _NAMES and isinstance(value, str)
             if named and self._redactor.decide(str(value)) in HIDDEN:
-                decide = self._redactor.decide
-                return [
-                    (name, REDACTED if isinstance(name, str) and decide(name) is VALUE else part)
-                    for name, part in pairs
-                ]
+                return [(name, REDACTED if name in VALUES else part) for name, part in pairs]
         return pairs
 
     def _sequence(self, values: Iterable[object], decision: Decision) -> object:
@@ -319,27 +262,23 @@ class _Walk:
         room = self._bounds.items
         above.append(id(values))
         try:
-            whole = type(values) in _SIZED and len(values) <= room  # type: ignore[arg-type]
-            plain = list(values if whole else islice(values, room + 1))
-            self._left -= len(plain)
-            if len(plain) == 2:
-                name, value = plain
+            found = values if type(values) in _SIZED and len(values) <= room else list(islice(values, room + 1))  # type: ignore[arg-type]
+            self._left -= len(found)  # type: ignore[arg-type]
+            if len(found) == 2:  # type: ignore[arg-type]
+                name, value = found
                 if isinstance(name, str | bytes):
                     judged = self._redactor.decide(self._redactor.key(name))
                     if judged in HIDDEN:
                         return [self.value(name, KEEP), self.value(value, judged)]
             longest = self._bounds.text if decision is not REDACT_TEXT else -1
-            if len(plain) > room:
-                plain[room:] = ["… there is more"]
-            for place, value in enumerate(plain):
-                kind = type(value)
-                if kind is str:
-                    # A word: the commonest member, and nothing is to be masked in it.
-                    if value.isidentifier() and len(value) <= longest and value.isascii():  # type: ignore[attr-defined,arg-type]
-                        continue
-                elif kind is int and _LEAST < value < _MOST:  # type: ignore[operator]
-                    continue
-                plain[place] = self.value(value, decision)
+            plain: list[object] = []
+            for value in found:
+                if len(plain) == room:
+                    plain.append("… there is more")
+                elif type(value) is str and len(value) <= longest and value.isidentifier() and value.isascii():
+                    plain.append(value)  # a word: the commonest member, and nothing is to be masked in it
+                else:
+                    plain.append(self.value(value, decision))
             return plain
         finally:
             above.pop()
@@ -347,10 +286,6 @@ class _Walk:
     def _refused(self, value: object) -> str:
         """Instead of a container that was met on the way here, or when enough is shown."""
         return "[itself]" if id(value) in self._above else f"[{type(value).__name__}: there is more]"
-
-
-def _told(kind: type, error: Exception) -> str:
-    return f"[{kind.__name__}: {type(error).__name__} while it was read]"
 
 
 def _number(number: float) -> object:
