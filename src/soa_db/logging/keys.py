@@ -20,7 +20,7 @@ class Decision(Enum):
 
     KEEP = auto()
     REDACT = auto()
-    REDACT_TEXT = auto()  # unless it is a number: ``max_tokens=100``
+    REDACT_TEXT = auto()  # unless it is a number: ``max_tokens=100``; in an object, as PERSON
     PERSON = auto()  # kept, and a ``name`` in it is somebody's
     NAME = auto()  # kept, unless it is somebody's
     VALUE = auto()  # kept, unless it is that of a secret named beside it
@@ -50,6 +50,7 @@ _ENDINGS = frozenset(
     "date of birth, birth date, birth day, birth year, place of birth, born on, "
     "phone number, mobile number, card number, account number, passport number, social security number, "
     "street address, home address, postal address, mailing address, billing address, shipping address, "
+    "client assertion, code verifier, auth code, "
     "pin code, mfa code, verification code, recovery code, recovery codes".split(", ")
 )
 
@@ -74,8 +75,13 @@ _ABOUT = frozenset(
 _NAMED_THINGS = frozenset({"secret", "cookie", "token", "credential", "credentials", "parameter"})
 
 _PERSONS = frozenset(
-    "user person customer student teacher guardian parent child children people patient employee contact "  # noqa: SIM905
+    "user person customer student pupil teacher guardian parent child children people patient employee contact "  # noqa: SIM905
     "member profile author recipient sender actor learner tutor instructor applicant".split()
+)
+
+# A text that says who one of these is says a name. Of the others it may be an account or a part of a program.
+_PUPILS = frozenset(
+    {"student", "pupil", "learner", "teacher", "tutor", "instructor", "guardian", "patient", "applicant"}
 )
 
 # Plural of what is counted: a number there is no token.
@@ -135,7 +141,7 @@ class KeyRules:
         of_person = is_name and not _PERSONS.isdisjoint(map(_singular, words[:-1]))
         if of_person or not _WORDS.isdisjoint(words) or _JOINED.search("".join(words)):
             return Decision.REDACT
-        if not _COUNTED.isdisjoint(words):
+        if not _COUNTED.isdisjoint(words) or last in _PUPILS:
             return Decision.REDACT_TEXT
         if whole in {"name", "names"}:
             return Decision.NAME

@@ -35,6 +35,9 @@ KEEP, NAME, PERSON, REDACT, REDACT_TEXT, VALUE = (
 )
 
 
+OF_PERSON = (PERSON, REDACT_TEXT)  # a tuple: the hash of an enum's member is Python
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """How much of a record is shown.
@@ -236,11 +239,11 @@ class _Walk:
         try:
             if kind is not dict:
                 pairs = list(islice(pairs, self._bounds.items + 1))
-                if self._redactor.decide(kind.__name__) is PERSON:
+                if self._redactor.decide(kind.__name__) in OF_PERSON:
                     decision = PERSON
             if kind is not dict or not VALUES.isdisjoint(value):  # type: ignore[arg-type]
                 pairs = self._named(list(pairs))
-            self._redactor.put(pairs, plain, self._bounds, self, decision is PERSON)
+            self._redactor.put(pairs, plain, self._bounds, self, decision in OF_PERSON)
         finally:
             above.pop()
         self._left -= len(plain)
