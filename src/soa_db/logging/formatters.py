@@ -76,7 +76,8 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """``record`` as a line without its end."""
-        line = self._line(self._reader.read(record))
+        said = self._reader.read(record)
+        line = self._line(said) if self._attributes else _encode(said)
         if len(line) <= _LONGEST_LINE:
             return line
         said = self._reader.read(record, TIGHT)

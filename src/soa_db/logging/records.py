@@ -65,12 +65,14 @@ class RecordReader:
         state = record.__dict__
         redactor = self.redactor
         message, name = record.msg, record.name
+        # What needs no putting together; a library's own records may do so in a way of their own.
+        plain = message if type(message) is str and not record.args and type(record) is logging.LogRecord else ""
         is_mapping = type(message) is not str and isinstance(message, Mapping) and not record.args
         said: dict[str, object] = {
             "timestamp": self._timestamp(record.created),
             "level": _LEVELS.get(record.levelname) or redactor.text(str(record.levelname).lower()),
             "logger": name if type(name) is str and name.isascii() else redactor.text(str(name)),
-            "event": "" if is_mapping else redactor.text(self._message(record), bounds.text),
+            "event": "" if is_mapping else redactor.text(plain or self._message(record), bounds.text),
         }
         # Its API is looked for and not imported: who does not use OpenTelemetry pays a look into a dict.
         # While it is being imported it has no such function yet.

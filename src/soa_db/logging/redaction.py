@@ -5,7 +5,7 @@ What comes out has only dicts with text keys, lists, text, finite numbers, boole
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -82,7 +82,7 @@ class Redactor:
 
     def put(  # noqa: PLR0912  # one for each kind: a call each would double what a line costs
         self,
-        pairs: Iterable[tuple[object, object]],
+        pairs: Collection[tuple[object, object]],
         into: dict[str, object],
         bounds: Bounds,
         walk: _Walk | None,
@@ -91,7 +91,7 @@ class Redactor:
         """Put members into ``into``. This is where the time goes, so what most members are comes first, without a call.
 
         Args:
-            pairs: keys and values.
+            pairs: keys and values, as many as there are or one more than are shown.
             into: where they go.
             bounds: how much of each is shown.
             walk: the walk that came here; None for the fields of a record.
@@ -101,9 +101,9 @@ class Redactor:
         below = walk
         named = REDACT if of_person else KEEP
         longest = bounds.text
-        room = bounds.items
+        more = len(pairs) > bounds.items
         key: str
-        for name, value in pairs:
+        for name, value in islice(pairs, bounds.items) if more else pairs:
             decision = known.get(name)  # type: ignore[call-overload]  # keys of any kind: then it is not there
             if decision is None:
                 key, decision = self._judged(name)
@@ -111,10 +111,6 @@ class Redactor:
                 key = name  # type: ignore[assignment]
             while key in into:
                 key += "_"
-            room -= 1
-            if room < 0:
-                into["…"] = "there is more"
-                return
             if decision is not KEEP:
                 decision = named if decision is NAME else KEEP if decision is VALUE else decision
             kind = type(value)
@@ -151,6 +147,8 @@ class Redactor:
                     below = below or _Walk(self, bounds)
                     seen = below.value(value, decision)
                 into[key] = seen
+        if more:
+            into["…"] = "there is more"
 
     def _judged(self, name: object) -> tuple[str, Decision]:
         key = self.key(name)
@@ -237,13 +235,14 @@ class _Walk:
         plain: dict[str, object] = {}
         above.append(id(value))
         try:
-            if kind is not dict:
-                pairs = list(islice(pairs, self._bounds.items + 1))
-                if self._redactor.decide(kind.__name__) in OF_PERSON:
-                    decision = PERSON
-            if kind is not dict or not VALUES.isdisjoint(value):  # type: ignore[arg-type]
-                pairs = self._named(list(pairs))
-            self._redactor.put(pairs, plain, self._bounds, self, decision in OF_PERSON)
+            if kind is not dict and self._redactor.decide(kind.__name__) in OF_PERSON:
+                decision = PERSON
+            found: Collection[tuple[object, object]]
+            if kind is dict and VALUES.isdisjoint(value):  # type: ignore[arg-type]
+                found = pairs  # type: ignore[assignment]  # a view of them
+            else:
+                found = self._named(list(islice(pairs, self._bounds.items + 1)))
+            self._redactor.put(found, plain, self._bounds, self, decision in OF_PERSON)
         finally:
             above.pop()
         self._left -= len(plain)
