@@ -86,6 +86,15 @@ class LineHandler(logging.Handler):
                 log_file=self._path,
             ) from error
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write ``record``, unless a filter says no; where there is none, by a shorter way than logging's own."""
+        lock = self.lock
+        if self.filters or lock is None:
+            return super().handle(record)
+        with lock:
+            self.emit(record)
+        return True
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write ``record``; what goes wrong is told once and never raised."""
         try:
