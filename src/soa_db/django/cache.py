@@ -32,13 +32,17 @@ class RedisCache(BaseCache):
     """
 
     def __init__(self, location: str, params: dict[str, Any]) -> None:
-        super().__init__(params)
-        given = params.get("timeout", params.get("TIMEOUT", self.default_timeout))
+        given = params.get("timeout", params.get("TIMEOUT", DEFAULT_TIMEOUT))
         try:
-            # What is no number Django takes for 300.
-            milliseconds_of(given)
+            # First: of what is no number Django makes 300.
+            if given is not DEFAULT_TIMEOUT:
+                milliseconds_of(given)
         except ConfigurationError as error:
             raise as_settings_error(error, "CACHES: TIMEOUT") from error
+        super().__init__(params)
+        if isinstance(given, float):
+            # Django cuts it off, and caches nothing for half a second.
+            self.default_timeout = given
         options = dict(params.get("OPTIONS") or {})
         for ours in ("MAX_ENTRIES", "CULL_FREQUENCY"):
             # Django's own, which mean nothing to a server that evicts by itself.
