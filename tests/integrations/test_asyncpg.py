@@ -389,7 +389,7 @@ async def test_the_pools_limits_are_the_configs(server: PostgresServer, user: st
     limits = PoolConfig(min_size=1, max_size=2, timeout=0.05, max_lifetime=0.05)
     async with create_asyncpg_pool(config(server, user, pool=limits)) as pool:
         assert (pool.get_min_size(), pool.get_max_size()) == (1, 2)
-        async with pool.acquire() as one, pool.acquire() as other:
+        async with pool.acquire(timeout=5) as one, pool.acquire(timeout=5) as other:
             pids = {one.get_server_pid(), other.get_server_pid()}
             with pytest.raises(TimeoutError):
                 await pool.fetchval("SELECT 1")

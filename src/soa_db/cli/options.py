@@ -122,11 +122,15 @@ def _set_debug(context: click.Context, _option: click.Parameter, value: bool) ->
 
 def _set_verbose(context: click.Context, _option: click.Parameter, value: int) -> None:
     if value:
-        context.ensure_object(Invocation).verbose = value
+        invocation = context.ensure_object(Invocation)
+        invocation.verbose = value
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         for name in ("soa_db", "psycopg.pool"):
             logger = logging.getLogger(name)
+            # Who calls `main` within a process of their own: stderr may be another one, or closed, by the next call.
+            invocation.undo.callback(logger.setLevel, logger.level)
+            invocation.undo.callback(logger.removeHandler, handler)
             logger.addHandler(handler)
             logger.setLevel(logging.INFO if value == 1 else logging.DEBUG)
 
