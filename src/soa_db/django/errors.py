@@ -27,47 +27,47 @@ class DatabaseFailure(SoaDbError, OperationalError):
 
 
 class ConnectionFailed(errors.ConnectionFailed, DatabaseFailure):
-    """Ours of this name, and Django\'s."""
+    """Ours of this name, and Django's."""
 
 
 class AuthenticationFailed(errors.AuthenticationFailed, DatabaseFailure):
-    """Ours of this name, and Django\'s."""
+    """Ours of this name, and Django's."""
 
 
 class TlsVerificationFailed(errors.TlsVerificationFailed, DatabaseFailure):
-    """Ours of this name, and Django\'s."""
+    """Ours of this name, and Django's."""
 
 
 class ServerUnavailable(errors.ServerUnavailable, DatabaseFailure):
-    """Ours of this name, and Django\'s."""
+    """Ours of this name, and Django's."""
 
 
 class PoolTimeout(errors.PoolTimeout, DatabaseFailure):
-    """Ours of this name, and Django\'s."""
+    """Ours of this name, and Django's."""
 
 
 class NotConnectedError(errors.NotConnectedError, DatabaseFailure):
-    """Ours of this name, and Django\'s."""
+    """Ours of this name, and Django's."""
 
 
 class CredentialError(errors.CredentialError, DatabaseFailure):
-    """Ours of this name, and Django\'s."""
+    """Ours of this name, and Django's."""
 
 
 class AccessDenied(errors.AccessDenied, DatabaseFailure):
-    """Ours of this name, and Django\'s."""
+    """Ours of this name, and Django's."""
 
 
 class SecretNotFound(errors.SecretNotFound, DatabaseFailure):
-    """Ours of this name, and Django\'s."""
+    """Ours of this name, and Django's."""
 
 
 class ParameterNotFound(errors.ParameterNotFound, DatabaseFailure):
-    """Ours of this name, and Django\'s."""
+    """Ours of this name, and Django's."""
 
 
 class SecretMalformed(errors.SecretMalformed, DatabaseFailure):
-    """Ours of this name, and Django\'s."""
+    """Ours of this name, and Django's."""
 
 
 # The most particular first.
