@@ -2,6 +2,7 @@
 
 - ``pg``: a running server, the test run once per supported version (15, 16, 17, 18). The server is shared by the whole
   session, so use names of your own (``unique_name``) and leave its settings alone.
+- ``server`` (session): the shared one of version 17; ``user``: a login role of the test's own there.
 - ``pg_servers`` (session): a function ``version -> running server``, the same shared servers, when a test wants one.
 - ``pg_server_factory``: a function taking the keywords of ``PostgresServer`` (``version=17`` unless given); it gives a
   server of the test's own, started, to be killed, paused, reconfigured; removed afterwards.
@@ -34,6 +35,7 @@ A server that cannot be started fails the test with the reason; only ``--skip-se
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
@@ -46,6 +48,8 @@ from typing import Any, TypeVar
 import pytest
 import trustme
 from hypothesis import HealthCheck, settings
+from tests.support.environment import only
+from tests.support.postgres import login_role
 
 from soa_db.local.binaries import SUPPORTED
 from soa_db.local.environment import LocalEnvironment
@@ -105,6 +109,19 @@ def pg_servers(server_folder: Path) -> Iterator[Callable[[int], PostgresServer]]
             return servers[version]
 
         yield get
+
+
+@pytest.fixture(scope="session")
+def server(pg_servers: Callable[[int], PostgresServer]) -> PostgresServer:
+    """The shared PostgreSQL of one version, for what no version does otherwise."""
+    return pg_servers(17)
+
+
+@pytest.fixture
+def user(server: PostgresServer, unique_name: str) -> Iterator[str]:
+    """A login role of the test's own on ``server``; it has PASSWORD and a schema."""
+    with login_role(server, unique_name) as name:
+        yield name
 
 
 @pytest.fixture(params=SUPPORTED, ids=lambda version: f"pg{version}")
@@ -233,12 +250,33 @@ def local_env(server_folder: Path) -> Iterator[LocalEnvironment]:
 @pytest.fixture
 def local_aws(local_env: LocalEnvironment, monkeypatch: pytest.MonkeyPatch) -> LocalEnvironment:
     """The local environment as this process's AWS."""
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "PG", "SOA_DB_")):
-            monkeypatch.delenv(name)
-    for name, value in local_env.exports().items():
-        monkeypatch.setenv(name, value)
+    only(monkeypatch, local_env.exports())
     return local_env
+
+
+def _handlers() -> set[tuple[logging.Logger, logging.Handler]]:
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    return {
+        (logger, handler)
+        for logger in loggers
+        if isinstance(logger, logging.Logger)
+        for handler in logger.handlers
+        # pytest's own come and go with the phases of a test, also on loggers that do not propagate.
+        if not isinstance(handler, logging.NullHandler) and not type(handler).__module__.startswith("_pytest.")
+    }
+
+
+@pytest.fixture(autouse=True)
+def _no_logging_handler_stays() -> Iterator[None]:
+    """Fail a test that leaves a logging handler behind: the next tests' records would go to a closed stream."""
+    before = _handlers()
+    yield
+    left = _handlers() - before
+    for logger, handler in left:
+        logger.removeHandler(handler)
+    # redis-py gives one to its own logger when a subscription is first told something.
+    left = {(logger, handler) for logger, handler in left if logger.name != "push_response"}
+    assert not left, f"left behind, see `untouched` in tests/support/logs.py: {left}"
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from psycopg import AsyncConnection, DataError
 from psycopg.rows import class_row
@@ -43,6 +44,13 @@ add_health_routes(app, optional={"redis"}, deadline=1.0)
 async def not_storable(_request: Request, _error: DataError) -> JSONResponse:
     """Tell a client that what it sent cannot be stored: PostgreSQL's texts hold no NUL, for one."""
     return JSONResponse({"detail": "a value cannot be stored"}, 422)
+
+
+@app.exception_handler(RequestValidationError)
+async def not_valid(_request: Request, error: RequestValidationError) -> JSONResponse:
+    """Tell a client what is wrong, but not with which value: half a surrogate pair, for one, fits into no answer."""
+    told = [{key: one[key] for key in ("type", "loc", "msg")} for one in error.errors()]
+    return JSONResponse({"detail": told}, 422)
 
 
 EventsConnection = Annotated[AsyncConnection[Any], connection_to("events")]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict, Unpack
 
 from soa_db import names
-from soa_db._runtime._async import complete
+from soa_db._core.masking import mask_secrets
 from soa_db.errors import ConfigurationError, ConnectionFailed, MissingExtra, SoaDbError
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     SpecSource: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Spec | SpecSet
 
 __all__ = ["Databases", "OpenOptions", "open_databases"]
+
+_log = logging.getLogger("soa_db.databases")
 
 Engine: TypeAlias = Literal["postgres", "redis", "mongo"]
 _ENGINES: tuple[Engine, ...] = ("postgres", "redis", "mongo")
@@ -163,6 +166,10 @@ async def open_databases(service: str, env: Env | str, **options: Unpack[OpenOpt
     Either all are open or none: when one cannot be opened, the others are closed again. So they are when the caller is
     cancelled. Nothing is read or opened before the ``async with``.
 
+    At the end every one of them is closed, whatever happens to the others. One that cannot be is a line in the log
+    ``soa_db.databases``. The error is raised too, several as an ExceptionGroup, unless the block ends with an error of
+    its own (a cancellation, say): that one goes on, with a note of each.
+
     Args:
         service: the service id, e.g. ``chat-api``.
         env: ``dev``, ``mirror`` or ``prod``.
@@ -193,9 +200,14 @@ async def open_databases(service: str, env: Env | str, **options: Unpack[OpenOpt
     try:
         await _open(databases)
         yield databases
-    finally:
-        # To its end: a caller who is cancelled here would leave connections behind.
-        await complete(_close, databases, own)
+    except BaseException as error:
+        _note(error, "could not be closed", await _close_to_the_end(databases, own))
+        raise
+    failed = list((await _close_to_the_end(databases, own)).values())
+    if len(failed) == 1:
+        raise failed[0]
+    if failed:
+        raise BaseExceptionGroup(f"databases of {service} that could not be closed", failed)
 
 
 def _declared(service: str, env: Env | str, options: OpenOptions) -> Spec:
@@ -207,10 +219,8 @@ def _declared(service: str, env: Env | str, options: OpenOptions) -> Spec:
         raise ConfigurationError(f"open_databases takes no {unknown[0]!r}", hint=hint)
     try:
         from soa_db.access.spec import Spec, SpecSet, load_specs
-    except ModuleNotFoundError as error:
-        if error.name != "yaml":
-            raise
-        raise MissingExtra("PyYAML is not installed", hint="pip install pyyaml") from error
+    except MissingExtra as error:
+        raise MissingExtra(error.message, hint="pip install pyyaml") from error
     match options.get("specs"):
         case Spec() as spec:
             known = {spec.service: spec}
@@ -287,33 +297,71 @@ async def _open(databases: Databases) -> None:
     results = await asyncio.gather(
         *(provider.connect() for provider in databases.providers.values()), return_exceptions=True
     )
-    failed = {
-        name: result
-        for name, result in zip(databases.providers, results, strict=True)
-        if isinstance(result, BaseException)
-    }
-    for error in failed.values():
-        if not isinstance(error, SoaDbError):
-            raise error
-    errors = {name: error for name, error in failed.items() if isinstance(error, SoaDbError)}
-    if len(errors) == 1:
-        raise next(iter(errors.values()))
-    if errors:
-        told = "\n".join(f"  {name}: {error}" for name, error in errors.items())
-        raise ConnectionFailed(
-            f"{len(errors)} of {len(databases.providers)} databases of {databases.service} cannot be opened in"
-            f" {databases.env}:\n{told}"
-        ) from ExceptionGroup("databases that cannot be opened", list(errors.values()))
+    failed = _failed(databases, results)
+    if not failed:
+        return
+    # What is none of ours (a fault in the code, an interrupt) goes on as it is.
+    error = next((one for one in failed.values() if not isinstance(one, SoaDbError)), None)
+    if error is None and len(failed) == 1:
+        (error,) = failed.values()
+    if error is not None:
+        _note(error, "nor could be opened", {name: other for name, other in failed.items() if other is not error})
+        raise error
+    errors = [one for one in failed.values() if isinstance(one, SoaDbError)]
+    told = "\n".join(f"  {name}: {one}" for name, one in failed.items())
+    raise ConnectionFailed(
+        f"{len(failed)} of {len(databases.providers)} databases of {databases.service} cannot be opened in"
+        f" {databases.env}:\n{told}"
+    ) from ExceptionGroup("databases that cannot be opened", errors)
 
 
-async def _close(databases: Databases, own: AsyncAwsClients | None) -> None:
+async def _close_to_the_end(databases: Databases, own: AsyncAwsClients | None) -> Mapping[str, BaseException]:
+    """Close all; a caller who is cancelled meanwhile sees its cancellation when all are closed.
+
+    Not before: what is left to go on by itself is cancelled too where the loop ends then, as with Ctrl-C. It takes
+    seconds at most, since every engine bounds its own.
+    """
+    task = asyncio.create_task(_close(databases, own), name="soa-db close")
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    failed = task.result()
+    if cancelled is not None:
+        _note(cancelled, "could not be closed", failed)
+        raise cancelled
+    return failed
+
+
+async def _close(databases: Databases, own: AsyncAwsClients | None) -> Mapping[str, BaseException]:
+    """Close all; return, and log, what went wrong."""
+    failed: dict[str, BaseException] = {}
     try:
         results = await asyncio.gather(
             *(provider.disconnect() for provider in databases.providers.values()), return_exceptions=True
         )
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        failed |= _failed(databases, results)
     finally:
         if own is not None:
-            await own.close()
+            try:
+                await own.close()
+            except Exception as error:  # noqa: BLE001 - told with the others
+                failed["AWS clients"] = error
+    for name, one in failed.items():
+        _log.warning("%s in %s could not be closed: %s", databases.service, databases.env, _told(name, one))
+    return failed
+
+
+def _failed(databases: Databases, results: Sequence[BaseException | None]) -> dict[str, BaseException]:
+    return {name: one for name, one in zip(databases.providers, results, strict=True) if one is not None}
+
+
+def _note(error: BaseException, what: str, others: Mapping[str, BaseException]) -> None:
+    for name, other in others.items():
+        error.add_note(f"{what}: {_told(name, other)}")
+
+
+def _told(name: str, error: BaseException) -> str:
+    return f"{name}: {type(error).__name__}: {mask_secrets(str(error))}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.environment import only
 
 from soa_db.local.environment import LocalEnvironment
 
@@ -27,11 +27,7 @@ def cli_environment(server_folder: Path) -> Iterator[LocalEnvironment]:
 @pytest.fixture
 def cli_env(cli_environment: LocalEnvironment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> LocalEnvironment:
     """That environment as this process's AWS, in a working directory of the test's own."""
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "PG", "SOA_DB_")):
-            monkeypatch.delenv(name)
-    for name, value in cli_environment.exports().items():
-        monkeypatch.setenv(name, value)
+    only(monkeypatch, cli_environment.exports())
     monkeypatch.chdir(tmp_path)
     return cli_environment
 

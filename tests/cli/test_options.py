@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from soa_db.cli import plan, policy, verify
 from soa_db.cli.consent import confirm_prod, require_somebody_to_ask
 from soa_db.cli.options import OutputFile, SpecsCommand, Target, admin_url_option, yes_option
+from soa_db.cli.run import Invocation
 
 
 @click.command(cls=SpecsCommand)
@@ -174,14 +175,37 @@ def test_prod_asks_and_no_is_the_default(answer: str, code: int, monkeypatch: py
 
 @pytest.mark.usefixtures("folder")
 def test_verbose_logs_to_stderr_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """-v attaches a handler to the package's logger, nothing is added to stdout."""
+    """-v attaches a handler to the package's logger for as long as the command runs; nothing is added to stdout."""
     import logging
 
     logger = logging.getLogger("soa_db")
     monkeypatch.setattr(logger, "handlers", [])
-    monkeypatch.setattr(logger, "level", logger.level)
-    result = CliRunner().invoke(probe, ["--env", "dev", "-v"])
-    assert result.exit_code == 0
-    assert len(logger.handlers) == 1
-    assert logger.isEnabledFor(logging.INFO)
-    assert not logger.isEnabledFor(logging.DEBUG)
+    before, invocation = logger.level, Invocation()
+    with invocation.undo:
+        result = CliRunner().invoke(probe, ["--env", "dev", "-v"], obj=invocation)
+        assert result.exit_code == 0
+        assert len(logger.handlers) == 1
+        assert logger.isEnabledFor(logging.INFO)
+        assert not logger.isEnabledFor(logging.DEBUG)
+    assert (logger.level, logger.handlers) == (before, [])
+
+
+@pytest.mark.usefixtures("folder")
+def test_verbose_keeps_a_pools_every_connection_for_the_second_v(monkeypatch: pytest.MonkeyPatch) -> None:
+    """psycopg_pool tells what it hands out at INFO; lines go to what stderr is when they are written: rich's, too."""
+    import io
+    import logging
+    import sys
+
+    for name in ("soa_db", "psycopg.pool"):
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
+    pool = logging.getLogger("psycopg.pool")
+    assert CliRunner().invoke(probe, ["--env", "dev", "-v"]).exit_code == 0
+    assert not pool.isEnabledFor(logging.INFO)
+    moving = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", moving)
+    pool.warning("no connection")
+    assert "WARNING psycopg.pool: no connection" in moving.getvalue()
+    assert CliRunner().invoke(probe, ["--env", "dev", "-vv"]).exit_code == 0
+    assert pool.isEnabledFor(logging.DEBUG)

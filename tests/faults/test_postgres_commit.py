@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
     from soa_db.local.postgres import PostgresServer
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def server(pg_servers: Callable[[int], PostgresServer]) -> PostgresServer:
-    """A shared server."""
-    return pg_servers(17)
 
 
 @pytest.fixture

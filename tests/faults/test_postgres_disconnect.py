@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.postgres import config, end_sessions, eventually, login_role, sessions
+from tests.support.postgres import config, end_sessions, eventually, sessions
 from tests.support.tcp import FaultyProxy
 
 from soa_db.aws import AsyncAwsClients, AwsClients
@@ -28,19 +28,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("quiet")
 
 PATIENT = PoolConfig(max_size=3, timeout=60, connect_timeout=90)
-
-
-@pytest.fixture(scope="module")
-def server(pg_servers: Callable[[int], PostgresServer]) -> PostgresServer:
-    """A shared server."""
-    return pg_servers(17)
-
-
-@pytest.fixture
-def user(server: PostgresServer, unique_name: str) -> Iterator[str]:
-    """A login role of the test's own."""
-    with login_role(server, unique_name) as name:
-        yield name
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from tests.support.postgres import PASSWORD, config, eventually, login_role, sessions
+from tests.support.postgres import PASSWORD, config, eventually, sessions
 from tests.support.tcp import FaultyProxy
 
 from soa_db._async.postgres import provider as provider_module
@@ -20,24 +20,9 @@ from soa_db.local.postgres import MASTER_USER
 from soa_db.postgres import AsyncPostgresProvider, PostgresProvider
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.conftest import ServerFactory
 
     from soa_db.local.postgres import PostgresServer
-
-
-@pytest.fixture(scope="module")
-def server(pg_servers: Callable[[int], PostgresServer]) -> PostgresServer:
-    """A shared server, for faults that are not its own."""
-    return pg_servers(17)
-
-
-@pytest.fixture
-def user(server: PostgresServer, unique_name: str) -> Iterator[str]:
-    """A login role of the test's own."""
-    with login_role(server, unique_name) as name:
-        yield name
 
 
 @pytest.fixture

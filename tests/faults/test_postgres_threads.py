@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from tests.support.credentials import Vault, served_by
 from tests.support.postgres import (
     PASSWORD,
-    Vault,
-    VaultCredentials,
     config,
     end_sessions,
     eventually,
-    login_role,
     sessions,
     set_password,
 )
@@ -33,19 +31,6 @@ if TYPE_CHECKING:
     from soa_db.local.postgres import PostgresServer
 
 MASTER = PasswordAuth(password="master-password-of-the-tests")
-
-
-@pytest.fixture(scope="module")
-def server(pg_servers: Callable[[int], PostgresServer]) -> PostgresServer:
-    """A shared server."""
-    return pg_servers(17)
-
-
-@pytest.fixture
-def user(server: PostgresServer, unique_name: str) -> Iterator[str]:
-    """A login role of the test's own."""
-    with login_role(server, unique_name) as name:
-        yield name
 
 
 def select(provider: PostgresProvider) -> None:
@@ -88,8 +73,7 @@ def test_a_refusal_met_while_looking_for_the_server_is_told(pg_server_factory: S
     """It came back, and knows other passwords."""
     server = pg_server_factory(version=17)
     vault = Vault(MASTER_USER, "master-password-of-the-tests")
-    provider = PostgresProvider(config(server, MASTER_USER, pool=PoolConfig(max_size=1, timeout=60)))
-    provider._principal._credentials = VaultCredentials(vault)
+    provider = served_by(vault, PostgresProvider(config(server, MASTER_USER, pool=PoolConfig(max_size=1, timeout=60))))
     with provider:
         server.kill()
         with pytest.raises(ServerUnavailable):
@@ -190,8 +174,7 @@ def test_a_transaction_that_lost_is_run_again(server: PostgresServer, user: str)
 def test_healthy_connections_serve_on_while_new_ones_are_refused(server: PostgresServer, user: str) -> None:
     """A waiting thread gets one of those that come back, not the refusal."""
     vault = Vault(user, PASSWORD)
-    provider = PostgresProvider(config(server, user))
-    provider._principal._credentials = VaultCredentials(vault)
+    provider = served_by(vault, PostgresProvider(config(server, user)))
     with provider:
         set_password(server, user, "nobody-knows")
         errors: list[Exception] = []

@@ -175,11 +175,18 @@ async def the_rest_works(client: httpx.AsyncClient) -> None:
         ("GET", "/coaches/a%00b/sessions", None),
         ("POST", "/events", {"kind": "\0"}),
         ("POST", "/events", {"kind": "\ud800"}),
+        ("POST", "/events", {"kind": float("nan")}),
+        ("PUT", f"/sessions/{session}", {"coach": "c", "student": "s", "held_at": "9999-12-31T23:59:59-23:00"}),
+        ("PUT", f"/sessions/{session}", {"coach": "\ud800", "student": "s"}),
+        ("PUT", f"/sessions/{session}/note", {"text": "\ud800"}),
     ):
         # Escaped: httpx itself would send a lone surrogate as it is, and cannot.
         json_type = {"Content-Type": "application/json"}
         answer = await client.request(method, path, content=json.dumps(sent), headers=json_type)
-        assert (answer.status_code, answer.json()) == (422, {"detail": "a value cannot be stored"})
+        assert answer.status_code == 422
+        assert (
+            "a value cannot be stored" in answer.text or "unable to parse raw data as a unicode string" in answer.text
+        )
     body = {"coach": "grace", "student": "s", "held_at": "2026-01-01T00:00:00Z"}
     answers = [(await client.put(f"/sessions/{session}", json=body)).json() for _ in range(2)]
     assert answers == [body, body]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +18,7 @@ import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException
 from fastapi.responses import JSONResponse, StreamingResponse
 from psycopg import AsyncConnection  # noqa: TC002 - FastAPI reads annotations
+from tests.support.environment import only
 from tests.support.postgres import superuser
 
 from soa_db.access import apply, load_spec, load_specs
@@ -26,6 +26,7 @@ from soa_db.aws import AsyncAwsClients
 from soa_db.config import PoolConfig
 from soa_db.databases import Databases, open_databases
 from soa_db.errors import (
+    AuthenticationFailed,
     ConfigurationError,
     ConnectionFailed,
     NotConnectedError,
@@ -46,7 +47,7 @@ from soa_db.fastapi import (
     lifespan,
     transaction_on,
 )
-from soa_db.postgres import connect, load_postgres_config_from_aws
+from soa_db.postgres import AsyncPostgresProvider, connect, load_postgres_config_from_aws
 
 if TYPE_CHECKING:
     from soa_db.local.environment import LocalEnvironment
@@ -60,11 +61,7 @@ COACH = EXAMPLES / "coach" / "db-access.yaml"
 def provisioned(local_env: LocalEnvironment) -> Iterator[LocalEnvironment]:
     """coach in dev and mirror with its tables, iam-api in dev."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            if name.startswith(("AWS_", "PG", "SOA_DB_")):
-                patch.delenv(name)
-        for name, value in local_env.exports().items():
-            patch.setenv(name, value)
+        only(patch, local_env.exports())
         apply(load_specs([COACH]), env="dev")
         apply(load_specs([EXAMPLES / "rostering"]), env="dev", engines=("postgres",))
         apply(load_specs([COACH]), env="mirror")
@@ -271,13 +268,22 @@ async def test_one_database_that_cannot_be_opened_closes_the_others(
     coach: LocalEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own error is raised; nothing stays open."""
-    closed = watch_close(monkeypatch)
+    closed, opened = watch_close(monkeypatch), []
+    real = AsyncPostgresProvider.connect
+
+    async def connected(self: AsyncPostgresProvider) -> None:
+        await real(self)
+        opened.append(self)
+
+    monkeypatch.setattr(AsyncPostgresProvider, "connect", connected)
     before = server_sessions(coach)
-    with pytest.raises(SecretNotFound, match="saga-dash"):
-        # Its Redis is there, PostgreSQL is not provisioned.
-        async with open_databases("saga-dash", "dev", specs=EXAMPLES, engines=["postgres"]):
-            pass
-    assert closed
+    with pytest.raises(AuthenticationFailed):
+        # Its user is another database's.
+        async with open_databases("coach", "dev", specs=COACH, mongo={"auth_source": "admin"}):
+            pytest.fail("it cannot have been opened")
+    assert len(opened) == 2
+    assert not any(provider.is_connected for provider in opened)
+    assert len(closed) == 1
     assert server_sessions(coach) == before
 
 
@@ -559,6 +565,25 @@ async def test_a_lifespan_of_ones_own_opens_them_among_other_things(coach: Local
     assert order == ["open", "open"]
 
 
+async def test_applications_with_one_lifespan_have_databases_of_their_own(coach: LocalEnvironment) -> None:
+    """Two of them, and one that is started twice: whichever ends first closes nobody else's."""
+    both = lifespan("coach", "dev", specs=COACH, engines=["postgres"], roles={"events": ()})
+    first, second = FastAPI(lifespan=both), FastAPI(lifespan=both)
+    for app in (first, second):
+        add_health_routes(app, max_age=0)
+
+        @app.get("/")
+        async def get(databases: OpenDatabases) -> int:
+            return id(databases)
+
+    async with client_of(first) as longest:
+        async with client_of(second) as other, client_of(first) as again:
+            found = {(await client.get("/")).json() for client in (longest, other, again)}
+            assert len(found) == 3
+        assert (await longest.get("/health/ready")).status_code == 200
+        assert (await longest.get("/")).json() in found
+
+
 async def test_an_application_without_the_lifespan_says_what_is_missing() -> None:
     """A test client that does not run it, mostly."""
     app = FastAPI()
@@ -686,9 +711,16 @@ async def test_health_pages_that_cannot_be_are_refused(coach: LocalEnvironment) 
         assert (await client.get("/health/ready")).status_code == 500
 
 
-def test_without_fastapi_the_extra_is_named() -> None:
-    """`soa_db.databases` needs none of it."""
-    code = "import sys; sys.modules['fastapi'] = None; import soa_db.databases; import soa_db.fastapi"
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        ("fastapi", "MissingExtra: FastAPI is not installed"),
+        ("starlette.websockets", "ModuleNotFoundError: import of starlette.websockets halted"),
+    ],
+)
+def test_without_fastapi_the_extra_is_named(missing: str, told: str) -> None:
+    """`soa_db.databases` needs none of it. One that is broken is another matter."""
+    code = f"import sys; sys.modules[{missing!r}] = None; import soa_db.databases; import soa_db.fastapi"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "MissingExtra: FastAPI is not installed" in run.stderr
-    assert "pip install 'soa-db[fastapi]'" in run.stderr
+    assert told in run.stderr
+    assert ("pip install 'soa-db[fastapi]'" in run.stderr) is (missing == "fastapi")

@@ -11,11 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 from psycopg import sql
 from tests.servers.aws_kit import settle
+from tests.support.credentials import Vault, served_by
 from tests.support.postgres import (
     PASSWORD,
-    AsyncVaultCredentials,
-    Vault,
-    VaultCredentials,
     config,
     end_sessions,
     login_role,
@@ -184,8 +182,7 @@ async def test_a_token_says_when_it_ends(kind: Kind, local_aws: LocalEnvironment
 async def test_a_rotated_password_is_a_new_credential(kind: Kind, local_env: LocalEnvironment, user: str) -> None:
     """Its age begins anew when it is first handed out."""
     vault = Vault(user, PASSWORD)
-    provider = postgres(kind, local_env, user)
-    provider._principal._credentials = (AsyncVaultCredentials if kind is KINDS["async"] else VaultCredentials)(vault)
+    provider = served_by(vault, postgres(kind, local_env, user))
     async with Service(kind, db=provider) as service:
         await asyncio.sleep(0.3)
         before = provider.credential.age

@@ -11,7 +11,7 @@ from opentelemetry.trace import StatusCode
 from pymongo.errors import AutoReconnect, WaitQueueTimeoutError
 from tests.servers.aws_kit import settle
 from tests.servers.mongo_kit import KINDS, config_of, connected
-from tests.support.postgres import AsyncVaultCredentials, Vault, VaultCredentials
+from tests.support.credentials import Vault, served_by
 from tests.support.processes import in_child, succeeded
 from tests.support.telemetry import Collected, collecting
 
@@ -138,8 +138,7 @@ async def test_a_login_tried_again_is_counted(mongo_server: MongoServer, kind: s
     """By the secret it was of."""
     vault = Vault(mongo_server.admin_user, mongo_server.admin_password)
     vault.served = "a stale password"
-    provider = KINDS[kind](config_of(mongo_server, instance_name="again"))
-    provider._principal._credentials = (AsyncVaultCredentials if kind == "async" else VaultCredentials)(vault)
+    provider = served_by(vault, KINDS[kind](config_of(mongo_server, instance_name="again")))
     await settle(provider.connect())
     ((attributes, count),) = collected.points("soa_db.authentication.retries", db_client_connection_pool_name="again")
     assert (attributes["soa_db.credential.source"], count) == ("dev/postgres-shared/chat/app", 1)

@@ -16,11 +16,9 @@ import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 from psycopg import sql
 from tests.servers.aws_kit import settle
+from tests.support.credentials import Vault, served_by
 from tests.support.postgres import (
     PASSWORD,
-    AsyncVaultCredentials,
-    Vault,
-    VaultCredentials,
     config,
     end_sessions,
     eventually,
@@ -43,19 +41,6 @@ if TYPE_CHECKING:
 KINDS: dict[str, type[Any]] = {"async": AsyncPostgresProvider, "sync": PostgresProvider}
 # Python 3.12 warns of every fork while threads run; a forked child is one of the things tested here.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def server(pg_servers: Callable[[int], PostgresServer]) -> PostgresServer:
-    """One version is enough."""
-    return pg_servers(17)
-
-
-@pytest.fixture
-def user(server: PostgresServer, unique_name: str) -> Iterator[str]:
-    """A login role of the test's own."""
-    with login_role(server, unique_name) as name:
-        yield name
 
 
 @pytest.fixture
@@ -257,8 +242,7 @@ async def test_a_login_tried_again_is_counted_by_the_source_of_its_credentials(
     """The password is another since; the secret is named, its value never."""
     vault = Vault(user, PASSWORD)
     vault.served = "the stale password"
-    provider = KINDS[kind](config(server, user, instance_name=user, pool=PoolConfig(max_size=1)))
-    provider._principal._credentials = (AsyncVaultCredentials if kind == "async" else VaultCredentials)(vault)
+    provider = served_by(vault, KINDS[kind](config(server, user, instance_name=user, pool=PoolConfig(max_size=1))))
     await settle(provider.connect())
     ((attributes, count),) = collected.points("soa_db.authentication.retries", db_client_connection_pool_name=user)
     assert (attributes["soa_db.credential.source"], count) == ("dev/postgres-shared/chat/app", 1)
@@ -362,17 +346,17 @@ async def test_a_cancelled_connect_leaves_a_span_and_is_no_error(
     server: PostgresServer, user: str, collected: Collected
 ) -> None:
     """Nobody failed: whoever wanted the connection does not want it any more."""
-    vault = Vault(user, PASSWORD)
-    credentials = AsyncVaultCredentials(vault)
-    provider = AsyncPostgresProvider(config(server, user, instance_name=user))
-    provider._principal._credentials = credentials
     begun = asyncio.Event()
 
-    async def hang() -> Any:
-        begun.set()
-        await asyncio.Event().wait()
+    class Hanging:
+        async def get(self) -> Any:
+            begun.set()
+            await asyncio.Event().wait()
 
-    credentials.get = hang  # type: ignore[method-assign]
+        async def refresh(self, rejected: Credentials) -> None: ...
+
+    provider = AsyncPostgresProvider(config(server, user, instance_name=user))
+    provider._principal.use(Hanging())
     task = asyncio.create_task(provider.connect())
     await begun.wait()
     task.cancel()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from tests.servers.aws_kit import ACCOUNT, REGION, Clients, CountingAws, Make, settle
+from tests.support.environment import only, user_of
 
 from soa_db.aws import AsyncAwsClients, AwsClients
 
@@ -26,19 +26,7 @@ def counting_aws(request: pytest.FixtureRequest) -> Iterator[CountingAws]:
 @pytest.fixture
 def aws(counting_aws: CountingAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, unique_name: str) -> CountingAws:
     """That emulator as this process's AWS, with nothing of the machine's own configuration."""
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "SOA_DB_")) or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    keys = counting_aws.create_user(ACCOUNT, unique_name)
-    for name, value in {
-        "HOME": str(tmp_path),
-        "AWS_ENDPOINT_URL": counting_aws.endpoint,
-        "AWS_ACCESS_KEY_ID": keys.access_key,
-        "AWS_SECRET_ACCESS_KEY": keys.secret_key,
-        "AWS_REGION": REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
+    only(monkeypatch, user_of(counting_aws, ACCOUNT, unique_name, REGION, tmp_path))
     counting_aws.seen.clear()
     counting_aws.faults.clear()
     return counting_aws

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -12,7 +12,7 @@ import pytest
 from psycopg import IsolationLevel
 from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import dict_row
-from tests.support.postgres import config, login_role
+from tests.support.postgres import config
 
 from soa_db._async.postgres.pool import AsyncPooledConnection
 from soa_db.config import PoolConfig, SessionConfig
@@ -22,19 +22,6 @@ if TYPE_CHECKING:
     from soa_db.local.postgres import PostgresServer
 
 ONE = PoolConfig(max_size=1, timeout=10)
-
-
-@pytest.fixture(scope="module")
-def server(pg_servers: Callable[[int], PostgresServer]) -> PostgresServer:
-    """One version is enough: the server has no part in it."""
-    return pg_servers(17)
-
-
-@pytest.fixture
-def user(server: PostgresServer, unique_name: str) -> Iterator[str]:
-    """A login role of the test's own."""
-    with login_role(server, unique_name) as name:
-        yield name
 
 
 @pytest.fixture

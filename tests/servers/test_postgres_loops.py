@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.postgres import config, eventually, login_role, sessions
+from tests.support.postgres import config, eventually, sessions
 from tests.support.processes import in_child, succeeded
 from tests.support.tcp import FaultyProxy
 
@@ -21,19 +20,6 @@ if TYPE_CHECKING:
 
 # Python 3.12 warns of every fork while threads run: the servers' own threads, here.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def server(pg_servers: Callable[[int], PostgresServer]) -> PostgresServer:
-    """A shared server."""
-    return pg_servers(17)
-
-
-@pytest.fixture
-def user(server: PostgresServer, unique_name: str) -> Iterator[str]:
-    """A login role of the test's own."""
-    with login_role(server, unique_name) as name:
-        yield name
 
 
 async def backend(provider: AsyncPostgresProvider) -> int:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import psycopg
 import psycopg_pool
 import pytest
+from tests.support.credentials import Vault, served_by
 from tests.support.postgres import (
     PASSWORD,
-    AsyncVaultCredentials,
-    Vault,
     config,
     end_sessions,
     login_role,
@@ -38,19 +36,6 @@ from soa_db.postgres import AsyncPostgresProvider, aconnect
 
 if TYPE_CHECKING:
     from soa_db.local.postgres import PostgresServer
-
-
-@pytest.fixture(scope="module")
-def server(pg_servers: Callable[[int], PostgresServer]) -> PostgresServer:
-    """One version is enough where versions do not differ."""
-    return pg_servers(17)
-
-
-@pytest.fixture
-def user(server: PostgresServer, unique_name: str) -> Iterator[str]:
-    """A login role of the test's own."""
-    with login_role(server, unique_name) as name:
-        yield name
 
 
 @pytest.fixture
@@ -141,8 +126,7 @@ async def test_a_user_without_connect_is_refused_with_the_right(
     superuser(server, f"CREATE DATABASE {unique_name}_d")
     superuser(server, f"REVOKE CONNECT ON DATABASE {unique_name}_d FROM PUBLIC")
     vault = Vault(user, PASSWORD)
-    provider = AsyncPostgresProvider(config(server, user, database=f"{unique_name}_d"))
-    provider._principal._credentials = AsyncVaultCredentials(vault)
+    provider = served_by(vault, AsyncPostgresProvider(config(server, user, database=f"{unique_name}_d")))
     with pytest.raises(AuthenticationFailed, match="permission denied for database"):
         await provider.connect()
     assert vault.refreshes == 0
@@ -470,8 +454,7 @@ async def test_a_users_own_read_only_transaction_is_no_demotion(server: Postgres
 async def test_a_changed_password_is_read_again_once(server: PostgresServer, user: str) -> None:
     """The refused credentials cause one forced re-read and one retry."""
     vault = Vault(user, PASSWORD)
-    provider = AsyncPostgresProvider(config(server, user))
-    provider._principal._credentials = AsyncVaultCredentials(vault)
+    provider = served_by(vault, AsyncPostgresProvider(config(server, user)))
     async with provider:
         vault.password = "the-next-one"
         set_password(server, user, "the-next-one")
@@ -487,8 +470,7 @@ async def test_a_pending_password_is_taken_while_a_rotation_is_under_way(server:
     vault = Vault(user, PASSWORD)
     vault.pending = "pending-password"
     set_password(server, user, "pending-password")
-    provider = AsyncPostgresProvider(config(server, user))
-    provider._principal._credentials = AsyncVaultCredentials(vault)
+    provider = served_by(vault, AsyncPostgresProvider(config(server, user)))
     async with provider:
         assert vault.refreshes == 1
 
@@ -496,8 +478,7 @@ async def test_a_pending_password_is_taken_while_a_rotation_is_under_way(server:
 async def test_waiting_callers_are_told_of_a_refusal_promptly_and_recover(server: PostgresServer, user: str) -> None:
     """Not after the pool's timeout; and the server is not asked once per caller."""
     vault = Vault(user, PASSWORD)
-    provider = AsyncPostgresProvider(config(server, user, pool=PoolConfig(max_size=4, timeout=60)))
-    provider._principal._credentials = AsyncVaultCredentials(vault)
+    provider = served_by(vault, AsyncPostgresProvider(config(server, user, pool=PoolConfig(max_size=4, timeout=60))))
     async with provider:
         set_password(server, user, "nobody-knows")
         end_sessions(server, user)
@@ -526,8 +507,7 @@ async def test_waiting_callers_are_told_of_a_refusal_promptly_and_recover(server
 async def test_healthy_connections_serve_on_while_new_ones_are_refused(server: PostgresServer, user: str) -> None:
     """A waiting caller gets one of those that come back, not the refusal."""
     vault = Vault(user, PASSWORD)
-    provider = AsyncPostgresProvider(config(server, user))
-    provider._principal._credentials = AsyncVaultCredentials(vault)
+    provider = served_by(vault, AsyncPostgresProvider(config(server, user)))
     async with provider:
         set_password(server, user, "nobody-knows")
 

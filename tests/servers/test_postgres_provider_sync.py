@@ -7,20 +7,17 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from tests.support.credentials import Vault, served_by
 from tests.support.postgres import (
     PASSWORD,
-    Vault,
-    VaultCredentials,
     config,
     end_sessions,
     eventually,
-    login_role,
     sessions,
     set_password,
     superuser,
@@ -36,19 +33,6 @@ if TYPE_CHECKING:
 
 # Python 3.12 warns of every fork while threads run; forking with a pool's threads is what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def server(pg_servers: Callable[[int], PostgresServer]) -> PostgresServer:
-    """One version is enough where versions do not differ."""
-    return pg_servers(17)
-
-
-@pytest.fixture
-def user(server: PostgresServer, unique_name: str) -> Iterator[str]:
-    """A login role of the test's own."""
-    with login_role(server, unique_name) as name:
-        yield name
 
 
 def backend(provider: PostgresProvider) -> int:
@@ -122,8 +106,7 @@ def test_dead_connections_are_never_handed_out(server: PostgresServer, user: str
 def test_waiting_threads_are_told_of_a_refusal_promptly_and_recover(server: PostgresServer, user: str) -> None:
     """Typed, long before the pool's timeout."""
     vault = Vault(user, PASSWORD)
-    provider = PostgresProvider(config(server, user, pool=PoolConfig(max_size=2, timeout=60)))
-    provider._principal._credentials = VaultCredentials(vault)
+    provider = served_by(vault, PostgresProvider(config(server, user, pool=PoolConfig(max_size=2, timeout=60))))
     with provider:
         set_password(server, user, "nobody-knows")
         end_sessions(server, user)
@@ -255,8 +238,7 @@ def test_a_password_changed_under_load_fails_no_call(server: PostgresServer, use
     """The secret is read again when the server refuses the old one: old sessions live on, new ones know the new."""
     vault = Vault(user, PASSWORD)
     pool = PoolConfig(max_size=4, timeout=30, max_lifetime=0.2)
-    provider = PostgresProvider(config(server, user, pool=pool))
-    provider._principal._credentials = VaultCredentials(vault)
+    provider = served_by(vault, PostgresProvider(config(server, user, pool=pool)))
     stop = threading.Event()
     done: list[int] = []
     errors: list[Exception] = []

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.postgres import PASSWORD, config, login_role
+from tests.support.postgres import PASSWORD, config
 
 from soa_db.asyncpg import create_asyncpg_pool
 from soa_db.config import PasswordAuth, PoolConfig, PostgresConfig, SessionConfig
@@ -23,22 +23,7 @@ from soa_db.local.ports import free_port
 from soa_db.postgres import AsyncPostgresProvider, PostgresProvider, aconnect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from soa_db.local.postgres import PostgresServer
-
-
-@pytest.fixture(scope="module")
-def server(pg_servers: Callable[[int], PostgresServer]) -> PostgresServer:
-    """The database behind."""
-    return pg_servers(17)
-
-
-@pytest.fixture
-def user(server: PostgresServer, unique_name: str) -> Iterator[str]:
-    """A login role of the test's own."""
-    with login_role(server, unique_name) as name:
-        yield name
 
 
 def quoted(value: str) -> str:

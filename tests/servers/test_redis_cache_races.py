@@ -272,7 +272,7 @@ async def test_an_origin_that_does_not_let_itself_be_cancelled_does_not_keep_dis
 async def test_a_renewal_that_takes_longer_than_its_claim_is_not_joined_by_another(
     redis_server: RedisServer, kind: str, unique_name: str
 ) -> None:
-    """In one process; across them, the claim is all there is."""
+    """In one process. It claims nothing more meanwhile: another process may renew the value."""
     calls: list[int] = []
     go_on = threading.Event()
 
@@ -293,6 +293,10 @@ async def test_a_renewal_that_takes_longer_than_its_claim_is_not_joined_by_anoth
             origin = slow_too if kind == "async" else slow
             assert await settle(cache.cached_call(unique_name, origin, stale_while_revalidate=60)) == 1
             await asyncio.sleep(0.02)
+        async with connected(kind, config_of(redis_server)) as other, asyncio.timeout(10):
+            origin = origin_of(kind, lambda: 3)
+            while await settle(other.cached_call(unique_name, origin, stale_while_revalidate=60)) == 1:
+                await asyncio.sleep(0.01)
         go_on.set()
     assert len(calls) == 1
 

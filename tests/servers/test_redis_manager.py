@@ -15,6 +15,7 @@ import pytest
 from pydantic import SecretStr
 from tests.servers.aws_kit import settle
 from tests.servers.redis_kit import KINDS, RULES, config_of, connected
+from tests.support.credentials import Vault, served_by
 
 from soa_db import (
     AccessDenied,
@@ -28,7 +29,6 @@ from soa_db import (
     ServerUnavailable,
     ValueMalformed,
 )
-from soa_db.credentials import Credentials
 from soa_db.redis import AsyncRedisConnectionManager, RedisConnectionManager
 
 if TYPE_CHECKING:
@@ -232,51 +232,19 @@ async def test_bad_credentials_fail_in_connect_at_once_and_show_nothing(
     await settle(cache.disconnect())
 
 
-class TwoPasswords:
-    """Credentials that are stale once: the twin of a rotation between server and cache."""
-
-    def __init__(self, user: str, first: str, second: str) -> None:
-        self._user, self._first, self._second = user, first, second
-        self.refreshed = 0
-
-    def found(self) -> Credentials:
-        """What is cached."""
-        return Credentials(self._user, self._second if self.refreshed else self._first, source="dev/redis/x")
-
-    def again(self) -> Credentials:
-        """What a forced read gives."""
-        self.refreshed += 1
-        return self.found()
-
-
 async def test_a_refused_password_is_read_again_within_the_same_connect(
     redis_server: RedisServer, service: RedisConfig, kind: str
 ) -> None:
     """No call fails: not the first, not one whose connection was cut after the password changed."""
-    both = TwoPasswords(str(service.user), "stale-password", "first-password")
-
-    class Blocking:
-        def get(self) -> Credentials:
-            return both.found()
-
-        def refresh(self, rejected: Credentials) -> Credentials | None:  # noqa: ARG002 - the protocol's
-            return both.again()
-
-    class Awaiting:
-        async def get(self) -> Credentials:
-            return both.found()
-
-        async def refresh(self, rejected: Credentials) -> Credentials | None:  # noqa: ARG002 - the protocol's
-            return both.again()
-
-    cache = KINDS[kind](service)
-    cache._principal._credentials = Blocking() if kind == "sync" else Awaiting()
+    vault = Vault(str(service.user), "first-password")
+    vault.served = "stale-password"
+    cache = served_by(vault, KINDS[kind](service))
     await settle(cache.connect())
-    assert both.refreshed == 1
+    assert vault.refreshes == 1
     with redis_server.admin() as admin:
         admin.client_kill_filter(user=service.user)
     await settle(cache.set(f"{service.user}:1", 1))
-    assert both.refreshed == 1
+    assert vault.refreshes == 1
     await settle(cache.disconnect())
 
 

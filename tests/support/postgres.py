@@ -11,7 +11,6 @@ import psycopg
 from psycopg import sql
 
 from soa_db.config import PasswordAuth, PoolConfig, PostgresConfig
-from soa_db.credentials import Credentials
 
 if TYPE_CHECKING:
     from soa_db.local.postgres import PostgresServer
@@ -65,9 +64,10 @@ def end_sessions(server: Administered, user: str) -> None:
     )
 
 
-def sessions(server: Administered, user: str) -> int:
-    """How many sessions a user has."""
-    (row,) = superuser(server, sql.SQL("SELECT count(*) FROM pg_stat_activity WHERE usename = {}").format(user))
+def sessions(server: Administered, user: str, state: str | None = None) -> int:
+    """How many sessions a user has, in any state or in one of pg_stat_activity's."""
+    query = sql.SQL("SELECT count(*) FROM pg_stat_activity WHERE usename = {} AND ({} IS NULL OR state = {})")
+    (row,) = superuser(server, query.format(user, state, state))
     return int(str(row[0]))
 
 
@@ -91,62 +91,3 @@ def eventually(true: Callable[[], bool], *, within: float = 10.0) -> None:
     while not true():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.01)
-
-
-class Vault:
-    """A store of passwords that changes, as a credential provider of either kind sees it."""
-
-    def __init__(self, user: str, password: str) -> None:
-        self.user = user
-        self.password = password
-        self.pending: str | None = None
-        self.served = password
-        self.gets = 0
-        self.refreshes = 0
-
-    def _credentials(self, password: str) -> Credentials:
-        return Credentials(self.user, password, source="dev/postgres-shared/chat/app")
-
-    def give(self) -> Credentials:
-        """What a provider has cached."""
-        self.gets += 1
-        return self._credentials(self.served)
-
-    def reread(self, rejected: Credentials) -> Credentials | None:
-        """The present value, then the pending one, if it is another."""
-        self.refreshes += 1
-        for candidate in (self.password, self.pending):
-            if candidate is not None and candidate != rejected.secret:
-                self.served = candidate
-                return self._credentials(candidate)
-        return None
-
-
-class AsyncVaultCredentials:
-    """The asynchronous face of a vault."""
-
-    def __init__(self, vault: Vault) -> None:
-        self.vault = vault
-
-    async def get(self) -> Credentials:
-        """Return what is cached."""
-        return self.vault.give()
-
-    async def refresh(self, rejected: Credentials) -> Credentials | None:
-        """Return another."""
-        return self.vault.reread(rejected)
-
-
-class VaultCredentials:
-    """The blocking face of a vault."""
-
-    def __init__(self, vault: Vault) -> None:
-        self.vault = vault
-
-    def get(self) -> Credentials:
-        """Return what is cached."""
-        return self.vault.give()
-
-    def refresh(self, rejected: Credentials) -> Credentials | None:
-        """Return another."""
-        return self.vault.reread(rejected)

@@ -485,6 +485,7 @@ def test_formatter_and_handler_fit_into_dict_config(tmp_path: Path) -> None:
             assert "token=[redacted]" in (tmp_path / "b.log").read_text()
             assert CANARY not in path.read_text()
         finally:
+            logger.propagate = True
             for handler in list(logger.handlers):
                 logger.removeHandler(handler)
                 handler.close()

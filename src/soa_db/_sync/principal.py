@@ -75,8 +75,7 @@ class Principal(ABC, Generic[ConfigT, LoaderT]):
         self._aws = aws
         self._own_aws: AwsClients | None = None
         # Kept from one connect() to the next: it knows which password the server took last.
-        self._credentials: CredentialProvider | None = None
-        self._remembered: _Remembered | None = None
+        self._credentials: _Remembered | None = None
 
     # Both import what they call: the models these modules need take longer to import than a driver does.
 
@@ -112,15 +111,18 @@ class Principal(ABC, Generic[ConfigT, LoaderT]):
             assert self._loader is not None
             config = self._config = self._load(self._loader, self._clients_to_load(self._loader))
         if self._credentials is None:
-            self._credentials = self._credentials_of(config, self._clients_for(config))
-        if self._remembered is None:
-            self._remembered = _Remembered(self._credentials)
-        return config, self._remembered
+            self.use(self._credentials_of(config, self._clients_for(config)))
+            assert self._credentials is not None
+        return config, self._credentials
+
+    def use(self, credentials: CredentialProvider) -> None:
+        """Have the credentials from ``credentials`` from now on, whatever ``auth`` describes."""
+        self._credentials = _Remembered(credentials)
 
     @property
     def credential(self) -> CredentialInUse | None:
         """What may be told of the credentials asked for last; None before there are any."""
-        return self._remembered.in_use() if self._remembered is not None else None
+        return self._credentials.in_use() if self._credentials is not None else None
 
     def _clients_to_load(self, loader: LoaderT) -> AwsClients:
         from soa_db._sync.aws import AwsClients

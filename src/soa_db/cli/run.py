@@ -11,8 +11,8 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from enum import IntEnum
 from types import FrameType
 
@@ -35,6 +35,9 @@ _EXTRA_OF = {
     "yaml": "cli",
 }
 
+# The driver's pool warns of each connection it drops; what a person needs of that, our errors say. -v shows all.
+_SILENT = logging.NullHandler()
+
 
 class ExitCode(IntEnum):
     """What a command's exit code says."""
@@ -56,10 +59,12 @@ class Invocation:
     Attributes:
         debug: show where an error was raised.
         verbose: how often ``--verbose`` was given.
+        undo: what puts the process back as it was; called when all has been told.
     """
 
     debug: bool = False
     verbose: int = 0
+    undo: ExitStack = field(default_factory=ExitStack)
 
 
 class _TerminatedError(BaseException):
@@ -69,16 +74,16 @@ class _TerminatedError(BaseException):
 def run(command: click.Command, program: str, arguments: Sequence[str]) -> int:
     """Run ``command`` and return its exit code; every error is told on stderr, none escapes."""
     invocation = Invocation()
-    # The driver's pool warns of each connection it drops; what a person needs of that, our errors say. -v shows all.
-    logging.getLogger("psycopg").addHandler(logging.NullHandler())
-    try:
-        with _terminable():
-            code = command.main(list(arguments), program, standalone_mode=False, obj=invocation)
-            # A reader that went away shows when the last bytes are written: here, not at interpreter exit.
-            sys.stdout.flush()
-        return code if isinstance(code, int) else ExitCode.DONE
-    except BaseException as error:  # noqa: BLE001  # the rim: whatever escaped is told here, without a traceback
-        return _ending(error, program, invocation)
+    logging.getLogger("psycopg").addHandler(_SILENT)
+    with invocation.undo:
+        try:
+            with _terminable():
+                code = command.main(list(arguments), program, standalone_mode=False, obj=invocation)
+                # A reader that went away shows when the last bytes are written: here, not at interpreter exit.
+                sys.stdout.flush()
+            return code if isinstance(code, int) else ExitCode.DONE
+        except BaseException as error:  # noqa: BLE001  # the rim: whatever escaped is told here, without a traceback
+            return _ending(error, program, invocation)
 
 
 def _ending(error: BaseException, program: str, invocation: Invocation) -> int:

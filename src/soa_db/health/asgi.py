@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 from soa_db._async.health import AsyncHealthChecks
-from soa_db.errors import ConfigurationError
-from soa_db.health.pages import NOT_FOUND, DetailsGuard, Pages, Response, json_response
+from soa_db.health.pages import NOT_FOUND, HealthApp, Response, json_response
 
 __all__ = ["AsgiHealthApp"]
 
@@ -19,7 +18,7 @@ _Send: TypeAlias = Callable[[_Message], Awaitable[None]]
 _App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 
-class AsgiHealthApp:
+class AsgiHealthApp(HealthApp[_App, AsyncHealthChecks]):
     """The health pages; everything else goes to ``app``.
 
     For FastAPI and Starlette: ``app.add_middleware(AsgiHealthApp, checks=checks)``.
@@ -36,19 +35,7 @@ class AsgiHealthApp:
         ConfigurationError: ``checks``, ``prefix`` or ``details`` cannot be used.
     """
 
-    def __init__(
-        self,
-        app: _App | None = None,
-        *,
-        checks: AsyncHealthChecks,
-        prefix: str = "/health",
-        details: DetailsGuard = False,
-    ) -> None:
-        if not isinstance(checks, AsyncHealthChecks):
-            raise ConfigurationError(f"checks is a {type(checks).__name__}", hint="give it AsyncHealthChecks")
-        self._app = app
-        self._checks = checks
-        self._pages = Pages(prefix, details)
+    _kind = AsyncHealthChecks
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         """Answer one connection."""

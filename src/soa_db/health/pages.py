@@ -7,14 +7,17 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias, TypeVar
 
 from soa_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from soa_db._core.health import Page
 
-__all__ = ["NOT_FOUND", "DetailsGuard", "Pages", "Response", "json_response"]
+__all__ = ["NOT_FOUND", "DetailsGuard", "HealthApp", "Pages", "Response", "json_response"]
+
+AppT = TypeVar("AppT")
+ChecksT = TypeVar("ChecksT")
 
 # Who may see /health/details: nobody, everybody, who sends this bearer token, or those whose request headers (names in
 # lower case) the function returns True for.
@@ -115,3 +118,28 @@ class Pages:
         except Exception:  # noqa: BLE001 - whatever it raises, it did not say yes
             allowed = False
         return None if allowed else json_response(403, {"error": "forbidden"})
+
+
+class HealthApp(Generic[AppT, ChecksT]):
+    """The pages, alone or in front of another application; ASGI and WSGI say how they are asked for.
+
+    Args:
+        app: the application behind.
+        checks: what is checked.
+        prefix: where the pages are.
+        details: who may see the details.
+
+    Raises:
+        ConfigurationError: ``checks``, ``prefix`` or ``details`` cannot be used.
+    """
+
+    _kind: ClassVar[type]
+
+    def __init__(
+        self, app: AppT | None = None, *, checks: ChecksT, prefix: str = "/health", details: DetailsGuard = False
+    ) -> None:
+        if not isinstance(checks, self._kind):
+            raise ConfigurationError(f"checks is a {type(checks).__name__}", hint=f"give it {self._kind.__name__}")
+        self._app = app
+        self._checks = checks
+        self._pages = Pages(prefix, details)

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from soa_db._sync.health import HealthChecks
-from soa_db.errors import ConfigurationError
-from soa_db.health.pages import NOT_FOUND, DetailsGuard, Pages, json_response
-
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from soa_db.health.pages import NOT_FOUND, HealthApp, json_response
 
 __all__ = ["WsgiHealthApp"]
 
 
-class WsgiHealthApp:
+class WsgiHealthApp(HealthApp[WSGIApplication, HealthChecks]):
     """The health pages; everything else goes to ``app``.
 
     For Flask: ``app.wsgi_app = WsgiHealthApp(app.wsgi_app, checks=checks)``; for Django, in ``wsgi.py``:
@@ -34,19 +30,7 @@ class WsgiHealthApp:
         ConfigurationError: ``checks``, ``prefix`` or ``details`` cannot be used.
     """
 
-    def __init__(
-        self,
-        app: WSGIApplication | None = None,
-        *,
-        checks: HealthChecks,
-        prefix: str = "/health",
-        details: DetailsGuard = False,
-    ) -> None:
-        if not isinstance(checks, HealthChecks):
-            raise ConfigurationError(f"checks is a {type(checks).__name__}", hint="give it HealthChecks")
-        self._app = app
-        self._checks = checks
-        self._pages = Pages(prefix, details)
+    _kind = HealthChecks
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""

@@ -106,7 +106,7 @@ class _Principal(MongoPrincipal):
         removed = self._behind.remove()
         if removed is not None:
             removed.result()
-        self._config = self._credentials = self._remembered = None
+        self._config = self._credentials = None
 
 
 class _AsyncPrincipal(AsyncMongoPrincipal):
@@ -126,7 +126,7 @@ class _AsyncPrincipal(AsyncMongoPrincipal):
         removed = self._behind.remove()
         if removed is not None:
             await asyncio.wrap_future(removed)
-        self._config = self._credentials = self._remembered = None
+        self._config = self._credentials = None
 
 
 class _OnThrowAway:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.integrations.doctor.kit import Doctor, SkewedAws
 from tests.servers.aws_kit import ACCOUNT, REGION
+from tests.support.environment import only, user_of
 
 from soa_db.access.settings import Settings
 from soa_db.doctor import Report, diagnose
@@ -32,20 +32,8 @@ def doctors_aws(request: pytest.FixtureRequest) -> Iterator[SkewedAws]:
 @pytest.fixture
 def aws(doctors_aws: SkewedAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, unique_name: str) -> SkewedAws:
     """That emulator as this process's AWS, with nothing of the machine's own configuration."""
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "PG", "SOA_DB_")) or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    keys = doctors_aws.create_user(ACCOUNT, unique_name)
-    for name, value in {
-        "HOME": str(tmp_path),
-        "AWS_ENDPOINT_URL": doctors_aws.endpoint,
-        "AWS_ACCESS_KEY_ID": keys.access_key,
-        "AWS_SECRET_ACCESS_KEY": keys.secret_key,
-        "AWS_REGION": REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_MAX_ATTEMPTS": "1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    variables = user_of(doctors_aws, ACCOUNT, unique_name, REGION, tmp_path)
+    only(monkeypatch, {**variables, "AWS_MAX_ATTEMPTS": "1"})
     doctors_aws.seen.clear()
     doctors_aws.faults.clear()
     doctors_aws.skew = 0.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.servers.redis_access.world import World
+from tests.support.environment import only, user_of
 
 from soa_db.access.redis.admin import AdminServer
 from soa_db.aws import AwsClients
@@ -105,20 +105,8 @@ def emulator(
     account = str(10**11 + secrets.randbelow(9 * 10**11))
     emulator = EmulatedAws((account,), region=REGION)
     emulator.start()
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "SOA_DB_")) or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    keys = emulator.create_user(account, "platform")
-    for name, value in {
-        "HOME": str(tmp_path),
-        "AWS_ENDPOINT_URL": emulator.endpoint,
-        "AWS_ACCESS_KEY_ID": keys.access_key,
-        "AWS_SECRET_ACCESS_KEY": keys.secret_key,
-        "AWS_REGION": REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "SOA_DB_CA_FILE": str(ca_file),
-    }.items():
-        monkeypatch.setenv(name, value)
+    variables = user_of(emulator, account, "platform", REGION, tmp_path)
+    only(monkeypatch, {**variables, "SOA_DB_CA_FILE": str(ca_file)})
     yield emulator, account
     emulator.stop()
 

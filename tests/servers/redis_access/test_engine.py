@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.servers.redis_access.world import spec
+from tests.support.environment import only
 
 from soa_db.access import apply, plan, rotate, verify
 from soa_db.access.redis.engine import REDIS
@@ -32,10 +32,7 @@ def test_provisioned_verified_rotated_and_finished(
     own_env: LocalEnvironment, monkeypatch: pytest.MonkeyPatch, unique_name: str, env: Env
 ) -> None:
     """The public functions, with what each environment has: self-run in dev, ElastiCache in mirror and prod."""
-    for name in [name for name in os.environ if name.startswith(("AWS_", "SOA_DB_"))]:
-        monkeypatch.delenv(name)
-    for name, value in own_env.exports().items():
-        monkeypatch.setenv(name, value)
+    only(monkeypatch, own_env.exports())
     for module in ("apply", "engines", "rotate", "verify"):
         monkeypatch.setattr(f"soa_db.access.{module}.ENGINES", (REDIS,), raising=False)
     monkeypatch.setattr("soa_db.access.engines.ENGINE_NAMES", ("redis",))

@@ -112,7 +112,8 @@ class Cache:
         keep = px if stale is None else px + milliseconds(stale, "stale_while_revalidate")
         lock_px = None if lock is None else milliseconds(lock, "lock")
         before, is_stale = self._landed, False
-        if stale is None:
+        if stale is None or self._is_renewing(key):
+            # No claim beside a renewal of our own that has outlasted its claim: it would keep other processes from one.
             text = self._outage.ask(lambda client: client.get(key), key)
         else:
             text, is_stale = self._look(key, px)
@@ -259,6 +260,10 @@ class Cache:
 
     # --- renewal
 
+    def _is_renewing(self, key: bytes) -> bool:
+        task = self._renewals.get(key)
+        return task is not None and not task.done()
+
     def _renew(self, key: bytes, origin: Callable[[], Awaited[Any]], *, keep: int, fresh: int) -> None:
         def renew() -> None:
             try:
@@ -272,6 +277,7 @@ class Cache:
                 if task.done():
                     del self._renewals[other]
             if key not in self._renewals:
+                # Two callers may have looked at once, and the second one's claim outlasted the first one's.
                 self._renewals[key] = spawn(renew, name="soa-db refresh")
 
     def refresh(self, key: bytes, origin: Callable[[], Awaited[object]], *, throttle: float, ttl: float | None) -> bool:
