@@ -19,6 +19,8 @@ class Row:
         against: what ``theirs`` is.
         bar: the most that ``ours`` may be, in the terms of ``bar_is``; None when there is none.
         bar_is: what the bar limits.
+        of_pairs: the median of the ratios of single rounds, where it is taken as the ratio: it is steadier than a
+            quotient of two figures where the machine changes its pace from one second to the next.
     """
 
     what: str
@@ -28,10 +30,13 @@ class Row:
     against: str = ""
     bar: float | None = None
     bar_is: str = "ratio"
+    of_pairs: float | None = None
 
     @property
     def ratio(self) -> float | None:
         """Ours over theirs."""
+        if self.of_pairs is not None:
+            return self.of_pairs
         return self.ours / self.theirs if self.theirs else None
 
     @property

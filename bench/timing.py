@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-__all__ = ["alternate", "alternate_async", "lower_decile", "median", "order"]
+__all__ = ["alternate", "alternate_async", "lower_decile", "median", "median_ratio", "order"]
 
 
 def order(names: Sequence[str], number: int) -> list[str]:
@@ -46,3 +46,8 @@ def median(figures: Mapping[str, Sequence[float]], *, scale: float = 1.0) -> dic
 def lower_decile(figures: Mapping[str, Sequence[float]], *, scale: float = 1.0) -> dict[str, float]:
     """The lower decile of each contender, times ``scale``."""
     return {name: statistics.quantiles(values, n=10)[0] * scale for name, values in figures.items()}
+
+
+def median_ratio(figures: Mapping[str, Sequence[float]], one: str, other: str) -> float:
+    """The median of what single rounds give for ``one`` over ``other``."""
+    return statistics.median(ours / theirs for ours, theirs in zip(figures[one], figures[other], strict=True))

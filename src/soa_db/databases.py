@@ -219,10 +219,8 @@ def _declared(service: str, env: Env | str, options: OpenOptions) -> Spec:
         raise ConfigurationError(f"open_databases takes no {unknown[0]!r}", hint=hint)
     try:
         from soa_db.access.spec import Spec, SpecSet, load_specs
-    except ModuleNotFoundError as error:
-        if error.name != "yaml":
-            raise
-        raise MissingExtra("PyYAML is not installed", hint="pip install pyyaml") from error
+    except MissingExtra as error:
+        raise MissingExtra(error.message, hint="pip install pyyaml") from error
     match options.get("specs"):
         case Spec() as spec:
             known = {spec.service: spec}

@@ -188,3 +188,24 @@ def test_verbose_logs_to_stderr_only(monkeypatch: pytest.MonkeyPatch) -> None:
         assert logger.isEnabledFor(logging.INFO)
         assert not logger.isEnabledFor(logging.DEBUG)
     assert (logger.level, logger.handlers) == (before, [])
+
+
+@pytest.mark.usefixtures("folder")
+def test_verbose_keeps_a_pools_every_connection_for_the_second_v(monkeypatch: pytest.MonkeyPatch) -> None:
+    """psycopg_pool tells what it hands out at INFO; lines go to what stderr is when they are written: rich's, too."""
+    import io
+    import logging
+    import sys
+
+    for name in ("soa_db", "psycopg.pool"):
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
+    pool = logging.getLogger("psycopg.pool")
+    assert CliRunner().invoke(probe, ["--env", "dev", "-v"]).exit_code == 0
+    assert not pool.isEnabledFor(logging.INFO)
+    moving = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", moving)
+    pool.warning("no connection")
+    assert "WARNING psycopg.pool: no connection" in moving.getvalue()
+    assert CliRunner().invoke(probe, ["--env", "dev", "-vv"]).exit_code == 0
+    assert pool.isEnabledFor(logging.DEBUG)

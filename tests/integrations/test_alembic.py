@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from alembic.config import CommandLine, Config
 from tests.support.postgres import eventually
 
 from soa_db.access import apply, load_specs
-from soa_db.errors import ConfigurationError, ProvisionError
+from soa_db.errors import ConfigurationError, MissingExtra, ProvisionError
 from soa_db.postgres import PostgresProvider, connect, load_postgres_config_from_aws
 from soa_db.sqlalchemy import create_engine_from_provider
 
@@ -296,6 +297,48 @@ def test_a_run_waits_for_another_and_says_for_whom(service: str, provisioned: Pa
         release.join()
 
 
+def test_who_waits_is_told_of_it_once(
+    service: str, provisioned: Path, folder: Path, alembic: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often the lock is looked at; whose it is stands there too."""
+    write(folder, f'service={service!r}, env="dev"', r1=ROOMS)
+    key = int.from_bytes(b"soa-alem", "big")
+    with owner(provisioned) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [key])
+        # Three looks at least: one before it is told, one after, one that finds the lock free.
+        release = threading.Timer(0.3, other.execute, ["SELECT pg_advisory_unlock(%s)", [key]])
+
+        def told(record: logging.LogRecord) -> bool:
+            release.start()
+            return True
+
+        caplog.handler.addFilter(told)
+        with caplog.at_level(logging.INFO, "soa_db.alembic"):
+            alembic("upgrade", "head")
+        caplog.handler.removeFilter(told)
+        release.join()
+        holder = f"process {other.info.backend_pid} of {service}_owner"
+        (message,) = [record.getMessage() for record in caplog.records if record.name == "soa_db.alembic"]
+    assert f"({holder}); waiting for it" in message
+
+
+def test_a_session_that_ends_in_a_migration_is_the_error_and_takes_the_lock_along(
+    service: str, folder: Path, alembic: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody asks another session to let go of it, no second error hides the first, and the next run does not wait."""
+    ends = ROOMS.replace("    op.create_table", "    op.execute('SELECT pg_terminate_backend(pg_backend_pid())')\n#")
+    write(folder, f'service={service!r}, env="dev", wait=0', r1=ends)
+    # Where SQLAlchemy logs what the server warns of: "you don't own a lock".
+    caplog.set_level(logging.INFO, "sqlalchemy.dialects.postgresql")
+    with pytest.raises(sa.exc.OperationalError, match="terminating connection") as caught:
+        alembic("upgrade", "head")
+    assert "own a lock" not in caplog.text
+    assert caught.value.connection_invalidated
+    assert caught.value.__context__ is caught.value.orig
+    write(folder, f'service={service!r}, env="dev", wait=5', r1=ROOMS)
+    alembic("upgrade", "head")
+
+
 def test_two_pods_that_start_together_migrate_once(service: str, provisioned: Path, folder: Path, alembic: Run) -> None:
     """A revision that takes its time, and a concurrent index, which waits for every old snapshot there is."""
     slow = ROOMS.replace("    op.create_table", '    op.execute("SELECT pg_sleep(0.2)")\n    op.create_table') + (
@@ -353,6 +396,52 @@ def test_a_config_of_ones_own_needs_no_contract(service: str, provisioned: Path,
     alembic("-x", f"dial=127.0.0.1:{port}", "upgrade", "head")
     with owner(provisioned) as conn:
         assert conn.execute("SELECT to_regclass('rooms')::text").fetchone() == ("rooms",)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("", "", ("0", "alembic")),
+        ("session=SessionConfig(lock_timeout=3), ", "", ("3s", "mine")),
+        ("session=SessionConfig(lock_timeout=3), ", "session=SessionConfig(lock_timeout=4), ", ("4s", "mine")),
+    ],
+)
+def test_the_session_of_a_config_of_ones_own_is_kept_unless_another_is_given(
+    service: str, provisioned: Path, folder: Path, alembic: Run, case: tuple[str, str, tuple[str, str]]
+) -> None:
+    """One that says nothing gets what a long migration needs."""
+    own, given, expected = case
+    seen = (
+        "from alembic import op\nrevision, down_revision = 's1', None\n\ndef upgrade():\n"
+        "    op.execute(\"CREATE TABLE seen AS SELECT current_setting('lock_timeout') AS waits,"
+        " current_setting('application_name') AS name\")\n"
+    )
+    write(folder, f"{given}config=CONFIG", s1=seen)
+    source = (
+        "from soa_db.config import SessionConfig\n"
+        "from soa_db.postgres import load_postgres_config_from_aws\n"
+        "CONFIG = load_postgres_config_from_aws("
+        f'{own}env="dev", service={service!r}, role="owner", instance_name="mine")\n'
+    )
+    (folder / "env.py").write_text(source + (folder / "env.py").read_text("utf-8"), "utf-8")
+    alembic("upgrade", "head")
+    with owner(provisioned) as conn:
+        assert conn.execute("SELECT waits, name FROM seen").fetchone() == expected
+
+
+def test_without_sqlalchemy_it_says_what_to_install(
+    folder: Path, alembic: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before AWS or a server is asked; the pip line is that of this extra."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    call = 'run_migrations(context, service="chat-api", env="dev")'
+    source = f"from alembic import context\nfrom soa_db.alembic import run_migrations\n{call}\n"
+    (folder / "env.py").write_text(source, "utf-8")
+    for name in [name for name in sys.modules if name.startswith("soa_db.sqlalchemy")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'soa-db\[alembic\]'"):
+        alembic("upgrade", "head")
 
 
 def test_mirror_is_migrated_with_a_token(

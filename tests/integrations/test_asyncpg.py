@@ -389,7 +389,7 @@ async def test_the_pools_limits_are_the_configs(server: PostgresServer, user: st
     limits = PoolConfig(min_size=1, max_size=2, timeout=0.05, max_lifetime=0.05)
     async with create_asyncpg_pool(config(server, user, pool=limits)) as pool:
         assert (pool.get_min_size(), pool.get_max_size()) == (1, 2)
-        async with pool.acquire() as one, pool.acquire() as other:
+        async with pool.acquire(timeout=5) as one, pool.acquire(timeout=5) as other:
             pids = {one.get_server_pid(), other.get_server_pid()}
             with pytest.raises(TimeoutError):
                 await pool.fetchval("SELECT 1")
@@ -497,11 +497,23 @@ async def test_a_silent_server_costs_the_connect_timeout_and_no_socket(server: P
 
 
 async def test_a_pool_whose_server_ended_its_sessions_goes_on(server: PostgresServer, user: str) -> None:
-    """Who had one in hand sees asyncpg's own error; the next gets a new connection."""
+    """Whose statement was under way, and who had one in hand, see asyncpg's own errors; the next gets a new one."""
     async with create_asyncpg_pool(config(server, user, pool=AT_ONCE)) as pool:
         async with pool.acquire() as conn:
+            under_way = asyncio.create_task(conn.fetchval("SELECT pg_sleep(30)"))
+            while not await asyncio.to_thread(sessions, server, user, "active"):
+                await asyncio.sleep(0.01)
             await asyncio.to_thread(end_sessions, server, user)
-            with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.InterfaceError)):
+            with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError)):
+                await under_way
+        assert await pool.fetchval("SELECT 1") == 1
+        async with pool.acquire() as conn:
+            ended = asyncio.Event()
+            conn.add_termination_listener(lambda _: ended.set())
+            await asyncio.to_thread(end_sessions, server, user)
+            # Between the server's last words and the end of its stream asyncpg raises InternalClientError.
+            await asyncio.wait_for(ended.wait(), 10)
+            with pytest.raises(asyncpg.InterfaceError, match="released back to the pool"):
                 await conn.fetchval("SELECT 1")
         assert await pool.fetchval("SELECT 1") == 1
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 from tests.support.tcp import FaultyProxy
 
-from soa_db._core.client_environment import LIBPQ_VARIABLES
+from soa_db._core.client_environment import LIBPQ_VARIABLES, UNSAFE_VARIABLES
 from soa_db.cli import main
 
 if TYPE_CHECKING:
@@ -178,12 +178,14 @@ def test_psql_logs_in_as_the_role_asked_for(variables: dict[str, str], service: 
     assert "SSL connection" in done.stdout
 
 
-def test_inherited_variables_lead_nowhere_else(variables: dict[str, str], service: str) -> None:
+def test_inherited_variables_lead_nowhere_else(variables: dict[str, str], service: str, tmp_path: Path) -> None:
     """A PGSERVICE in the shell would send the password to another server; what is of the session stays."""
     elsewhere = dict.fromkeys(LIBPQ_VARIABLES, "elsewhere") | {
         "PGHOSTADDR": "203.0.113.1",
         "SOA_DB_ADMIN_URL": "postgresql://master:hunter2@elsewhere/x",
         "PGOPTIONS": "-c statement_timeout=7s",
+        "DATABASE_URL": "postgresql://x:hunter2@elsewhere/x",
+        **dict.fromkeys(UNSAFE_VARIABLES, str(tmp_path / "elsewhere")),
     }
     script = "psql -AtXc 'show statement_timeout' && env"
     done = run(variables, service, "--engine", "postgres", "--", "sh", "-c", script, more=elsewhere)
@@ -250,8 +252,10 @@ def test_the_file_goes_when_the_client_is_killed(
         wait_until(is_gone(told), "the folder is deleted")
 
 
-def test_any_program_finds_the_variables_that_our_configs_read(variables: dict[str, str], service: str) -> None:
-    """``--engine`` names what it connects to; ``from_env`` of all three connects."""
+def test_any_program_finds_the_variables_that_our_configs_read(
+    variables: dict[str, str], service: str, tmp_path: Path
+) -> None:
+    """``--engine`` names what it connects to; ``from_env`` of all three connects, and no key of theirs is written."""
     code = """if True:
         from soa_db import MongoConfig, PostgresConfig, RedisConfig
         from soa_db.mongo import MongoProvider
@@ -263,8 +267,12 @@ def test_any_program_finds_the_variables_that_our_configs_read(variables: dict[s
              MongoProvider(MongoConfig.from_env(instance_name="x")) as mongo:
             print(cache.ping(), mongo.ping())
     """
-    done = run(variables, service, *ENGINES, "--", sys.executable, "-c", code)
+    keys = tmp_path / "keys"
+    done = run(variables, service, *ENGINES, "--", sys.executable, "-c", code, more={"SSLKEYLOGFILE": str(keys)})
     assert (done.returncode, done.stdout) == (0, f"{service.replace('-', '_')}_app\nTrue True\n"), done.stderr
+    # soa-db's own calls of AWS are made before, and here without TLS: they leave the heading that Python writes.
+    written = keys.read_text().splitlines() if keys.exists() else []
+    assert [line for line in written if not line.startswith("#")] == []
 
 
 def test_no_argument_of_any_process_is_a_secret(variables: dict[str, str], service: str) -> None:
@@ -394,7 +402,7 @@ def test_json_runs_nothing_and_shows_no_secret(
     assert "X-Amz-Signature" not in json.dumps(told)
     assert told["credentials"]["postgres"]["source"] == "rds-iam"
     assert 0 < told["credentials"]["postgres"]["expires_in"] <= 840
-    assert "PGSERVICE" in told["unset"]
+    assert {"PGSERVICE", "SOA_DB_ADMIN_URL", "SSLKEYLOGFILE"} <= set(told["unset"])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,6 +10,7 @@ import os
 import pty
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -333,10 +334,23 @@ def test_logging_in_a_signal_handler_loses_no_line() -> None:
     assert ran.stderr == ""
 
 
-def test_dev_stdout_as_a_file_means_stdout_itself() -> None:
-    """It cannot be opened anew where it is a socket, as under some container runtimes."""
-    ran = run("from soa_db.logging import *; configure_logging(log_file='/dev/stdout'); get_logger('x').info('a')")
-    assert records(ran.stdout)[0]["event"] == "a"
+_BY_CALL = "configure_logging(log_file={path!r})"
+_BY_HAND = "logging.basicConfig(level=20, handlers=[LineHandler(log_file={path!r})])"
+
+
+@pytest.mark.parametrize("place", ["stdout", "stderr"])
+@pytest.mark.parametrize("how", [_BY_CALL, _BY_HAND])
+def test_dev_stdout_as_a_file_means_stdout_itself(how: str, place: str) -> None:
+    """It cannot be opened anew where it is a socket, as under some container runtimes; nor can its other names."""
+    number = ("stdin", "stdout", "stderr").index(place)
+    for path in (f"/dev/{place}", f"/dev/fd/{number}", f"/proc/self/fd/{number}"):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            code = f"import logging; from soa_db.logging import *; {how.format(path=path)}; logging.warning('heard')"
+            out, err = [theirs.fileno() if name == place else subprocess.DEVNULL for name in ("stdout", "stderr")]
+            ran = subprocess.run([sys.executable, "-c", code], stdout=out, stderr=err, timeout=60, check=False)
+            theirs.close()
+            assert (ran.returncode, b"heard" in ours.recv(65536)) == (0, True)
 
 
 def test_without_structlog_the_error_names_the_extra() -> None:

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncSession
-from tests.support.postgres import config, end_sessions, login_role
+from tests.support.postgres import config, end_sessions, eventually, login_role, sessions
 
 from soa_db.config import PoolConfig
 from soa_db.errors import NotConnectedError, PoolTimeout
@@ -257,3 +257,66 @@ async def test_a_transaction_left_open_is_not_committed_even_without_a_reset(pro
     assert await is_whole(provider)
     async with engine.connect() as conn:
         assert await conn.scalar(sa.text("SELECT to_regclass('t')")) is None
+
+
+async def test_a_session_that_ended_within_a_transaction_is_replaced_even_without_a_reset(
+    provider: AsyncPostgresProvider, server: Any, user: str
+) -> None:
+    """Giving it back finds out: it cannot be rolled back, and raises nothing at who is done with it."""
+    engine = create_async_engine_from_provider(provider, pool_reset_on_return=None)
+    async with engine.connect() as conn:
+        raw: Any = (await conn.get_raw_connection()).driver_connection
+        await raw.execute("CREATE TABLE t (n int)")
+        await asyncio.to_thread(end_sessions, server, user)
+    assert await is_whole(provider)
+
+
+async def test_a_pipeline_left_open_costs_the_connection_and_no_place_in_the_pool(
+    engine: AsyncEngine, provider: AsyncPostgresProvider
+) -> None:
+    """Nothing can end it for whoever opened it; the next one gets another connection."""
+    async with engine.connect() as conn:
+        before = await pid(conn)
+        await conn.rollback()
+        raw: Any = (await conn.get_raw_connection()).driver_connection
+        pipeline = raw.pipeline()
+        await pipeline.__aenter__()
+    async with engine.connect() as conn:
+        assert await pid(conn) != before
+    assert await is_whole(provider)
+    del pipeline  # which would have ended it
+
+
+async def test_outside_of_the_asynchronous_interface_it_is_refused_and_costs_no_connection(
+    engine: AsyncEngine, provider: AsyncPostgresProvider
+) -> None:
+    """SQLAlchemy's own error, although the pool has a connection at hand and need not wait for it."""
+    for _ in range(2):
+        with pytest.raises(exc.MissingGreenlet):
+            engine.sync_engine.connect()
+    assert await is_whole(provider)
+
+
+def test_a_connection_that_outlives_its_loop_is_dropped_when_it_is_collected(server: Any, user: str) -> None:
+    """The provider's pool ended with the loop: there is nothing to give it back to."""
+    provider = AsyncPostgresProvider(config(server, user, pool=ONE))
+    engine = create_async_engine_from_provider(provider)
+
+    async def leave() -> Any:
+        await provider.connect()
+        conn = await engine.connect()
+        await provider.disconnect()
+        return conn
+
+    cycle: list[Any] = [asyncio.run(leave())]
+    cycle.append(cycle)
+    del cycle
+    with pytest.warns(exc.SAWarning, match="garbage collector"):
+        gc.collect()
+    eventually(lambda: sessions(server, user) == 0)
+
+    async def again() -> object:
+        async with provider, engine.connect() as conn:
+            return await conn.scalar(sa.text("SELECT 1"))
+
+    assert asyncio.run(again()) == 1

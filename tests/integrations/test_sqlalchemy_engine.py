@@ -204,6 +204,9 @@ def test_isolation_levels_end_with_their_connection(engine: Engine, provider: Po
         with strict.connect() as conn:
             assert conn.scalar(show) == "repeatable read"
             assert conn.scalar(sa.text("SELECT count(*) FROM t")) == 0
+        # psycopg keeps the BEGIN it made for the one, and would use it for the other.
+        with provider.transaction() as native:
+            assert native.execute("SHOW transaction_isolation").fetchone() == ("read committed",)
         assert is_whole(provider)
 
 
@@ -320,6 +323,55 @@ def test_a_transaction_left_open_is_not_committed_even_without_a_reset(provider:
     assert is_whole(provider)
     with engine.connect() as conn:
         assert conn.scalar(sa.text("SELECT to_regclass('t')")) is None
+
+
+def test_a_session_that_ended_within_a_transaction_is_replaced_even_without_a_reset(
+    provider: PostgresProvider, server: Any, user: str
+) -> None:
+    """Giving it back finds out: it cannot be rolled back, and raises nothing at who is done with it."""
+    engine = create_engine_from_provider(provider, pool_reset_on_return=None)
+    raw = engine.raw_connection()
+    raw.cursor().execute("CREATE TABLE t (n int)")
+    end_sessions(server, user)
+    raw.close()
+    assert is_whole(provider)
+
+
+def test_a_pipeline_left_open_costs_the_connection_and_no_place_in_the_pool(
+    engine: Engine, provider: PostgresProvider
+) -> None:
+    """Nothing can end it for whoever opened it; the next one gets another connection."""
+    with engine.connect() as conn:
+        before = pid(conn)
+        conn.rollback()
+        native: Any = conn.connection.driver_connection
+        pipeline = native.pipeline()
+        pipeline.__enter__()
+    with engine.connect() as conn:
+        assert pid(conn) != before
+    assert is_whole(provider)
+    del pipeline  # which would have ended it
+
+
+def test_a_collected_connection_comes_back_where_no_thread_can_be_started(
+    engine: Engine, provider: PostgresProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are too many, or the interpreter is shutting down: its place is not lost for that."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("soa_db.sqlalchemy.pool._thread.start_new_thread", refuse)
+    conn = engine.connect()
+    conn.execute(sa.text("CREATE TABLE lost (n int)"))
+    cycle: list[Any] = [conn]
+    cycle.append(cycle)
+    del conn, cycle
+    gc.collect()
+    monkeypatch.undo()
+    assert is_whole(provider)
+    with engine.connect() as conn:
+        assert conn.scalar(sa.text("SELECT to_regclass('lost')")) is None
 
 
 def test_server_side_cursors_and_raw_connections_work(engine: Engine, provider: PostgresProvider) -> None:
@@ -450,4 +502,13 @@ def test_without_sqlalchemy_the_import_says_what_to_install(monkeypatch: pytest.
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
     with pytest.raises(MissingExtra, match=r"pip install 'soa-db\[sqlalchemy\]'"):
+        importlib.import_module("soa_db.sqlalchemy")
+
+
+def test_an_import_that_fails_for_another_reason_is_not_mistaken_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing is named as it is."""
+    for name in [name for name in sys.modules if name.startswith("soa_db.sqlalchemy")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "soa_db.sqlalchemy.lending", None)
+    with pytest.raises(ModuleNotFoundError, match=r"soa_db\.sqlalchemy\.lending"):
         importlib.import_module("soa_db.sqlalchemy")

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from psycopg import sql
@@ -182,6 +183,16 @@ def test_a_url_that_cannot_be_used_is_refused_before_it_is(rest: str, message: s
     with pytest.raises(ConfigurationError, match=message) as caught:
         create(f"soa_db+psycopg://{rest}")
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["soa_db+psycopg", "postgresql+psycopg"])
+def test_a_creator_that_cannot_connect_is_no_disconnect(scheme: str) -> None:
+    """Told as with SQLAlchemy's own dialect: there was no connection that could be invalid."""
+    url = sa.URL.create(scheme, host="chat-api", query={"env": "dev"} if scheme.startswith("soa") else {})
+    engine = sa.create_engine(url, creator=lambda: psycopg.connect("host=127.0.0.1 port=1 connect_timeout=1"))
+    with pytest.raises(sa.exc.OperationalError) as caught:
+        engine.connect()
+    assert not caught.value.connection_invalidated
 
 
 def test_an_encoding_is_refused() -> None:

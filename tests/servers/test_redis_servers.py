@@ -14,6 +14,7 @@ from tests.servers.aws_kit import settle
 from tests.servers.redis_kit import KINDS, RULES, config_of, connected, origin_of
 from tests.servers.test_local_environment import client
 from tests.support.postgres import eventually
+from tests.support.slots import holder, moving
 from tests.support.tcp import FaultyProxy
 
 from soa_db import (
@@ -300,3 +301,39 @@ async def test_iam_tokens_open_an_elasticache(local_aws: LocalEnvironment, uniqu
     assert "X-Amz" not in f"{caught.value!s}{caught.value!r}"
     await settle(wrong.disconnect())
     await asyncio.sleep(0)
+
+
+async def test_a_lock_whose_slot_moves_meanwhile_is_given_back(
+    redis_cluster: RedisCluster, cluster_user: RedisConfig, kind: str
+) -> None:
+    """The one transaction of a manager; that a slot has moved is no outage."""
+    name = f"{cluster_user.user}:locked"
+    async with connected(kind, cluster_user) as cache:
+        with moving(redis_cluster, f"{name}_lock") as move:
+
+            def origin() -> int:
+                move.whole()
+                return 5
+
+            assert await settle(cache.cached_call(name, origin_of(kind, origin), lock=20)) == 5
+            with holder(redis_cluster, f"{name}_lock").admin() as admin:
+                assert admin.exists(f"{name}_lock") == 0
+        assert cache.stats()["away"] == 0
+        assert cache.is_connected
+        await settle(cache.delete(name))
+
+
+async def test_several_keys_of_a_slot_that_moves_are_read_written_and_deleted(
+    redis_cluster: RedisCluster, cluster_user: RedisConfig, kind: str
+) -> None:
+    """One of them is there already, the others are here: as one command the server refuses them all."""
+    keys = [f"{cluster_user.user}:{{m}}{number}" for number in range(4)]
+    async with connected(kind, cluster_user) as cache:
+        await settle(cache.mset(dict.fromkeys(keys, 1)))
+        with moving(redis_cluster, keys[0]) as move:
+            move.begin()
+            move.carry(keys[0])
+            assert await settle(cache.mget(keys)) == [1] * 4
+            await settle(cache.mset(dict.fromkeys(keys, 2)))
+            assert await settle(cache.mget(keys)) == [2] * 4
+            assert await settle(cache.mdel(keys)) == 4

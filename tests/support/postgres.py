@@ -64,9 +64,10 @@ def end_sessions(server: Administered, user: str) -> None:
     )
 
 
-def sessions(server: Administered, user: str) -> int:
-    """How many sessions a user has."""
-    (row,) = superuser(server, sql.SQL("SELECT count(*) FROM pg_stat_activity WHERE usename = {}").format(user))
+def sessions(server: Administered, user: str, state: str | None = None) -> int:
+    """How many sessions a user has, in any state or in one of pg_stat_activity's."""
+    query = sql.SQL("SELECT count(*) FROM pg_stat_activity WHERE usename = {} AND ({} IS NULL OR state = {})")
+    (row,) = superuser(server, query.format(user, state, state))
     return int(str(row[0]))
 
 

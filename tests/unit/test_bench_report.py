@@ -6,7 +6,7 @@ import json
 
 import pytest
 from bench.report import Row, as_json, table
-from bench.timing import alternate, lower_decile, median, order
+from bench.timing import alternate, lower_decile, median, median_ratio, order
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,8 @@ from bench.timing import alternate, lower_decile, median, order
     [
         (Row("ratio kept", 2.0, "s", theirs=2.0, bar=1.05), True),
         (Row("ratio missed", 2.2, "s", theirs=2.0, bar=1.05), False),
+        (Row("ratio of pairs kept", 2.2, "s", theirs=2.0, bar=1.05, of_pairs=1.0), True),
+        (Row("ratio of pairs missed", 2.0, "s", theirs=2.0, bar=1.05, of_pairs=1.06), False),
         (Row("difference kept", 30.0, "ms", theirs=15.0, bar=20, bar_is="difference"), True),
         (Row("difference missed", 40.0, "ms", theirs=15.0, bar=20, bar_is="difference"), False),
         (Row("value kept", 0.0, "writes", bar=0, bar_is="value"), True),
@@ -64,3 +66,10 @@ def test_one_disturbed_round_does_not_change_the_figure() -> None:
     figures = {"ours": [1.0] * 19 + [100.0]}
     assert median(figures, scale=1000) == {"ours": 1000.0}
     assert lower_decile(figures) == {"ours": 1.0}
+
+
+def test_a_ratio_of_pairs_is_untouched_by_a_change_of_pace() -> None:
+    """Both contenders are slower from one round on: what they are to each other stays."""
+    theirs = [1.0, 1.0, 1.0, 3.0, 3.0]
+    found = {"ours": [1.25 * value for value in theirs], "theirs": theirs}
+    assert median_ratio(found, "ours", "theirs") == 1.25

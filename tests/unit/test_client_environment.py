@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -9,9 +11,15 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from soa_db._core.client_environment import LIBPQ_VARIABLES, ClientEnvironment, postgres_environment
+from soa_db._core.client_environment import (
+    LIBPQ_VARIABLES,
+    UNSAFE_VARIABLES,
+    ClientEnvironment,
+    postgres_environment,
+)
 from soa_db._core.mongo.client_environment import mongo_environment, private_file
 from soa_db._core.redis.client_environment import redis_environment
+from soa_db.cli.exec import environment_of
 from soa_db.config import Dial, NoAuth, PasswordAuth, PostgresConfig, RedisConfig, SessionConfig, TlsConfig
 from soa_db.credentials import Credentials
 from soa_db.errors import ConfigurationError
@@ -19,7 +27,7 @@ from soa_db.errors import ConfigurationError
 PASSWORD = "pa ss'\"\\$word"
 CREDENTIALS = Credentials("chat_api_ro", PASSWORD)
 # Of the session, not of where and how to connect.
-OF_THE_SESSION = {"PGOPTIONS", "PGCLIENTENCODING"}
+OF_THE_SESSION = {"PGOPTIONS", "PGCLIENTENCODING", "PGDATESTYLE", "PGTZ", "PGGEQO", "PGLOCALEDIR"}
 
 
 def postgres(**fields: object) -> PostgresConfig:
@@ -41,6 +49,61 @@ def test_every_variable_that_tells_libpq_where_to_connect_is_taken_away() -> Non
     assert read - OF_THE_SESSION <= LIBPQ_VARIABLES
     assert {"PGSERVICE", "PGSERVICEFILE", "PGPASSFILE", "PGHOSTADDR", "PGSYSCONFDIR"} <= LIBPQ_VARIABLES
     assert not OF_THE_SESSION & LIBPQ_VARIABLES
+
+
+def libpqs() -> list[Path]:
+    """The libpq of the driver, and those of the servers that are installed beside it (PostgreSQL 16 to 18)."""
+    packages = Path(psycopg.__file__).parents[1]
+    return [file for pattern in ("libpq-*.so*", "libpq.so.*") for file in packages.rglob(pattern) if file.is_file()]
+
+
+def test_no_libpq_that_is_at_hand_asks_for_a_variable_that_is_not_known() -> None:
+    """Some stand in no list that it hands out: PGOAUTHDEBUG has a libpq of 18 print what it should not."""
+    read: set[str] = set()
+    for file in libpqs():
+        read |= {word.decode() for word in re.findall(rb"(?<=\0)PG[A-Z_]{2,}(?=\0)", file.read_bytes())}
+    variables = {name for name in read if not name.startswith("PGRES_")}
+    assert "PGOAUTHDEBUG" in variables
+    assert variables - OF_THE_SESSION - LIBPQ_VARIABLES == set()
+
+
+def table() -> dict[str, str]:
+    """Variable → what happens to it, as docs/exec.md says."""
+    page = (Path(__file__).parents[2] / "docs" / "exec.md").read_text("utf-8")
+    rows = (line.split("|") for line in page.splitlines() if line.startswith("| `"))
+    return {
+        name: row[2].strip().split()[0]
+        for row in rows
+        if row[2].strip().startswith(("set", "taken away", "kept"))
+        for name in re.findall("`([A-Z_0-9]+)`", row[1])
+    }
+
+
+@pytest.mark.parametrize("name", [*table(), "PATH"])
+def test_what_the_table_in_the_docs_says_of_a_variable_is_what_happens_to_it(name: str) -> None:
+    """Set, taken away, kept: with all three engines asked for, and a tunnel."""
+    tunnel, session = Dial(host="::1", port=1), SessionConfig(idle_in_transaction_timeout=None)
+    given = [
+        # The server's own timeouts, as exec has it.
+        postgres_environment(
+            postgres(dial=tunnel, session=session), CREDENTIALS, addresses=["::1"], root_file="/r.pem"
+        ),
+        redis_environment(redis(), CREDENTIALS, program="python"),
+        mongo_environment(URI, program="python"),
+    ]
+    found = environment_of(given, {name: "elsewhere"}).get(name)
+    assert {"elsewhere": "kept", None: "taken"}.get(found, "set") == table().get(name, "kept")
+
+
+def test_the_table_in_the_docs_names_every_variable_that_is_set_or_taken_away() -> None:
+    """So that nobody has to read the code to know what becomes of theirs."""
+    for found in (
+        postgres_environment(postgres(), CREDENTIALS, root_file="/r.pem"),
+        redis_environment(redis(), CREDENTIALS, program="redis-cli"),
+        mongo_environment(URI, program="mongosh", file="/private/connect.js"),
+    ):
+        assert (found.removed | found.variables.keys()) - table().keys() == set()
+        assert found.removed >= UNSAFE_VARIABLES
 
 
 def test_libpq_finds_in_the_environment_what_the_config_says(monkeypatch: pytest.MonkeyPatch) -> None:

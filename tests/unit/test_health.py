@@ -459,6 +459,20 @@ class Foreign:
         return self._check()
 
 
+async def test_a_check_has_two_seconds_and_a_provider_somewhat_less(kind: type[Any]) -> None:
+    """Its own reason is told before the deadline cuts it off."""
+    given: list[float] = []
+
+    class Provider(Foreign):
+        def check(self, timeout: float) -> object:
+            given.append(timeout)
+            return super().check(timeout)
+
+    target = Provider(lambda: None)
+    await run(kind(service="chat-api", checks=[HealthCheck("c0", target), HealthCheck("c1", target, deadline=0.5)]))
+    assert sorted(given) == pytest.approx([0.45, 1.8])
+
+
 class Listing(Foreign):
     """Its counts are a list, of which no mapping can be made."""
 

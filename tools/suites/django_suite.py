@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -20,11 +19,15 @@ from pathlib import Path
 import django
 import psycopg
 from psycopg import sql
+from tools.suites.children import run_to_end
 
 from soa_db.local.postgres import PostgresServer
 
 ROOT = Path(__file__).resolve().parents[2]
 USER = "django_suite"
+# Seconds that the tests of one back end may take: they need some four minutes where nothing else runs.
+TIMEOUT = 2400.0
+DOWNLOAD_TIMEOUT = 300.0
 # Debian's, which has ICU: some tests use its collations, and those of PyPI have none.
 VERSION = 15
 # What depends on the back end; the rest of Django's tests is about templates, forms, HTTP.
@@ -95,21 +98,31 @@ def download(folder: Path) -> Path:
     """Return the folder of Django's tests, of the version that is installed."""
     wanted = f"django=={django.get_version()}"
     options = ["--quiet", "--no-binary", "django", "--no-deps", "--no-build-isolation", "--dest", str(folder)]
-    subprocess.run([sys.executable, "-m", "pip", "download", *options, wanted], check=True)
+    log = folder / "download.log"
+    command = [sys.executable, "-m", "pip", "download", *options, wanted]
+    if run_to_end(command, timeout=DOWNLOAD_TIMEOUT, cwd=folder, log=log) != 0:
+        raise RuntimeError(f"Django's source was not downloaded:\n{log.read_text('utf-8', 'replace')[-4000:]}")
     (archive,) = folder.glob("*.tar.gz")
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
     return folder / archive.name.removesuffix(".tar.gz") / "tests"
 
 
-def run_tests(tests: Path, settings: str, environment: dict[str, str], labels: Sequence[str], log: Path) -> Outcome:
-    """Run Django's tests with these settings."""
+def run_tests(
+    tests: Path,
+    settings: str,
+    environment: dict[str, str],
+    labels: Sequence[str],
+    log: Path,
+    *,
+    within: float = TIMEOUT,
+) -> Outcome:
+    """Run Django's tests with these settings; raises DidNotEnd when they take longer than ``within`` seconds."""
     (tests / "soa_db_suite.py").write_text(settings, "utf-8")
     command = [sys.executable, "runtests.py", "--settings=soa_db_suite", "--parallel=1", "--noinput", *labels]
     # In the C locale, as Django's own CI has it: some tests read what psql and others print.
     variables = {**os.environ, **environment, "PYTHONPATH": f"{ROOT / 'src'}:{tests}", "PYTHONWARNINGS": ""}
-    with log.open("w", encoding="utf-8") as stream:
-        subprocess.run(command, cwd=tests, env=variables, stdout=stream, stderr=subprocess.STDOUT, check=False)
+    run_to_end(command, timeout=within, cwd=tests, log=log, env=variables)
     return read(log.read_text("utf-8", "replace"))
 
 

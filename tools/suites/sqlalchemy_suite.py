@@ -8,7 +8,6 @@ through ours alone is.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,6 +15,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from tools.suites.children import DidNotEnd, run_to_end
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICE = "suite"
@@ -93,16 +94,14 @@ def _outcome(folder: Path, url: str, timeout: float = TIMEOUT) -> Outcome | None
     report.unlink(missing_ok=True)  # the one of the form before
     command = [sys.executable, "-m", "pytest", *OPTIONS, f"--junitxml={report}", "--dburi", url, "test_suite.py"]
     log = folder / "log.txt"
-    with log.open("w", encoding="utf-8") as output:
-        try:
-            code: int | None = subprocess.run(
-                command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, check=False, timeout=timeout
-            ).returncode
-        except subprocess.TimeoutExpired:
-            code = None
+    try:
+        code = run_to_end(command, timeout=timeout, cwd=folder, log=log)
+    except DidNotEnd as error:
+        print(error)
+        return None
     if code not in {0, 1}:
         print(log.read_text("utf-8", "replace")[-4000:])
-        print(f"the suite was stopped after {timeout:.0f} s" if code is None else f"pytest ended with {code}")
+        print(f"pytest ended with {code}")
         return None
     ended: dict[str, set[str]] = {"passed": set(), "failed": set(), "skipped": set()}
     for case in ET.parse(report).iter("testcase"):  # noqa: S314 - pytest's own

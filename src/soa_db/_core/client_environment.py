@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from soa_db.config import PostgresConfig
     from soa_db.credentials import Credentials
 
-__all__ = ["LIBPQ_VARIABLES", "POSTGRES_PROGRAMS", "ClientEnvironment", "postgres_environment"]
+__all__ = ["LIBPQ_VARIABLES", "POSTGRES_PROGRAMS", "UNSAFE_VARIABLES", "ClientEnvironment", "postgres_environment"]
 
 _MASK = "****"
 
@@ -61,6 +61,8 @@ LIBPQ_VARIABLES = frozenset(
         "PGLOADBALANCEHOSTS",
         "PGMAXPROTOCOLVERSION",
         "PGMINPROTOCOLVERSION",
+        "PGOAUTHCAFILE",
+        "PGOAUTHDEBUG",
         "PGPASSFILE",
         "PGPASSWORD",
         "PGPORT",
@@ -76,6 +78,7 @@ LIBPQ_VARIABLES = frozenset(
         "PGSSLCRL",
         "PGSSLCRLDIR",
         "PGSSLKEY",
+        "PGSSLKEYLOGFILE",
         "PGSSLMAXPROTOCOLVERSION",
         "PGSSLMINPROTOCOLVERSION",
         "PGSSLMODE",
@@ -87,7 +90,25 @@ LIBPQ_VARIABLES = frozenset(
         "PGUSER",
     }
 )
-"""What tells libpq where and how to connect. Not PGOPTIONS, PGCLIENTENCODING and the like, which are of the session."""
+"""What tells libpq, and drivers that follow it, where and how to connect, and what to print of it (PGOAUTHDEBUG).
+
+Not PGOPTIONS, PGCLIENTENCODING and the like, which are of the session.
+"""
+
+UNSAFE_VARIABLES = frozenset(
+    {
+        # Python's ssl, curl and some builds of OpenSSL write the keys of TLS sessions there: who has them reads the
+        # password off the wire (https://docs.python.org/3/library/ssl.html#ssl.create_default_context).
+        "SSLKEYLOGFILE",
+        # 0 turns verification off in Node.js, and so in mongosh
+        # (https://nodejs.org/api/cli.html#node_tls_reject_unauthorizedvalue).
+        "NODE_TLS_REJECT_UNAUTHORIZED",
+    }
+)
+"""What gives a secret away in whatever client reads it."""
+
+# No client of PostgreSQL's own reads it; a program that does would go where it says.
+_URL = "DATABASE_URL"
 
 # Of a parameter for which libpq reads no variable (keepalives) its own default is kept.
 _VARIABLE_OF = {
@@ -115,7 +136,8 @@ class ClientEnvironment:
     Attributes:
         variables: those that are set; never shown, since secrets are among them.
         secret: which of them are secrets.
-        removed: those that are taken away, because they would lead the client, and its password, elsewhere.
+        removed: those that are taken away, because they would lead the client, and its password, elsewhere, or have
+            it give the password away.
         arguments: what stands before the caller's own arguments; never a secret.
 
     Raises:
@@ -172,4 +194,5 @@ def postgres_environment(
         # An empty one means the same as none: what was inherited is taken away.
         if parameters.get(name, "") != ""
     }
-    return ClientEnvironment(variables, secret=frozenset({"PGPASSWORD"}) & variables.keys(), removed=LIBPQ_VARIABLES)
+    secret = frozenset({"PGPASSWORD"}) & variables.keys()
+    return ClientEnvironment(variables, secret=secret, removed=LIBPQ_VARIABLES | UNSAFE_VARIABLES | {_URL})

@@ -27,11 +27,14 @@ from soa_db._runtime import telemetry
 from soa_db._runtime._async import sleep
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from soa_db.config import RedisConfig
     from soa_db.credentials import AsyncCredentialProvider
 
 __all__ = [
     "Client",
+    "Command",
     "Login",
     "abandon_client",
     "close_client",
@@ -40,6 +43,7 @@ __all__ = [
     "idle_and_used",
     "make_client",
     "pool_use",
+    "run_each",
     "scan_nodes",
     "scan_page",
 ]
@@ -55,6 +59,7 @@ _TOKEN_CONNECTION_SECONDS = 11 * 3600.0
 
 # The native client: one server's, or a cluster's.
 Client = Redis | RedisCluster
+Command = tuple[str | bytes | int, ...]
 
 
 class Login:
@@ -318,6 +323,20 @@ async def drop_idle(client: Client) -> None:
         idle = client.connection_pool._available_connections  # noqa: SLF001 - likewise
     for connection in tuple(idle):
         connection.mark_for_reconnect()
+
+
+async def run_each(client: Client, commands: Sequence[Command]) -> list[Any]:
+    """Run commands of one key each in one round trip, in a cluster one to each node; their answers, errors among them.
+
+    Those that were not run because a slot moves are made again one by one, no other. (Commands of many keys are no way
+    to do it: while a slot moves, and one of its keys is here and one there, they are refused, however long it takes.)
+    """
+    pipeline: Any = client.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)
+    # Here redis-py makes just those again.
+    answers: list[Any] = await pipeline.execute(raise_on_error=False)
+    return answers
 
 
 async def scan_nodes(client: Client) -> list[Any]:

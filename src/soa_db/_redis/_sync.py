@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
-from redis.cluster import RedisCluster
+from redis.cluster import PipelineCommand, RedisCluster
 from redis.connection import Connection
+from redis.exceptions import AskError, TryAgainError
 from redis.exceptions import TimeoutError as DriverTimeout
 from redis.retry import Retry
 from redis.utils import SENTINEL
@@ -28,11 +29,14 @@ from soa_db._runtime import telemetry
 from soa_db._runtime._sync import sleep
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from soa_db.config import RedisConfig
     from soa_db.credentials import CredentialProvider
 
 __all__ = [
     "Client",
+    "Command",
     "Login",
     "abandon_client",
     "close_client",
@@ -41,6 +45,7 @@ __all__ = [
     "idle_and_used",
     "make_client",
     "pool_use",
+    "run_each",
     "scan_nodes",
     "scan_page",
 ]
@@ -56,6 +61,7 @@ _TOKEN_CONNECTION_SECONDS = 11 * 3600.0
 
 # The native client: one server's, or a cluster's.
 Client = Redis | RedisCluster
+Command = tuple[str | bytes | int, ...]
 
 
 class Login:
@@ -326,6 +332,30 @@ def drop_idle(client: Client) -> None:
         for connection in list(pool.pool.queue):
             if connection is not None:
                 connection.mark_for_reconnect()
+
+
+def run_each(client: Client, commands: Sequence[Command]) -> list[Any]:
+    """Run commands of one key each in one round trip, in a cluster one to each node; their answers, errors among them.
+
+    Those that were not run because a slot moves are made again one by one, no other. (Commands of many keys are no way
+    to do it: while a slot moves, and one of its keys is here and one there, they are refused, however long it takes.)
+    """
+    pipeline: Any = client.pipeline(transaction=False)
+    if not isinstance(client, RedisCluster):
+        for command in commands:
+            pipeline.execute_command(*command)
+        plain: list[Any] = pipeline.execute(raise_on_error=False)
+        return plain
+    # Of itself redis-py would make those again too whose connection broke or is silent, and wait for each of them.
+    queue = [PipelineCommand(command, {}, position) for position, command in enumerate(commands)]  # type: ignore[no-untyped-call]  # redis-py's has no types
+    answers: list[Any] = pipeline.send_cluster_commands(queue, raise_on_error=False, allow_redirections=False)
+    for position, answer in enumerate(answers):
+        if isinstance(answer, AskError | TryAgainError):
+            try:
+                answers[position] = client.execute_command(*commands[position])  # type: ignore[no-untyped-call]  # likewise
+            except DRIVER_ERRORS as error:
+                answers[position] = error
+    return answers
 
 
 def scan_nodes(client: Client) -> list[Any]:

@@ -216,7 +216,7 @@ async def gather(*calls: Callable[[], Coroutine[object, object, T]]) -> list[T]:
         raise
 
 
-class _Rest(Generic[T]):
+class Rest(Generic[T]):
     """What is left of a coroutine that has been run up to its first wait."""
 
     def __init__(self, work: Coroutine[Any, Any, T], waits_for: object) -> None:
@@ -255,7 +255,7 @@ async def complete(call: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **k
         return result
 
     async def rest() -> T:
-        return await _Rest(work, waits_for)
+        return await Rest(work, waits_for)
 
     return await asyncio.shield(_detach(rest()))
 

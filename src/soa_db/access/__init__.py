@@ -4,6 +4,13 @@
 the modules, is what lets the functions win. The modules load driver and AWS libraries only when they are called.
 """
 
+from soa_db.errors import MissingExtra
+
+try:
+    import yaml as _yaml  # noqa: F401  # specs are read with it
+except ModuleNotFoundError as error:
+    raise MissingExtra("PyYAML is not installed", hint="pip install 'soa-db[cli]'") from error
+
 from soa_db.access.apply import apply, plan
 from soa_db.access.plan import ApplyResult, Change, Notice, Plan, PlanOptions, Progress, ProgressEvent, ServerPlan
 from soa_db.access.plan_file import load_plan, save_plan

@@ -18,7 +18,7 @@ Examples:
   soa-db doctor --env prod --engine redis --json
 
 \b
-Exit codes: 0 everything works (there may be warnings), 1 something does not.
+Exit codes: 0 everything works (there may be warnings), 1 something does not, 2 wrong usage.
 """
 
 
@@ -28,9 +28,7 @@ Exit codes: 0 everything works (there may be warnings), 1 something does not.
     epilog=EPILOG,
     short_help="Find out why a service does not reach its databases.",
 )
-@options.assume_role_option
-@options.engine_option
-@options.service_option
+@options.identities_options
 @click.option(
     "--role",
     "roles",
@@ -45,9 +43,6 @@ Exit codes: 0 everything works (there may be warnings), 1 something does not.
     show_default=True,
     metavar="SECONDS",
     help="How long each step may take.",
-)
-@click.option(
-    "--jobs", type=click.IntRange(1, 64), default=8, show_default=True, help="How many identities at the same time."
 )
 @click.pass_context
 def command(

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -21,11 +21,11 @@ __all__ = [
     "SpecsCommand",
     "Target",
     "admin_url_option",
-    "assume_role_option",
     "common_options",
     "debug_option",
     "engine_option",
     "env_option",
+    "identities_options",
     "insecure_dev_option",
     "json_option",
     "prune_option",
@@ -115,6 +115,15 @@ def _parameters(*decorators: Callable[[Callable[..., object]], Callable[..., obj
     return click.command(nothing).params
 
 
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is at the moment: while a bar or a spinner moves there, rich puts the lines above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def _set_debug(context: click.Context, _option: click.Parameter, value: bool) -> None:
     if value:
         context.ensure_object(Invocation).debug = True
@@ -124,15 +133,16 @@ def _set_verbose(context: click.Context, _option: click.Parameter, value: int) -
     if value:
         invocation = context.ensure_object(Invocation)
         invocation.verbose = value
-        handler = logging.StreamHandler(sys.stderr)
+        handler = _StderrHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        for name in ("soa_db", "psycopg.pool"):
+        # psycopg_pool tells every connection it hands out at INFO.
+        for name, once in (("soa_db", logging.INFO), ("psycopg.pool", logging.WARNING)):
             logger = logging.getLogger(name)
             # Who calls `main` within a process of their own: stderr may be another one, or closed, by the next call.
             invocation.undo.callback(logger.setLevel, logger.level)
             invocation.undo.callback(logger.removeHandler, handler)
             logger.addHandler(handler)
-            logger.setLevel(logging.INFO if value == 1 else logging.DEBUG)
+            logger.setLevel(once if value == 1 else logging.DEBUG)
 
 
 def _default_specs(context: click.Context, _option: click.Parameter, value: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -265,12 +275,22 @@ def _role_arn(context: click.Context, option: click.Parameter, given: str | None
     return given
 
 
-assume_role_option: Callable[[_F], _F] = click.option(
+_assume_role_option: Callable[[_F], _F] = click.option(
     "--assume-role",
     metavar="ARN",
     callback=_role_arn,
     help="Log in with each service's own AWS rights: a role's ARN with the fields {service}, {role}, {env}, {account}.",
 )
+
+
+_jobs_option: Callable[[_F], _F] = click.option(
+    "--jobs", type=click.IntRange(1, 64), default=8, show_default=True, help="How many identities at the same time."
+)
+
+
+def identities_options(function: _F) -> _F:
+    """Add what every command takes that logs in as many identities: which, with whose AWS rights, how many at once."""
+    return _assume_role_option(engine_option(service_option(_jobs_option(function))))
 
 
 def common_options(function: _F) -> _F:

@@ -13,6 +13,7 @@ from soa_db.doctor import Status
 
 if TYPE_CHECKING:
     from soa_db.doctor import Finding, Report, TargetReport
+    from soa_db.doctor.report import NextStep
 
 __all__ = ["show_report"]
 
@@ -49,17 +50,32 @@ def show_report(terminal: Terminal, report: Report, *, everything: bool) -> None
             terminal.line()
         _heading(terminal, str(one.target))
         _show(terminal, one.findings, everything=everything)
-    steps = report.next_steps()
-    if steps and (not full or any(len(step.where) > 1 for step in steps)):
+    alike: dict[tuple[str, str], list[NextStep]] = {}
+    for step in report.next_steps():
+        alike.setdefault((step.finding.step, step.finding.hint), []).append(step)
+    # Of a few targets this would only repeat what stands above.
+    if alike and (not full or any(len(steps) > 1 or len(steps[0].where) > 1 for steps in alike.values())):
         terminal.line()
         terminal.line("What to do", style="bold")
-        for step in steps:
-            _line(terminal, "FAIL", "bold red", step.finding.step, step.finding.summary)
-            _line(terminal, "", None, "", f"→ {step.finding.hint}" if step.finding.hint else "")
-            _line(terminal, "", "dim", "", f"for {_places(step.where, everything=everything)}")
+        for steps in alike.values():
+            _show_next_step(terminal, steps, everything=everything)
     terminal.line()
     style = {Status.OK: "green", Status.WARNING: "yellow"}.get(_overall(report), "bold red")
     _heading(terminal, report.summary(), style)
+
+
+def _show_next_step(terminal: Terminal, steps: list[NextStep], *, everything: bool) -> None:
+    """Print what is done by one thing, that, and all it is for."""
+    mark, style = _MARKS[Status.FAILED]
+    shown = steps if everything or len(steps) <= _IN_FULL else steps[:_IN_FULL]
+    for one in shown:
+        _line(terminal, mark, style, one.finding.step, one.finding.summary)
+    if rest := len(steps) - len(shown):
+        _line(terminal, "", None, "", f"and {rest} more like {'this' if rest == 1 else 'these'}")
+    hint = steps[0].finding.hint
+    _line(terminal, "", None, "", f"→ {hint}" if hint else "")
+    where = tuple(dict.fromkeys(place for one in steps for place in one.where))
+    _line(terminal, "", "dim", "", f"for {_places(where, everything=everything)}")
 
 
 def _overall(report: Report) -> Status:
@@ -102,7 +118,8 @@ def _folded(findings: Iterable[Finding]) -> Iterator[Finding]:
             continue
         several = list(run)
         names = ", ".join(finding.step for finding in several)
-        yield replace(several[0], step="", summary=f"not tried, since {reason} failed: {names}")
+        told = next((one.summary for one in several if reason in one.summary), f"not tried, since {reason} failed")
+        yield replace(several[0], step="", summary=f"{told}: {names}")
 
 
 def _heading(terminal: Terminal, text: str, style: str = "bold") -> None:
@@ -121,7 +138,8 @@ def _line(terminal: Terminal, mark: str, style: str | None, step: str, text: str
         return
     indent = f"{mark:{_MARK_WIDTH}}{step:{_STEP_WIDTH}}"
     room = terminal.out.width - len(indent)
-    if room < _NARROWEST:
+    # A name that is longer than the column, but no longer than the terminal, is to stand in one line.
+    if room < _NARROWEST or room < max(map(len, text.split())) <= terminal.out.width - 2:
         if indent.strip():
             terminal.line(indent.rstrip(), style=style)
         indent, room = "  ", max(terminal.out.width - 2, 10)

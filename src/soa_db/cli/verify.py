@@ -29,13 +29,8 @@ Exit codes: 0 all as declared, 4 something is violated, 5 something could not be
     epilog=EPILOG,
     short_help="Log in as everyone; prove what they can and cannot do.",
 )
-@options.assume_role_option
-@options.engine_option
-@options.service_option
+@options.identities_options
 @click.option("--junit", type=options.OutputFile(), metavar="FILE", help="Also write JUnit XML, for CI.")
-@click.option(
-    "--jobs", type=click.IntRange(1, 64), default=8, show_default=True, help="How many identities at the same time."
-)
 @click.pass_context
 def command(
     context: click.Context,

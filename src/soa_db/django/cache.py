@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,10 +9,11 @@ from asgiref.sync import sync_to_async
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 from django.utils.module_loading import import_string
 
-from soa_db._core.redis.values import encode_key
+from soa_db._core.redis.values import encode_key, is_countable
 from soa_db.django.errors import SettingsError, as_settings_error
 from soa_db.django.redis import Commands, commands_of
 from soa_db.django.serializers import JsonSerializer, Serializer
+from soa_db.django.timeouts import milliseconds_of
 from soa_db.errors import ConfigurationError
 
 __all__ = ["RedisCache"]
@@ -32,7 +32,17 @@ class RedisCache(BaseCache):
     """
 
     def __init__(self, location: str, params: dict[str, Any]) -> None:
+        given = params.get("timeout", params.get("TIMEOUT", DEFAULT_TIMEOUT))
+        try:
+            # First: of what is no number Django makes 300.
+            if given is not DEFAULT_TIMEOUT:
+                milliseconds_of(given)
+        except ConfigurationError as error:
+            raise as_settings_error(error, "CACHES: TIMEOUT") from error
         super().__init__(params)
+        if isinstance(given, float):
+            # Django cuts it off, and caches nothing for half a second.
+            self.default_timeout = given
         options = dict(params.get("OPTIONS") or {})
         for ours in ("MAX_ENTRIES", "CULL_FREQUENCY"):
             # Django's own, which mean nothing to a server that evicts by itself.
@@ -56,9 +66,12 @@ class RedisCache(BaseCache):
         return encode_key(self.make_and_validate_key(key, version=version))
 
     def get_backend_timeout(self, timeout: float | None = DEFAULT_TIMEOUT) -> int | None:
-        """Return a timeout in seconds as milliseconds, rounded up: None for none, 0 for one that is over."""
-        seconds = self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
-        return None if seconds is None else max(0, math.ceil(seconds * 1000))
+        """Return a timeout in seconds as milliseconds, rounded up: None for none, 0 for one that is over.
+
+        Raises:
+            ConfigurationError: it is no number of seconds, or one that the server cannot keep.
+        """
+        return milliseconds_of(self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout)
 
     # --- one key
 
@@ -76,6 +89,10 @@ class RedisCache(BaseCache):
             value: what the serializer can write.
             timeout: seconds it lives; None for as long as the server keeps it, 0 and less not at all.
             version: the version of the key.
+
+        Raises:
+            ConfigurationError: the value cannot be written, or the timeout is no number of seconds. Nothing is sent.
+            ServerUnavailable: the server is away, and ``on_error`` is ``raise``.
         """
         name, px = self._key(key, version), self.get_backend_timeout(timeout)
         data = self._serializer.dumps(value, name)
@@ -114,11 +131,21 @@ class RedisCache(BaseCache):
     def incr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
         """Add to a number, at once for all processes; return the sum.
 
+        It is never sent again once it may have been run.
+
+        Args:
+            key: the key.
+            delta: an integer of 64 bits.
+            version: the version of the key.
+
         Raises:
-            ValueError: the key is not there.
+            ValueError: the key is not there; so it seems while the server is away, unless ``on_error`` is ``raise``.
+            ConfigurationError: ``delta`` is no such integer.
             CommandRefused: what it holds is no integer, or the sum would be too large.
-            ServerUnavailable: the server went away; whether it was added is not known.
+            ServerUnavailable: the connection broke, also with ``on_error="miss"``; whether it was added is not known.
         """
+        if type(delta) is not int or not is_countable(delta):
+            raise ConfigurationError("delta is not an integer of 64 bits", hint="the server counts in those")
         total = self._commands.add(self._key(key, version), delta, self._on_error)
         if total is None:
             raise ValueError(f"Key {key!r} not found")
@@ -131,7 +158,7 @@ class RedisCache(BaseCache):
     # --- several
 
     def get_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
-        """Return the values of those keys that are there, in one round trip."""
+        """Return the values of those keys that are there, in one round trip; in a cluster, one to each node."""
         names = {self._key(key, version): key for key in keys}
         if not names:
             return {}
@@ -145,18 +172,34 @@ class RedisCache(BaseCache):
     def set_many(
         self, data: Mapping[Any, Any], timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
     ) -> list[Any]:
-        """Write several values in one round trip; return the keys that were not written: all, or none."""
+        """Write several values in one round trip; in a cluster, one to each node. Not as one transaction.
+
+        Args:
+            data: values by their keys.
+            timeout: as ``set`` takes it, for each of them.
+            version: the version of the keys.
+
+        Returns:
+            The keys whose values the server has not confirmed, because it was away; they may be written all the same.
+
+        Raises:
+            ConfigurationError: one of the values cannot be written, or the timeout is no number. Nothing is sent then.
+            ServerUnavailable: the server went away, and ``on_error`` is ``raise``; some may be written.
+            AccessDenied: the server refuses one of them, whatever ``on_error`` says; others may be written.
+        """
+        px = self.get_backend_timeout(timeout)
         texts: dict[bytes, bytes] = {}
+        names: dict[bytes, Any] = {}
         for key, value in data.items():
             name = self._key(key, version)
-            texts[name] = self._serializer.dumps(value, name)
+            texts[name], names[name] = self._serializer.dumps(value, name), key
         if not texts:
             return []
-        px = self.get_backend_timeout(timeout)
         if px == 0:
             self._commands.remove(list(texts), self._on_error)
             return []
-        return [] if self._commands.write_many(texts, px, self._on_error) else list(data)
+        written = self._commands.write_many(texts, px, self._on_error)
+        return [key for name, key in names.items() if name not in written]
 
     async def aset_many(
         self, data: Mapping[Any, Any], timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
@@ -165,7 +208,7 @@ class RedisCache(BaseCache):
         return await sync_to_async(self.set_many, thread_sensitive=True)(data, timeout, version)
 
     def delete_many(self, keys: Iterable[Any], version: int | None = None) -> None:
-        """Delete several keys in one round trip."""
+        """Delete several keys in one round trip; in a cluster, one to each node."""
         names = [self._key(key, version) for key in keys]
         if names:
             self._commands.remove(names, self._on_error)

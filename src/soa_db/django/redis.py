@@ -6,6 +6,13 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from soa_db.errors import MissingExtra
+
+try:
+    import redis as _redis  # noqa: F401  # what the back end of the database needs not
+except ModuleNotFoundError as error:
+    raise MissingExtra(f"{error.name} is not installed", hint="pip install 'soa-db[django,redis]'") from error
+
 from soa_db._redis._sync import Client, Login, make_client
 from soa_db._redis.failures import DRIVER_ERRORS, typed
 from soa_db._runtime._sync import SingleFlight
@@ -13,6 +20,7 @@ from soa_db._sync.aws import AwsClients
 from soa_db._sync.redis.manager import RedisConnectionManager
 from soa_db.config import AwsTarget
 from soa_db.django.settings import aws_clients, hashable, tls_config
+from soa_db.django.transaction import run_transaction
 from soa_db.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -76,7 +84,7 @@ class Commands(RedisConnectionManager):
         return found
 
     def read_many(self, keys: Sequence[bytes], on_error: OnError) -> list[bytes | None]:
-        """MGET."""
+        """GET each, in a round trip for a thousand (in a cluster: to each node)."""
         missing: list[bytes | None] = [None] * len(keys)
         found: list[bytes | None] = self._reading(
             lambda client: self._mget(client, list(keys)), missing, on_error, keys[0]
@@ -91,9 +99,11 @@ class Commands(RedisConnectionManager):
         """SET, with PX unless it is None."""
         self._reading(lambda client: client.set(key, data, px=px), None, on_error, key)
 
-    def write_many(self, data: Mapping[bytes, bytes], px: int | None, on_error: OnError) -> bool:
-        """SET each, in pipelines; whether the server was there."""
-        return self._reading(lambda client: self._mset(client, data, px), False, on_error, next(iter(data))) is None
+    def write_many(self, data: Mapping[bytes, bytes], px: int | None, on_error: OnError) -> set[bytes]:
+        """SET each, in pipelines; which the server has confirmed: all of them, or it was away."""
+        written: set[bytes] = set()
+        self._reading(lambda client: self._mset(client, data, px, written), None, on_error, next(iter(data)))
+        return written
 
     def write_new(self, key: bytes, data: bytes, px: int | None, on_error: OnError) -> bool:
         """SET NX; whether it was written."""
@@ -103,20 +113,17 @@ class Commands(RedisConnectionManager):
         """PEXPIRE, or PERSIST; whether the key is there."""
 
         def call(client: Client) -> bool:
-            pipeline: Any = client.pipeline(transaction=True)
-            pipeline.exists(key)
-            if px is None:
-                pipeline.persist(key)
-            else:
-                pipeline.pexpire(key, px)
-            return bool(pipeline.execute()[0])
+            if px is not None:
+                return bool(client.pexpire(key, px))
+            # PERSIST tells neither a key without a timeout from one that is not there.
+            return bool(client.persist(key) or client.exists(key))
 
         return bool(self._reading(call, False, on_error, key))
 
     def remove(self, keys: Sequence[bytes], on_error: OnError) -> int:
         """DEL; how many were there."""
         return sum(
-            self._changing(partial(_delete, keys=keys[start : start + 1000]), on_error, keys[start]) or 0
+            self._changing(partial(self._remove, names=list(keys[start : start + 1000])), on_error, keys[start]) or 0
             for start in range(0, len(keys), 1000)
         )
 
@@ -126,26 +133,21 @@ class Commands(RedisConnectionManager):
             return None
 
         def call(client: Client) -> int | None:
-            # In one transaction: a key that is not there exists for a millisecond, and not for good.
-            pipeline: Any = client.pipeline(transaction=True)
-            pipeline.set(key, b"0", nx=True, px=_AT_ONCE)
-            pipeline.incrby(key, delta)
-            missing, total = pipeline.execute(raise_on_error=False)
+            # A key that is not there exists for a millisecond, and not for good.
+            make, count = ("SET", key, b"0", "NX", "PX", _AT_ONCE), ("INCRBY", key, delta)
+            missing, total = run_transaction(client, key, (make, count))
             for found in (missing, total):
                 if isinstance(found, Exception):
                     raise found
             return None if missing else int(total)
 
+        # Made again only while nothing of it has been run: who loses the connection is not told whether it was.
         found: int | None = self._call(call, key=key)
         return found
 
     def _changing(self, call: Callable[[Client], Any], on_error: OnError, key: bytes) -> Any:
         """Make a call that gives another answer the second time."""
         return self._cache.read(call, None, key) if on_error == "miss" else self._call(call, key=key)
-
-
-def _delete(client: Client, keys: Sequence[bytes]) -> Any:
-    return client.delete(*keys)
 
 
 _commands: dict[Hashable, Commands] = {}

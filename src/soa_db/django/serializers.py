@@ -7,12 +7,16 @@ that is read by pickle runs code in the process that reads it; so pickle is ther
 from __future__ import annotations
 
 import pickle
+import re
 from typing import Any, Protocol
 
-from soa_db._core.redis.values import decode, encode
+from soa_db._core.redis.values import check_length, decode, encode, is_countable, shown
 from soa_db.errors import ConfigurationError, ValueMalformed
 
 __all__ = ["JsonSerializer", "PickleSerializer", "Serializer"]
+
+# What the server may count in, and no more: the digits of longer ones would not be read.
+_DIGITS = re.compile(rb"-?[0-9]{1,19}")
 
 
 class Serializer(Protocol):
@@ -49,21 +53,33 @@ class JsonSerializer:
 class PickleSerializer:
     """Any Python object. Whoever may write the service's keys can run code in every process that reads them."""
 
-    def dumps(self, value: Any, key: bytes) -> bytes:  # noqa: ARG002 - the protocol's
-        """Return a value pickled; an integer as its digits."""
-        # Not a bool, which would come back as a number.
-        return str(value).encode() if type(value) is int else pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    def dumps(self, value: Any, key: bytes) -> bytes:
+        """Return a value pickled, an integer as its digits; raises ConfigurationError where it cannot be."""
+        # Not a bool, which would come back as a number; nor what the server could not add to.
+        if type(value) is int and is_countable(value):
+            return str(value).encode()
+        data: bytes | None
+        try:
+            data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        except Exception:  # noqa: BLE001 - whatever a class does when it is pickled
+            # What is raised comes after it: these errors may quote the value.
+            data = None
+        if data is None:
+            raise ConfigurationError(
+                f"the value for the key {shown(key)} ({type(value).__name__}) cannot be pickled",
+                hint="pickle.dumps(value) says why; cache what it is made of",
+            )
+        check_length(data, key)
+        return data
 
     def loads(self, data: bytes, key: bytes) -> Any:
         """Return the value; raises ValueMalformed where it is none of this serializer's."""
-        try:
+        if _DIGITS.fullmatch(data):
             return int(data)
-        except ValueError:
-            pass
         try:
             return pickle.loads(data)  # noqa: S301 - chosen by the user, who is told what that means
         except Exception as error:
             raise ValueMalformed(
-                f"what the key {key.decode('utf-8', 'backslashreplace')!r} holds cannot be unpickled",
+                f"what the key {shown(key)} holds cannot be unpickled",
                 hint="something else writes this key, or a class it needs is gone: delete it",
             ) from error

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 from soa_db._runtime.thread import result_of
 from soa_db.doctor.report import Finding, Status, worst
@@ -35,6 +35,11 @@ class Broken(Exception):
         self.hint = hint
         self.details = details
 
+    @classmethod
+    def by(cls, error: SoaDbError, hint: str) -> Self:
+        """What an error of ours says, with another next step."""
+        return cls(error.message, hint, *_context(error))
+
 
 class Overdue(Exception):
     """A call did not come back in time."""
@@ -44,7 +49,7 @@ class Escaped(Exception):
     """A step's thread was to end by what is no Exception.
 
     Args:
-        name: the class of that.
+        name: the kind of that.
     """
 
     def __init__(self, name: str) -> None:
@@ -79,7 +84,7 @@ def begin(call: Callable[[], T]) -> Future[T]:
         except Exception as error:  # noqa: BLE001 - raised again where it is waited for
             answer.set_exception(error)
         except BaseException as error:  # noqa: BLE001 - a panic of a library in Rust, or sys.exit, is no end of the run
-            answer.set_exception(Escaped(type(error).__name__).with_traceback(error.__traceback__))
+            answer.set_exception(Escaped(_kind(error)).with_traceback(error.__traceback__))
 
     threading.Thread(target=run, name="soa-db-doctor-step", daemon=True).start()
     return answer
@@ -107,15 +112,24 @@ def failure(error: Exception, step: str, *, subject: str = "") -> Finding:
         case Broken():
             return Finding(step, Status.FAILED, error.summary, error.hint, subject, error.details)
         case SoaDbError():
-            details = tuple(f"{name}: {text}" for name, text in error.context.items())
-            return Finding(step, Status.FAILED, error.message, error.hint, subject, details)
+            return Finding(step, Status.FAILED, error.message, error.hint, subject, _context(error))
         case _:
             # Not one of ours: its text may quote anything, a secret too. Where it was raised says enough to begin with.
             frames = traceback.extract_tb(error.__traceback__)
             places = tuple(f"at {frame.filename}:{frame.lineno}, in {frame.name}" for frame in frames[-3:])
             hint = "try again; if it stays, report it with what -v shows"
-            name = error.name if isinstance(error, Escaped) else type(error).__name__
+            name = error.name if isinstance(error, Escaped) else _kind(error)
             return Finding(step, Status.FAILED, f"unexpected {name}", hint, subject, places)
+
+
+def _context(error: SoaDbError) -> tuple[str, ...]:
+    return tuple(f"{name}: {text}" for name, text in error.context.items())
+
+
+def _kind(error: BaseException) -> str:
+    """The class of an error, and whose it is: psycopg has a SystemError too."""
+    kind = type(error)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def walk(steps: Iterable[Step], *, timeout: float, before: Iterable[Finding] = ()) -> tuple[Finding, ...]:
@@ -136,7 +150,7 @@ def walk(steps: Iterable[Step], *, timeout: float, before: Iterable[Finding] = (
         lacking = next((need for need in step.needs if need in broken), None)
         if lacking is not None:
             cause = broken[lacking]
-            findings = [Finding(step.name, Status.SKIPPED, f"not tried: {cause} failed", reason=cause)]
+            findings = [Finding(step.name, Status.SKIPPED, f"not tried, since {cause} failed", reason=cause)]
         else:
             # A step that finds out by itself that it has nothing to go by names the step that failed to give it.
             taken = _take(step, timeout)

@@ -14,7 +14,8 @@ from soa_db.doctor import network
 from soa_db.doctor.chain import Step, begin, bounded, failure
 from soa_db.doctor.report import Finding, Status, Target
 from soa_db.doctor.stored import look_at_parameters, look_at_secret
-from soa_db.doctor.tls import Handshake, day, shake_hands
+from soa_db.doctor.tls import describe, shake_hands
+from soa_db.errors import ConnectionFailed
 
 if TYPE_CHECKING:
     from soa_db.doctor.network import Place
@@ -26,7 +27,6 @@ __all__ = ["Examination"]
 
 ConfigT = TypeVar("ConfigT")
 SessionT = TypeVar("SessionT")
-_SOON_DAYS = 30
 _CLOSE_SECONDS = 2.0
 
 
@@ -46,8 +46,10 @@ class Examination(ABC, Generic[ConfigT, SessionT]):
         self.config: ConfigT | None = None
         self._reachable: tuple[Place, ...] = ()
         self._session: SessionT | None = None
-        # Held while the session is in use: a step that is overdue may still be at it when the chain ends.
+        # Held while the session is in use: a step that is overdue may still be at it when the chain goes on, or ends.
         self._in_use = threading.Lock()
+        self._user = ""
+        self._lost_by = ""
         self._ended = False
 
     # --- what an engine says
@@ -137,13 +139,35 @@ class Examination(ABC, Generic[ConfigT, SessionT]):
                 bounded(session.close, _CLOSE_SECONDS)
 
     @contextmanager
-    def _using(self) -> Iterator[None]:
+    def _using(self, step: str) -> Iterator[None]:
+        """Have the session for a step, once nobody else has it."""
         try:
             with self._in_use:
-                yield
+                self._user = step
+                try:
+                    yield
+                except ConnectionFailed:
+                    self._lost_by = step
+                    raise
         finally:
             if self._ended:
                 self.end()
+
+    def _with_session(self, step: str, look: Callable[[SessionT], Iterable[Finding]]) -> Iterator[Finding]:
+        """Look, unless a step before it has lost the session, or still waits for an answer on it: so would this one."""
+        hangs = self._in_use.locked()
+        if hangs or self._lost_by:
+            user = self._user if hangs else self._lost_by
+            told = f"not looked at, since {user} {'hung' if hangs else 'lost the connection'}"
+            yield Finding(step, Status.SKIPPED, told, reason=user)
+            return
+        with self._using(step):
+            assert self._session is not None
+            try:
+                yield from look(self._session)
+            except ConnectionFailed as error:
+                error.hint = error.hint or _LATE_SERVER
+                raise
 
     @property
     def _env(self) -> str:
@@ -214,7 +238,7 @@ class Examination(ABC, Generic[ConfigT, SessionT]):
             return Finding("tls", Status.NOT_APPLICABLE, told)
         now = self.around.wall()
         key = ("tls", self.target.engine, place, peer.name, peer.roots)
-        return _tls_finding(self.around.memo.once(key, lambda: shake_hands(peer, now=now)), peer, now)
+        return describe(self.around.memo.once(key, lambda: shake_hands(peer, now=now)), peer, now)
 
     def _each(self, step: str, look: Callable[[Place], Finding]) -> list[Finding]:
         """Look at every server that is left; while one of several is all right, what is wrong with others is a warning.
@@ -235,29 +259,22 @@ class Examination(ABC, Generic[ConfigT, SessionT]):
 
     def _log_in(self) -> Iterator[Finding]:
         config = self._known()
-        with self._using():
+        with self._using("authentication"):
             self._session = self.log_in(config)
         yield Finding("authentication", Status.OK, f"{self.target.user} is logged in")
 
     def _authorise(self) -> Iterator[Finding]:
-        with self._using():
-            yield from self.authorisation(self._open())
+        return self._with_session("authorisation", self.authorisation)
 
     def _compare_clocks(self) -> Iterator[Finding]:
-        with self._using():
-            yield from self.clock(self._open())
+        return self._with_session("clock", self.clock)
 
     def _open_pool(self) -> Iterator[Finding]:
-        with self._using():
-            yield from self.pool(self._known(), self._open())
+        return self._with_session("pool", partial(self.pool, self._known()))
 
     def _known(self) -> ConfigT:
         assert self.config is not None
         return self.config
-
-    def _open(self) -> SessionT:
-        assert self._session is not None
-        return self._session
 
 
 _LATE_AWS = (
@@ -271,16 +288,3 @@ def _caught(step: str, place: Place, look: Callable[[Place], Finding]) -> Findin
         return replace(look(place), subject=str(place))
     except Exception as error:  # noqa: BLE001 - the other servers are looked at all the same
         return failure(error, step, subject=str(place))
-
-
-def _tls_finding(seen: Handshake, peer: Peer, now: float) -> Finding:
-    certificate = seen.certificate
-    left = certificate.days_left(now)
-    roots = f"{seen.root}, of {peer.roots}" if seen.root else peer.roots
-    told = f"{seen.protocol}, verified as {peer.name} by {roots}"
-    details = (f"issued to {certificate.subject}, by {certificate.issuer}", f"good for {', '.join(certificate.names)}")
-    until = f"until {day(certificate.ends)} ({left} day{'' if left == 1 else 's'})"
-    if left < _SOON_DAYS:
-        hint = "renew the certificate before it ends (RDS: apply the pending one, or a current authority's)"
-        return Finding("tls", Status.WARNING, f"{told}, {until}", hint, details=details)
-    return Finding("tls", Status.OK, f"{told}, {until}", details=details)

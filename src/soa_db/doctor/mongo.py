@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import statistics
-import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -14,12 +12,13 @@ from soa_db import names
 from soa_db.doctor.chain import Broken
 from soa_db.doctor.examination import Examination
 from soa_db.doctor.network import Place
+from soa_db.doctor.opening import open_and_ask
 from soa_db.doctor.report import Finding, Status, Target
-from soa_db.doctor.stored import Parameter, Secret
+from soa_db.doctor.stored import Parameter, Secret, contradictions, no_port
 from soa_db.doctor.surroundings import judge_clock
 from soa_db.doctor.tls import Peer, name_of
 from soa_db.errors import AuthenticationFailed, SoaDbError
-from soa_db.sources.fields import malformed, read_endpoint, read_port
+from soa_db.sources.fields import malformed, read_endpoint
 from soa_db.sources.mongo import read_ca_payload, read_mongo_hosts, read_mongo_login, read_mongo_payload
 
 if TYPE_CHECKING:
@@ -32,7 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MongoExamination", "mongo_targets"]
 
-_ROUND_TRIPS = 5
+# Not by provision: it is the server's.
+_CA_MADE_BY = "whoever runs the server (`aws secretsmanager create-secret`, holding {ca_cert: PEM})"
 
 
 def mongo_targets(spec: Spec) -> Iterator[Target]:
@@ -65,7 +65,7 @@ class MongoExamination(Examination["MongoConfig", "Session"]):
             if env == "prod"
             else [
                 Parameter(names.mongo_endpoint_ssm_path(), _no_host, "<the host>"),
-                Parameter(names.mongo_port_ssm_path(), _no_port, str(names.MONGO_PORT)),
+                Parameter(names.mongo_port_ssm_path(), no_port, str(names.MONGO_PORT)),
             ]
         )
         return (
@@ -76,11 +76,11 @@ class MongoExamination(Examination["MongoConfig", "Session"]):
 
     def secrets(self) -> tuple[Secret, ...]:
         """The user's, and in mirror and prod the CA's."""
-        own = Secret(self._secret, self._check_secret)
+        own = Secret(self._secret, self._check_secret, self.provision_command)
         if self.around.env == "dev":
             return (own,)
         ca = self.values.get(names.mongo_ca_secret_ssm_path(self.around.env))
-        return (own,) if ca is None else (own, Secret(ca, partial(self._check_ca, ca), rotates=False))
+        return (own,) if ca is None else (own, Secret(ca, partial(self._check_ca, ca), _CA_MADE_BY, rotates=False))
 
     def _check_secret(self, payload: Mapping[str, object]) -> list[tuple[str, str]]:
         name = self._secret
@@ -93,15 +93,7 @@ class MongoExamination(Examination["MongoConfig", "Session"]):
             for field, value in (("username", found.user), ("password", found.password)):
                 if value is None:
                     raise malformed(name, field, "is missing")
-        warnings = []
-        for field, has, wants in (
-            ("username", found.user, self.target.user),
-            ("database", found.database, self.target.database),
-        ):
-            if has is not None and has != wants:
-                told = f"in the secret {name} the field {field!r} is not {wants!r}, which the spec and the contract say"
-                warnings.append((told, f"{self.provision_command}; or say so in db-access.yaml"))
-        return warnings
+        return contradictions(name, self.target, found.user, found.database, command=self.provision_command)
 
     def _check_ca(self, name: str, payload: Mapping[str, object]) -> list[tuple[str, str]]:
         read_ca_payload(payload, name, now=self.around.wall())
@@ -173,12 +165,11 @@ class MongoExamination(Examination["MongoConfig", "Session"]):
             provider = self._logins().credentials(self._access, config)
             return log_in(provider, lambda user, password: connect(config, config.user or user, password))
         except AuthenticationFailed as error:
-            details = tuple(f"{name}: {text}" for name, text in error.context.items())
             hint = (
                 f"the secret {self._secret} does not hold the password the server knows, or there is no user "
                 f"{self.target.user} in {config.auth_source or config.database}: {self.provision_command}"
             )
-            raise Broken(error.message, hint, *details) from error
+            raise Broken.by(error, hint) from error
 
     def authorisation(self, session: Session) -> Iterator[Finding]:
         """Compare the user's roles, as the server has them, with those of the spec."""
@@ -222,22 +213,12 @@ class MongoExamination(Examination["MongoConfig", "Session"]):
         """Open the provider; see that there is a primary."""
         from soa_db.mongo import MongoProvider
 
-        begun = time.monotonic()
-        with MongoProvider(config, aws=self.around.aws) as provider:
-            opened = time.monotonic() - begun
-            took, good = [], True
-            for _ in range(_ROUND_TRIPS):
-                begun = time.monotonic()
-                good = provider.ping() and good
-                took.append(time.monotonic() - begun)
+        opening = open_and_ask(MongoProvider(config, aws=self.around.aws), MongoProvider.ping)
         hello = session.read("admin", {"hello": 1}, what="say hello")
-        told = (
-            f"opens in {opened * 1000:.0f} ms, a round trip takes {statistics.median(took) * 1000:.1f} ms; "
-            f"up to {config.options.max_pool_size} connections a process"
-        )
+        told = f"{opening}; up to {config.options.max_pool_size} connections a process"
         if members := hello.get("hosts"):
             told += f"; {hello.get('setName')} has {len(members)} member{'' if len(members) == 1 else 's'}"
-        if not good:
+        if not opening.answered:
             yield Finding("pool", Status.FAILED, f"{told}; not every ping was answered", "look at the server's log")
         elif not hello.get("isWritablePrimary"):
             hint = "name every member, and the replica set: a secondary takes no writes"
@@ -257,10 +238,6 @@ def _no_hosts(value: str) -> str | None:
 def _no_host(value: str) -> str | None:
     found = read_endpoint(value)
     return None if found is not None and found[1] is None else "does not hold one host name or address, without a port"
-
-
-def _no_port(value: str) -> str | None:
-    return None if read_port(value) is not None else "does not hold a port from 1 to 65535"
 
 
 def _answers_plainly(place: Place, timeout: float) -> bool:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ssl
-import statistics
 import struct
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,11 +13,12 @@ from soa_db.config import IamAuth, PoolConfig, SessionConfig
 from soa_db.doctor.chain import Broken
 from soa_db.doctor.examination import Examination
 from soa_db.doctor.network import Place
+from soa_db.doctor.opening import open_and_ask
 from soa_db.doctor.report import Finding, Status, Target
-from soa_db.doctor.stored import Parameter, Secret
+from soa_db.doctor.stored import Parameter, Secret, contradictions, no_port
 from soa_db.doctor.surroundings import judge_clock
 from soa_db.doctor.tls import NoTls, Peer, name_of
-from soa_db.errors import AuthenticationFailed
+from soa_db.errors import AuthenticationFailed, ServerUnavailable
 from soa_db.sources import read_payload, read_port
 from soa_db.sources.fields import is_host, malformed
 
@@ -31,12 +30,12 @@ if TYPE_CHECKING:
     from soa_db.access.spec import PostgresDatabase, Spec
     from soa_db.config import PostgresConfig
     from soa_db.doctor.surroundings import Surroundings
+    from soa_db.postgres import PostgresProvider
 
 __all__ = ["PostgresExamination", "postgres_targets"]
 
 # https://www.postgresql.org/docs/current/protocol-message-formats.html, SSLRequest
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
-_ROUND_TRIPS = 5
 
 _RIGHTS = """
 SELECT wanted.name, found.oid IS NOT NULL AS there,
@@ -88,9 +87,6 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
         def no_host(value: str) -> str | None:
             return None if is_host(value) else "does not hold one host name"
 
-        def no_port(value: str) -> str | None:
-            return None if read_port(value) is not None else "does not hold a port from 1 to 65535"
-
         return (
             Parameter(names.iam_host_ssm_path(env), no_host, "<the RDS endpoint>"),
             Parameter(names.iam_port_ssm_path(env), no_port, "5432"),
@@ -100,7 +96,7 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
         """The parity secret, in dev."""
         if self.around.env != "dev":
             return ()
-        return (Secret(self._secret_name, self._check_secret),)
+        return (Secret(self._secret_name, self._check_secret, self.provision_command),)
 
     @property
     def _secret_name(self) -> str:
@@ -113,16 +109,7 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
             raise malformed(name, "host", "is missing")
         if found.port is None:
             raise malformed(name, "port", "is missing")
-        warnings = []
-        # Not what stands there: in a secret that is out of shape it may be anything.
-        for field, has, wants in (
-            ("username", found.user, self.target.user),
-            ("database", found.database, self.target.database),
-        ):
-            if has is not None and has != wants:
-                told = f"in the secret {name} the field {field!r} is not {wants!r}, which the spec and the contract say"
-                warnings.append((told, f"{self.provision_command}; or say so in db-access.yaml"))
-        return warnings
+        return contradictions(name, self.target, found.user, found.database, command=self.provision_command)
 
     def load(self) -> PostgresConfig:
         """Load it as a service does, with short deadlines."""
@@ -139,7 +126,10 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
             aws=self.around.aws,
             pool=PoolConfig(connect_timeout=timeout * 0.9, timeout=timeout * 0.9),
             session=SessionConfig(
-                application_name="soa-db doctor", statement_timeout=timeout, lock_timeout=min(timeout, 2.0)
+                application_name="soa-db doctor",
+                # For what a step that is overdue leaves behind: its own deadline is told before.
+                statement_timeout=timeout + 1.0,
+                lock_timeout=min(timeout, 2.0),
             ),
         )
 
@@ -169,7 +159,7 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
             return None
         from soa_db._runtime.pem import named_roots
 
-        given = named_roots(config.tls)
+        roots_named = name_of(named_roots(config.tls), "the bundled RDS and Amazon roots")
 
         def context() -> ssl.SSLContext:
             from soa_db._psycopg.roots import root_file
@@ -180,8 +170,8 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
                 try:
                     found.load_verify_locations(cafile=roots.path)
                 except (OSError, ValueError) as error:
-                    told = f"{given.name if given else 'the bundle'} holds no certificate that can be read"
-                    raise Broken(told, "give it PEM text") from error
+                    hint = "it is to be text in PEM; SOA_DB_CA_FILE or tls.ca_file names the file"
+                    raise Broken(f"{roots_named}: no certificate can be read there", hint) from error
                 finally:
                     roots.remove()
             return found
@@ -189,8 +179,7 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
         def begin(connection: socket.socket) -> None:
             _begin_tls(connection, place)
 
-        name = name_of(given, "the bundled RDS and Amazon roots")
-        return Peer(place, config.host, name, context, begin, lambda *_: False, self.around.timeout * 0.45)
+        return Peer(place, config.host, roots_named, context, begin, lambda *_: False, self.around.timeout * 0.45)
 
     def log_in(self, config: PostgresConfig) -> psycopg.Connection[Any]:
         """Connect as a service does."""
@@ -199,8 +188,7 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
         try:
             return connect(config, aws=self.around.aws)
         except AuthenticationFailed as error:
-            details = tuple(f"{name}: {text}" for name, text in error.context.items())
-            raise Broken(error.message, self._login_hint(error, config), *details) from error
+            raise Broken.by(error, self._login_hint(error, config)) from error
 
     def _login_hint(self, error: AuthenticationFailed, config: PostgresConfig) -> str:
         user, iam = self.target.user, isinstance(config.auth, IamAuth)
@@ -214,7 +202,7 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
             )
         if iam and "password authentication failed" in message:
             # Only a member of rds_iam is asked for a token; everybody else's password is checked.
-            return f"there is no user {user}, or it is no member of rds_iam: {self.provision_command}"
+            return f"there is no such user, or it is no member of rds_iam: {self.provision_command}"
         if not iam and "password authentication failed" in message:
             return f"{error.hint}; or there is no user {user}, or its password has ended: {self.provision_command}"
         return error.hint
@@ -251,15 +239,8 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
         """Open the provider; compare what it may take with what there is."""
         from soa_db.postgres import PostgresProvider
 
-        begun = time.monotonic()
-        with _typed(), PostgresProvider(config, aws=self.around.aws) as provider:
-            opened = time.monotonic() - begun
-            took = []
-            for _ in range(_ROUND_TRIPS):
-                begun = time.monotonic()
-                with provider.connection() as connection:
-                    connection.execute("SELECT 1")
-                took.append(time.monotonic() - begun)
+        with _typed():
+            opening = open_and_ask(PostgresProvider(config, aws=self.around.aws), _answers)
         with _typed():
             row = session.execute(_LIMITS).fetchone()
         assert row is not None
@@ -267,8 +248,7 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
         free = min([most - reserved, *(limit for limit in (of_user, of_database) if limit is not None and limit >= 0)])
         size = config.pool.max_size
         told = (
-            f"opens in {opened * 1000:.0f} ms, a round trip takes {statistics.median(took) * 1000:.1f} ms; "
-            f"PostgreSQL {version}, {used} of {most} connections in use, {free} for this user: "
+            f"{opening}; PostgreSQL {version}, {used} of {most} connections in use, {free} for this user: "
             f"{free // size} pools of {size}"
         )
         if free < size:
@@ -285,15 +265,23 @@ class PostgresExamination(Examination["PostgresConfig", "psycopg.Connection[Any]
 
 @contextmanager
 def _typed() -> Iterator[None]:
-    """Tell what the server answered to one of our queries: the statement timeout above all."""
+    """Tell what the server answered to one of our queries, or that it did not."""
     import psycopg
 
     try:
         yield
     except psycopg.Error as error:
-        told = error.diag.message_primary or type(error).__name__
         hint = "look at the server's log, its load and its locks"
-        raise Broken(f"the server answers a query with {error.sqlstate or 'no code'}: {told}", hint) from error
+        if error.sqlstate is None:
+            raise ServerUnavailable("the connection broke while the server was asked", hint=hint) from error
+        told = error.diag.message_primary or type(error).__name__
+        raise Broken(f"the server answers a query with {error.sqlstate}: {told}", hint) from error
+
+
+def _answers(provider: PostgresProvider) -> bool:
+    with provider.connection() as connection:
+        connection.execute("SELECT 1")
+    return True
 
 
 def _begin_tls(connection: socket.socket, place: Place) -> None:

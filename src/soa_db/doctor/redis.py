@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,6 +11,7 @@ from soa_db.config import IamAuth
 from soa_db.doctor.chain import Broken
 from soa_db.doctor.examination import Examination
 from soa_db.doctor.network import Place, dial
+from soa_db.doctor.opening import open_and_ask
 from soa_db.doctor.report import Finding, Status, Target
 from soa_db.doctor.stored import Parameter, Secret
 from soa_db.doctor.surroundings import judge_clock
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisExamination", "redis_targets"]
 
-_ROUND_TRIPS = 5
 # In the place of a wildcard: no key has it in its name.
 _MARK = "soa-db-doctor"
 
@@ -81,7 +79,7 @@ class RedisExamination(Examination["RedisConfig", "Session"]):
             return ()
         env = self.around.env
         tokens = f"where it logs in with IAM tokens, name it in redis_iam of [environments.{env}] in soa-db.toml"
-        return (Secret(self._secret, self._check_secret, "" if env == "dev" else tokens),)
+        return (Secret(self._secret, self._check_secret, self.provision_command, "" if env == "dev" else tokens),)
 
     def _check_secret(self, payload: Mapping[str, object]) -> list[tuple[str, str]]:
         found = read_redis_payload(payload, self._secret)
@@ -151,8 +149,7 @@ class RedisExamination(Examination["RedisConfig", "Session"]):
         try:
             return self._logins().connect(self._access, config)
         except AuthenticationFailed as error:
-            details = tuple(f"{name}: {text}" for name, text in error.context.items())
-            raise Broken(error.message, error.hint or self._login_hint(config), *details) from error
+            raise Broken.by(error, error.hint or self._login_hint(config)) from error
 
     def _login_hint(self, config: RedisConfig) -> str:
         user = self.target.user
@@ -207,16 +204,9 @@ class RedisExamination(Examination["RedisConfig", "Session"]):
         """Open the manager; compare what it may take with what there is."""
         from soa_db.redis import RedisConnectionManager
 
-        begun = time.monotonic()
-        with RedisConnectionManager(config, aws=self.around.aws) as manager:
-            opened = time.monotonic() - begun
-            took, good = [], True
-            for _ in range(_ROUND_TRIPS):
-                begun = time.monotonic()
-                good = manager.ping() and good
-                took.append(time.monotonic() - begun)
-        told = f"opens in {opened * 1000:.0f} ms, a round trip takes {statistics.median(took) * 1000:.1f} ms"
-        if not good:
+        opening = open_and_ask(RedisConnectionManager(config, aws=self.around.aws), RedisConnectionManager.ping)
+        told = str(opening)
+        if not opening.answered:
             yield Finding("pool", Status.FAILED, f"{told}, but not every PING was answered", "look at the server's log")
             return
         facts = _facts(session)

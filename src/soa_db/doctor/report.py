@@ -20,7 +20,7 @@ class Status(StrEnum):
     WARNING = "warning"
     FAILED = "failed"
     SKIPPED = "skipped"
-    """It was not tried, since a step it depends on failed."""
+    """It was not tried, since a step it depends on failed, or hangs on the session that it needs."""
     NOT_APPLICABLE = "not_applicable"
     """There is nothing to look at: the environment or the engine has no such thing."""
 

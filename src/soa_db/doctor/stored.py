@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING
 from soa_db.doctor.chain import failure
 from soa_db.doctor.report import Finding, Status
 from soa_db.errors import SoaDbError
+from soa_db.sources import read_port
 
 if TYPE_CHECKING:
+    from soa_db.doctor.report import Target
     from soa_db.doctor.surroundings import Surroundings
 
-__all__ = ["Parameter", "Payload", "Secret", "look_at_parameters", "look_at_secret"]
+__all__ = [
+    "Parameter",
+    "Payload",
+    "Secret",
+    "contradictions",
+    "look_at_parameters",
+    "look_at_secret",
+    "no_port",
+]
 
 Payload = Mapping[str, object]
 
@@ -41,14 +51,44 @@ class Secret:
     Attributes:
         name: its name or ARN.
         check: raises SecretMalformed; gives warnings, each a sentence about a field and what to do.
+        made_by: who makes it: the whole command, in place of the bare one that the error names.
         missing: what to do when it is not there, besides what the error says.
         rotates: whether ``rotate`` gives it new versions.
     """
 
     name: str
     check: Callable[[Payload], list[tuple[str, str]]]
+    made_by: str
     missing: str = ""
     rotates: bool = True
+
+
+def no_port(value: str) -> str | None:
+    """What is wrong with a parameter that is to hold a port."""
+    return None if read_port(value) is not None else "does not hold a port from 1 to 65535"
+
+
+def contradictions(
+    name: str, target: Target, user: str | None, database: str | None, *, command: str
+) -> list[tuple[str, str]]:
+    """Warn of user and database in a secret that are others than the target's.
+
+    Args:
+        name: the secret's.
+        target: who at what.
+        user: the secret's; None where it has none.
+        database: likewise.
+        command: the command that puts the right ones there.
+    """
+    # Not what stands there: in a secret that is out of shape it may be anything.
+    return [
+        (
+            f"in the secret {name} the field {field!r} is not {wants!r}, which the spec and the contract say",
+            f"{command}; or say so in db-access.yaml",
+        )
+        for field, has, wants in (("username", user, target.user), ("database", database, target.database))
+        if has is not None and has != wants
+    ]
 
 
 def look_at_parameters(around: Surroundings, wanted: tuple[Parameter, ...], found: dict[str, str]) -> Iterator[Finding]:
@@ -89,7 +129,8 @@ def look_at_secret(
         warnings = wanted.check(payload)
     except SoaDbError as error:
         told = failure(error, "secret", subject=name)
-        yield replace(told, hint="; ".join(part for part in (told.hint, wanted.missing) if part))
+        hint = told.hint.replace("`soa-db provision`", wanted.made_by)
+        yield replace(told, hint="; ".join(part for part in (hint, wanted.missing) if part))
         return
     if wanted.rotates and (unfinished := _unfinished(around, name, payload)):
         warnings = [*warnings, (unfinished, f"finish it: {command}")]

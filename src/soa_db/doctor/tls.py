@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from soa_db.doctor.chain import Broken
 from soa_db.doctor.network import Place, dial
+from soa_db.doctor.report import Finding, Status
 
 if TYPE_CHECKING:
     from soa_db._runtime.pem import Roots
 
-__all__ = ["Certificate", "Handshake", "NoTls", "Peer", "day", "name_of", "shake_hands"]
+__all__ = ["Certificate", "Handshake", "NoTls", "Peer", "describe", "name_of", "shake_hands"]
 
 _NO_CHECK_TIME = 0x200000
 _DAY = 86400.0
+_SOON_DAYS = 30
 # X509_V_ERR_… of openssl/x509_vfy.h.
 _EXPIRED, _NOT_YET, _SELF_SIGNED = 10, 9, 18
 _UNKNOWN_ISSUER = frozenset({2, 19, 20, 21})
@@ -137,6 +139,26 @@ def shake_hands(peer: Peer, *, now: float) -> Handshake:
         ) from error
 
 
+def describe(seen: Handshake, peer: Peer, now: float) -> Finding:
+    """What is told of a handshake that went well: a warning where it soon will not.
+
+    Args:
+        seen: what came of it.
+        peer: with whom.
+        now: seconds since the epoch.
+    """
+    certificate = seen.certificate
+    left = certificate.days_left(now)
+    roots = f"{seen.root}, of {peer.roots}" if seen.root else peer.roots
+    told = f"{seen.protocol}, verified as {peer.name} by {roots}"
+    details = (f"issued to {certificate.subject}, by {certificate.issuer}", f"good for {', '.join(certificate.names)}")
+    until = f"until {_day(certificate.ends)} ({left} day{'' if left == 1 else 's'})"
+    if left < _SOON_DAYS:
+        hint = "renew the certificate before it ends (RDS: apply the pending one, or a current authority's)"
+        return Finding("tls", Status.WARNING, f"{told}, {until}", hint, details=details)
+    return Finding("tls", Status.OK, f"{told}, {until}", details=details)
+
+
 def _wrapped(peer: Peer, context: ssl.SSLContext) -> ssl.SSLSocket:
     connection, _ = dial(peer.place, peer.timeout)
     try:
@@ -195,7 +217,7 @@ def _no_tls(peer: Peer) -> Broken:
     return Broken(f"{peer.place} speaks no TLS: it is a plain-text server", hint)
 
 
-def day(seconds: float) -> str:
+def _day(seconds: float) -> str:
     """A date, as people read it."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
 
@@ -206,19 +228,27 @@ def _refusal(peer: Peer, error: ssl.SSLCertVerificationError, seen: Certificate 
         () if seen is None else (f"issued to {seen.subject}, by {seen.issuer}", f"good for {', '.join(seen.names)}")
     )
     issuer = f" {seen.issuer}" if seen else ""
+    whole = f"the certificate of {peer.place}"
+    authority = f"an authority in the chain of {whole}"
     match error.verify_code:
         case code if code == _EXPIRED:
-            when = (
-                f" on {day(seen.ends)}" if seen is not None and seen.ends < now else ", or an authority's in its chain"
-            )
             hint = (
                 "renew it (RDS: a certificate of a current authority); if the date is to come, set this machine's clock"
             )
-            return Broken(f"the certificate of {peer.place} has expired{when}", hint, *details)
+            if seen is None:
+                told = f"{whole}, or an authority's in its chain, has expired"
+            else:
+                told = f"{whole} has expired on {_day(seen.ends)}" if seen.ends < now else f"{authority} has expired"
+            return Broken(told, hint, *details)
         case code if code == _NOT_YET:
-            when = f" before {day(seen.begins)}" if seen is not None else ""
             hint = "this machine's clock is slow (NTP), or the certificate was put there too early"
-            return Broken(f"the certificate of {peer.place} is not valid{when}", hint, *details)
+            if seen is None:
+                told = f"{whole}, or an authority's in its chain, is not valid yet"
+            elif seen.begins > now:
+                told = f"{whole} is not valid before {_day(seen.begins)}"
+            else:
+                told = f"{authority} is not valid yet"
+            return Broken(told, hint, *details)
         case code if code in _OTHER_NAME:
             names = f": it is for {', '.join(seen.names) or seen.subject}" if seen else ""
             hint = (
@@ -230,10 +260,13 @@ def _refusal(peer: Peer, error: ssl.SSLCertVerificationError, seen: Certificate 
             return Broken(f"the certificate of {peer.place} is self-signed", hint, *details)
         case code if code in _UNKNOWN_ISSUER:
             hint = (
-                f"its authority is none of {peer.roots}: name the right one in SOA_DB_CA_FILE or tls.ca_file, "
-                "and see that it is your server that answers"
+                f"its authority is none of {peer.roots}: name the right one in SOA_DB_CA_FILE or tls.ca_file, and see "
+                "that it is your server that answers; where it is an intermediate one, have the server send the chain"
             )
             return Broken(f"the certificate of {peer.place} is of an unknown authority{issuer}", hint, *details)
         case _:
-            hint = "look at the chain: openssl s_client -connect … -showcerts"
+            hint = (
+                f"look at the chain: `openssl s_client -showcerts -connect {peer.place}` (PostgreSQL: with "
+                "`-starttls postgres`)"
+            )
             return Broken(f"the certificate of {peer.place} was refused: {error.verify_message}", hint, *details)

@@ -14,7 +14,7 @@ import structlog
 from soa_db.errors import ConfigurationError
 from soa_db.logging.bound import PROCESSORS, BoundLogger
 from soa_db.logging.formatters import ConsoleFormatter, JsonFormatter
-from soa_db.logging.handler import LineHandler
+from soa_db.logging.handler import LineHandler, own_stream
 from soa_db.logging.resource import resource_attributes
 
 __all__ = ["Format", "configure_logging"]
@@ -101,8 +101,9 @@ def configure_logging(
     """
     least = _level(level if level is not None else _variable("SOA_LOG_LEVEL", "LOG_LEVEL") or "INFO")
     single = {name: _level(value) for name, value in (levels or {}).items()}
-    if log_file is not None and os.fspath(log_file) in {"-", "/dev/stdout"}:
-        log_file = None  # a container's /dev/stdout cannot be opened anew where it is a socket
+    own = own_stream(log_file)
+    if own is not None and stream is None:
+        log_file, stream = None, sys.stderr if own == "stderr" else None
     kind = _format(format, env, log_file, stream)
     formatter: logging.Formatter
     if kind == "json":

@@ -11,7 +11,7 @@ from structlog.dev import ConsoleRenderer, plain_traceback
 
 from soa_db._core.printable import printable
 from soa_db.logging.records import RecordReader
-from soa_db.logging.redaction import NORMAL, TIGHT
+from soa_db.logging.redaction import TIGHT
 from soa_db.logging.resource import resource_attributes
 
 __all__ = ["ConsoleFormatter", "JsonFormatter"]
@@ -32,7 +32,8 @@ def _encoder() -> Callable[[Mapping[str, object]], str]:
             None, encoder.default, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, True
         )
         if "".join(write({"ä": [1, None]}, 0)) == encoder.encode({"ä": [1, None]}):
-            return lambda plain: "".join(write(plain, 0))
+            join = "".join
+            return lambda plain: join(write(plain, 0))
     except (AttributeError, TypeError):  # an interpreter without it, or with another
         pass
     return encoder.encode
@@ -75,15 +76,20 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """``record`` as a line without its end."""
-        for bounds in (NORMAL, TIGHT):
-            line = self._line(self._reader.read(record, bounds))
-            if len(line) <= _LONGEST_LINE:
-                return line
+        said = self._reader.read(record)
+        line = self._line(said) if self._attributes else _encode(said)
+        if len(line) <= _LONGEST_LINE:
+            return line
         said = self._reader.read(record, TIGHT)
+        line = self._line(said)
+        if len(line) <= _LONGEST_LINE:
+            return line
         kept = {key: said[key] for key in ("timestamp", "level", "logger", "event")}
         return self._line({**kept, "dropped": f"{len(said) - len(kept)} fields, too long for a line"})
 
     def _line(self, said: dict[str, object]) -> str:
+        if not self._attributes:
+            return _encode(said)
         if not self._attributes.isdisjoint(said):
             said = {f"{key}_" if key in self._attributes else key: value for key, value in said.items()}
         return f"{_encode(said)[:-1]}{self._ending}"

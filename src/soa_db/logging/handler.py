@@ -18,10 +18,23 @@ from typing import TextIO
 
 from soa_db.errors import ConfigurationError
 
-__all__ = ["LineHandler"]
+__all__ = ["LineHandler", "own_stream"]
 
 # A reader that takes nothing for so long loses lines; the service goes on.
 _PATIENCE_SECONDS = 1.0
+
+# The process's own streams by names of files. Where they are sockets, as under some container runtimes, these cannot be
+# opened; where they are files, what is opened anew has a position of its own.
+_OWN_STREAMS = {"-": "stdout"} | {
+    path: name
+    for number, name in ((1, "stdout"), (2, "stderr"))
+    for path in (f"/dev/{name}", f"/dev/fd/{number}", f"/proc/self/fd/{number}")
+}
+
+
+def own_stream(log_file: str | os.PathLike[str] | None) -> str | None:
+    """Return ``stdout`` or ``stderr`` if ``log_file`` is another name of the one this process has."""
+    return None if log_file is None else _OWN_STREAMS.get(os.fspath(log_file))
 
 
 class LineHandler(logging.Handler):
@@ -33,7 +46,8 @@ class LineHandler(logging.Handler):
     Args:
         stream: a text stream; whatever ``sys.stdout`` is at the time when left out.
         log_file: a file to append to instead; made, with mode 0640, when missing. When it is renamed or removed, the
-            next record opens it anew, as ``logging.handlers.WatchedFileHandler`` does.
+            next record opens it anew, as ``logging.handlers.WatchedFileHandler`` does. ``/dev/stdout`` and
+            ``/dev/stderr`` are never opened: they mean the process's own streams.
         level: of the handler.
 
     Raises:
@@ -59,6 +73,9 @@ class LineHandler(logging.Handler):
             return
         if stream is not None:
             raise ConfigurationError("stream and log_file exclude each other", hint="give one of them")
+        if own := own_stream(log_file):
+            self._stream = sys.stderr if own == "stderr" else None
+            return
         self._path = Path(log_file).absolute()  # a later chdir does not move the log
         try:
             self._open(self._path)
@@ -68,6 +85,15 @@ class LineHandler(logging.Handler):
                 hint="make its folder, or give a path this process may write to",
                 log_file=self._path,
             ) from error
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write ``record``, unless a filter says no; where there is none, by a shorter way than logging's own."""
+        lock = self.lock
+        if self.filters or lock is None:
+            return super().handle(record)
+        with lock:
+            self.emit(record)
+        return True
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write ``record``; what goes wrong is told once and never raised."""

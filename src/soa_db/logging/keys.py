@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 from soa_db.errors import ConfigurationError
 
-__all__ = ["HIDDEN", "Decision", "KeyRules"]
+__all__ = ["HIDDEN", "VALUES", "Decision", "KeyRules"]
 
 
 class Decision(Enum):
@@ -20,13 +20,17 @@ class Decision(Enum):
 
     KEEP = auto()
     REDACT = auto()
-    REDACT_TEXT = auto()  # unless it is a number: ``max_tokens=100``
+    REDACT_TEXT = auto()  # unless it is a number: ``max_tokens=100``; in an object, as PERSON
     PERSON = auto()  # kept, and a ``name`` in it is somebody's
     NAME = auto()  # kept, unless it is somebody's
+    VALUE = auto()  # kept, unless it is that of a secret named beside it
 
 
 # The value, or a text as the value, is not shown.
 HIDDEN = frozenset({Decision.REDACT, Decision.REDACT_TEXT})
+
+# What the value is called in objects like ``{"name": "DB_PASSWORD", "value": …}``.
+VALUES = frozenset({"value", "Value", "values", "default"})
 
 # A word of the key is this, wherever it stands.
 _WORDS = frozenset(
@@ -46,6 +50,7 @@ _ENDINGS = frozenset(
     "date of birth, birth date, birth day, birth year, place of birth, born on, "
     "phone number, mobile number, card number, account number, passport number, social security number, "
     "street address, home address, postal address, mailing address, billing address, shipping address, "
+    "client assertion, code verifier, auth code, "
     "pin code, mfa code, verification code, recovery code, recovery codes".split(", ")
 )
 
@@ -70,14 +75,21 @@ _ABOUT = frozenset(
 _NAMED_THINGS = frozenset({"secret", "cookie", "token", "credential", "credentials", "parameter"})
 
 _PERSONS = frozenset(
-    "user person customer student teacher guardian parent child children people patient employee contact "  # noqa: SIM905
+    "user person customer student pupil teacher guardian parent child children people patient employee contact "  # noqa: SIM905
     "member profile author recipient sender actor learner tutor instructor applicant".split()
+)
+
+# A text that says who one of these is says a name. Of the others it may be an account or a part of a program.
+_PUPILS = frozenset(
+    {"student", "pupil", "learner", "teacher", "tutor", "instructor", "guardian", "patient", "applicant"}
 )
 
 # Plural of what is counted: a number there is no token.
 _COUNTED = frozenset({"tokens"})
 
 _SPLIT = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_]+")
+
+_PLAIN = re.compile(r"[\w./-]+", re.ASCII)
 
 # Keys come from outside too: whoever sends ever new ones must not fill the memory.
 _CACHED = 4096
@@ -106,8 +118,8 @@ class KeyRules:
         decision = self.known.get(key)
         if decision is None:
             decision = self._judge(_words(key[:_LONGEST]))
-            # Plain keys only: so whoever finds a key there need not look at it again.
-            if len(key) <= _LONGEST and key.isascii() and key.isidentifier():
+            # Such only as are shown as they are: so whoever finds a key there need not look at it again.
+            if len(key) <= _LONGEST and _PLAIN.fullmatch(key):
                 if len(self.known) >= _CACHED:
                     self.known.clear()
                 self.known[key] = decision
@@ -116,6 +128,8 @@ class KeyRules:
     def _judge(self, words: tuple[str, ...]) -> Decision:  # noqa: PLR0911  # one for each rule
         whole = " ".join(words)
         endings = _endings(words)
+        if whole in VALUES and (whole in self._keep or endings.isdisjoint(self._redact)):
+            return Decision.VALUE
         if not words or whole in self._keep:
             return Decision.KEEP
         if not endings.isdisjoint(self._redact | _ENDINGS) or whole in _WHOLE:
@@ -127,7 +141,7 @@ class KeyRules:
         of_person = is_name and not _PERSONS.isdisjoint(map(_singular, words[:-1]))
         if of_person or not _WORDS.isdisjoint(words) or _JOINED.search("".join(words)):
             return Decision.REDACT
-        if not _COUNTED.isdisjoint(words):
+        if not _COUNTED.isdisjoint(words) or last in _PUPILS:
             return Decision.REDACT_TEXT
         if whole in {"name", "names"}:
             return Decision.NAME

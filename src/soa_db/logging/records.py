@@ -39,7 +39,7 @@ class RecordReader:
 
     def __init__(self, *, redact: Any = (), keep: Any = ()) -> None:
         self.redactor = Redactor(KeyRules(redact, keep))
-        self._second: tuple[int, str] = (0, "")
+        self._second: tuple[int, str] = (0, "")  # the last one, and how it is written
 
     def read(self, record: logging.LogRecord, bounds: Bounds = NORMAL) -> dict[str, object]:
         """What ``record`` says: when, how bad, who, what; the trace it belongs to; what went wrong; its fields.
@@ -65,12 +65,14 @@ class RecordReader:
         state = record.__dict__
         redactor = self.redactor
         message, name = record.msg, record.name
+        # What needs no putting together; a library's own records may do so in a way of their own.
+        plain = message if type(message) is str and not record.args and type(record) is logging.LogRecord else ""
         is_mapping = type(message) is not str and isinstance(message, Mapping) and not record.args
         said: dict[str, object] = {
             "timestamp": self._timestamp(record.created),
             "level": _LEVELS.get(record.levelname) or redactor.text(str(record.levelname).lower()),
             "logger": name if type(name) is str and name.isascii() else redactor.text(str(name)),
-            "event": "" if is_mapping else redactor.text(self._message(record), bounds.text),
+            "event": "" if is_mapping else redactor.text(plain or self._message(record), bounds.text),
         }
         # Its API is looked for and not imported: who does not use OpenTelemetry pays a look into a dict.
         # While it is being imported it has no such function yet.
@@ -95,16 +97,17 @@ class RecordReader:
         if context:
             fields = {**context, **fields} if fields else context
         if fields:
-            redactor.fields(fields, said, bounds)
+            redactor.put(fields.items(), said, bounds, None, False)
         return said
 
     def _timestamp(self, created: float) -> str:
         """ISO 8601 in UTC, to the microsecond."""
         second = int(created)
-        known = self._second
-        if known[0] != second:
-            known = self._second = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
-        return f"{known[1]}.{int((created - second) * 1_000_000):06d}Z"
+        known, written = self._second
+        if known != second:
+            written = time.strftime("%Y-%m-%dT%H:%M:%S.%%06dZ", time.gmtime(second))
+            self._second = (second, written)
+        return written % ((created - second) * 1_000_000)
 
     def _message(self, record: logging.LogRecord) -> str:
         """The message with its arguments; containers among them are redacted by key first."""

@@ -5,11 +5,12 @@ What comes out has only dicts with text keys, lists, text, finite numbers, boole
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from soa_db.logging.keys import HIDDEN, Decision, KeyRules
+from soa_db.logging.keys import HIDDEN, VALUES, Decision, KeyRules
+from soa_db.logging.look import LEAST, MOST, look_at_dict, look_at_list
 from soa_db.logging.text import REDACTED, cut, encodable, masked
 from soa_db.logging.values import is_sequence, members, shown
 
@@ -17,22 +18,24 @@ __all__ = ["NORMAL", "REDACTED", "TIGHT", "Bounds", "Redactor"]
 
 # Objects like ``{"name": "DB_PASSWORD", "value": "…"}``: an ECS task's environment, the headers in a HAR file.
 _NAMES = ("name", "key", "Name", "Key", "header", "field")
-_VALUES = frozenset({"value", "Value", "values", "default"})
 _LONGEST_KEY = 256
 # `str` makes no text of an integer beyond 4,300 digits (sys.set_int_max_str_digits), and nobody reads half as many.
 _LONGEST_INTEGER = 4096
 
 
 _SIZED = frozenset({list, tuple})
-_LEAST, _MOST = -(1 << 63), 1 << 63
 
-KEEP, NAME, PERSON, REDACT, REDACT_TEXT = (
+KEEP, NAME, PERSON, REDACT, REDACT_TEXT, VALUE = (
     Decision.KEEP,
     Decision.NAME,
     Decision.PERSON,
     Decision.REDACT,
     Decision.REDACT_TEXT,
+    Decision.VALUE,
 )
+
+
+OF_PERSON = (PERSON, REDACT_TEXT)  # a tuple: the hash of an enum's member is Python
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ class Redactor:
 
     def put(  # noqa: PLR0912  # one for each kind: a call each would double what a line costs
         self,
-        pairs: Iterable[tuple[object, object]],
+        pairs: Collection[tuple[object, object]],
         into: dict[str, object],
         bounds: Bounds,
         walk: _Walk | None,
@@ -88,17 +91,19 @@ class Redactor:
         """Put members into ``into``. This is where the time goes, so what most members are comes first, without a call.
 
         Args:
-            pairs: keys and values.
+            pairs: keys and values, as many as there are or one more than are shown.
             into: where they go.
             bounds: how much of each is shown.
-            walk: the walk that came here, if any.
+            walk: the walk that came here; None for the fields of a record.
             of_person: whether what is called ``name`` is somebody's.
         """
         known = self._known
+        below = walk
+        named = REDACT if of_person else KEEP
         longest = bounds.text
-        room = bounds.items
+        more = len(pairs) > bounds.items
         key: str
-        for name, value in pairs:
+        for name, value in islice(pairs, bounds.items) if more else pairs:
             decision = known.get(name)  # type: ignore[call-overload]  # keys of any kind: then it is not there
             if decision is None:
                 key, decision = self._judged(name)
@@ -106,12 +111,8 @@ class Redactor:
                 key = name  # type: ignore[assignment]
             while key in into:
                 key += "_"
-            room -= 1
-            if room < 0:
-                into["…"] = "there is more"
-                return
-            if decision is NAME:
-                decision = REDACT if of_person else KEEP
+            if decision is not KEEP:
+                decision = named if decision is NAME else KEEP if decision is VALUE else decision
             kind = type(value)
             if kind is str and decision is KEEP:
                 text: str = value  # type: ignore[assignment]
@@ -129,16 +130,29 @@ class Redactor:
                 into[key] = value
             elif decision is REDACT:
                 into[key] = REDACTED
-            elif (kind is int and _LEAST < value < _MOST) or (kind is float and value - value == 0):  # type: ignore[operator]
+            elif (kind is int and LEAST < value < MOST) or (kind is float and value - value == 0):  # type: ignore[operator]
                 into[key] = value
             else:
-                if walk is None:
-                    walk = _Walk(self, bounds)
-                into[key] = walk.value(value, decision)
+                # Members of members are counted, which a look does not do.
+                seen: object = (
+                    None
+                    if walk is not None
+                    else look_at_dict(value, decision, known, longest, self.text)  # type: ignore[arg-type]
+                    if kind is dict
+                    else look_at_list(value, decision, longest)  # type: ignore[arg-type]
+                    if kind is list or kind is tuple
+                    else None
+                )
+                if seen is None:
+                    below = below or _Walk(self, bounds)
+                    seen = below.value(value, decision)
+                into[key] = seen
+        if more:
+            into["…"] = "there is more"
 
     def _judged(self, name: object) -> tuple[str, Decision]:
         key = self.key(name)
-        return (key, self.decide(key)) if key.isascii() and key.isidentifier() else (self.text(key), self.decide(key))
+        return self.text(key), self.decide(key)
 
     def key(self, key: object) -> str:
         """``key`` as text, not too long; what it may give away is masked."""
@@ -221,13 +235,14 @@ class _Walk:
         plain: dict[str, object] = {}
         above.append(id(value))
         try:
-            if kind is not dict:
-                pairs = list(islice(pairs, self._bounds.items + 1))
-                if self._redactor.decide(kind.__name__) is PERSON:
-                    decision = PERSON
-            if kind is not dict or not _VALUES.isdisjoint(value):  # type: ignore[arg-type]
-                pairs = self._named(list(pairs))
-            self._redactor.put(pairs, plain, self._bounds, self, decision is PERSON)
+            if kind is not dict and self._redactor.decide(kind.__name__) in OF_PERSON:
+                decision = PERSON
+            found: Collection[tuple[object, object]]
+            if kind is dict and VALUES.isdisjoint(value):  # type: ignore[arg-type]
+                found = pairs  # type: ignore[assignment]  # a view of them
+            else:
+                found = self._named(list(islice(pairs, self._bounds.items + 1)))
+            self._redactor.put(found, plain, self._bounds, self, decision in OF_PERSON)
         finally:
             above.pop()
         self._left -= len(plain)
@@ -238,7 +253,7 @@ class _Walk:
         for key, value in pairs[:8]:
             named = isinstance(key, str) and key in _NAMES and isinstance(value, str)
             if named and self._redactor.decide(str(value)) in HIDDEN:
-                return [(name, REDACTED if name in _VALUES else part) for name, part in pairs]
+                return [(name, REDACTED if name in VALUES else part) for name, part in pairs]
         return pairs
 
     def _sequence(self, values: Iterable[object], decision: Decision) -> object:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import psycopg
-from psycopg import AsyncConnection, Connection
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg, PGDialectAsync_psycopg
 
 from soa_db._core.generation import is_suspect
 from soa_db._psycopg.failures import refuse_lost_commit, session_failure
 from soa_db.errors import ConfigurationError
-from soa_db.sqlalchemy.driver import await_, lent, set_up
+from soa_db.sqlalchemy.driver import adapter, await_, set_up
 from soa_db.sqlalchemy.login import AsyncLogin, Login
 from soa_db.sqlalchemy.url import loader_keywords, parameters
 
@@ -21,6 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["AsyncProviderDialect", "AsyncUrlDialect", "ProviderDialect", "UrlDialect"]
 
 
+def _native(connection: Any) -> Any:
+    """psycopg's connection below SQLAlchemy's wrappers, of which a blocking one need have none."""
+    return getattr(connection, "driver_connection", connection)
+
+
 class _OurView:
     """What an error means, the same as in a provider."""
 
@@ -28,25 +31,13 @@ class _OurView:
         """Whether the connection is of no use any more: it broke, or what it leads to is gone or demoted."""
         if super().is_disconnect(e, connection, cursor):  # type: ignore[misc]  # SQLAlchemy's dialect is beside this
             return True
-        if connection is None or not isinstance(e, psycopg.Error):
-            return False
-        return is_suspect(session_failure(e, self.native(connection)))
+        # None where connecting failed. SQLAlchemy asks of the driver's errors only.
+        return connection is not None and is_suspect(session_failure(e, _native(connection)))
 
     def do_commit(self, dbapi_connection: Any) -> None:
         """Commit; raises InFailedSqlTransaction where COMMIT would roll back without a word."""
-        refuse_lost_commit(self.native(dbapi_connection))
+        refuse_lost_commit(_native(dbapi_connection))
         super().do_commit(dbapi_connection)  # type: ignore[misc]
-
-    def native(self, connection: Any) -> Any:
-        """psycopg's connection below SQLAlchemy's wrappers."""
-        if isinstance(connection, Connection | AsyncConnection):
-            return connection
-        found = getattr(connection, "driver_connection", None)
-        return found if found is not None else self.get_driver_connection(connection)  # type: ignore[attr-defined]
-
-    def _refuse_encoding(self) -> None:
-        if getattr(self, "client_encoding", None) is not None:
-            raise ConfigurationError("client_encoding cannot be set", hint="sessions speak UTF-8")
 
 
 class _OnProvider:
@@ -82,7 +73,7 @@ class _Terminating:
 
     def do_terminate(self, dbapi_connection: Any) -> None:
         """Close at once."""
-        self.native(dbapi_connection).pgconn.finish()  # type: ignore[attr-defined]
+        _native(dbapi_connection).pgconn.finish()
 
 
 class AsyncProviderDialect(_OnProvider, _Terminating, _OurView, PGDialectAsync_psycopg):
@@ -91,14 +82,8 @@ class AsyncProviderDialect(_OnProvider, _Terminating, _OurView, PGDialectAsync_p
     supports_statement_cache = True
 
 
-class UrlDialect(_OurView, PGDialect_psycopg):
-    """Of ``soa_db+psycopg://``: each physical connection is made with fresh credentials."""
-
-    supports_statement_cache = True
-
-    def __init__(self, **keywords: Any) -> None:
-        super().__init__(**keywords)  # type: ignore[no-untyped-call]
-        self._login = Login()
+class _OfUrl:
+    """The dialect of ``soa_db+psycopg://``: each physical connection is made with fresh credentials."""
 
     @classmethod
     def get_async_dialect_cls(cls, url: URL) -> type[AsyncUrlDialect]:  # noqa: ARG003 - SQLAlchemy's
@@ -107,10 +92,21 @@ class UrlDialect(_OurView, PGDialect_psycopg):
 
     def create_connect_args(self, url: URL) -> tuple[tuple[()], dict[str, Any]]:
         """The URL's parameters; raises ConfigurationError for those that cannot be used."""
-        self._refuse_encoding()
+        if getattr(self, "client_encoding", None) is not None:
+            raise ConfigurationError("client_encoding cannot be set", hint="sessions speak UTF-8")
         found = parameters(url)
         loader_keywords(found)
         return (), found
+
+
+class UrlDialect(_OfUrl, _OurView, PGDialect_psycopg):
+    """Of ``soa_db+psycopg://`` in ``create_engine``."""
+
+    supports_statement_cache = True
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**keywords)  # type: ignore[no-untyped-call]
+        self._login = Login()
 
     def connect(self, *_: object, **found: Any) -> Any:
         """Return a connection, with autocommit off as SQLAlchemy wants it."""
@@ -119,7 +115,7 @@ class UrlDialect(_OurView, PGDialect_psycopg):
         return conn
 
 
-class AsyncUrlDialect(_Terminating, _OurView, PGDialectAsync_psycopg):
+class AsyncUrlDialect(_OfUrl, _Terminating, _OurView, PGDialectAsync_psycopg):
     """Of ``soa_db+psycopg://`` in ``create_async_engine``, and of ``soa_db+psycopg_async://``."""
 
     supports_statement_cache = True
@@ -128,20 +124,8 @@ class AsyncUrlDialect(_Terminating, _OurView, PGDialectAsync_psycopg):
         super().__init__(**keywords)  # type: ignore[no-untyped-call]
         self._login = AsyncLogin()
 
-    @classmethod
-    def get_async_dialect_cls(cls, url: URL) -> type[AsyncUrlDialect]:  # noqa: ARG003 - SQLAlchemy's
-        """Itself."""
-        return cls
-
-    def create_connect_args(self, url: URL) -> tuple[tuple[()], dict[str, Any]]:
-        """The URL's parameters; raises ConfigurationError for those that cannot be used."""
-        self._refuse_encoding()
-        found = parameters(url)
-        loader_keywords(found)
-        return (), found
-
     def connect(self, *_: object, **found: Any) -> Any:
         """Return a connection in SQLAlchemy's adapter, with autocommit off."""
         conn = await_(self._login.connect(found))
         set_up(conn, self)
-        return lent(self, conn)
+        return adapter(self, conn)

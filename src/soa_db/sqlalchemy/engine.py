@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
@@ -17,6 +16,8 @@ from soa_db.sqlalchemy.pool import AsyncLendingPool, LendingPool
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from soa_db.sqlalchemy.lending import Lending
 
 __all__ = ["create_async_engine_from_provider", "create_engine_from_provider"]
 
@@ -68,8 +69,7 @@ def create_engine_from_provider(provider: PostgresProvider, **options: Any) -> E
     """
     if not isinstance(provider, PostgresProvider):
         raise _wrong_kind(provider, "PostgresProvider", "create_async_engine_from_provider")
-    pool_options = _pool_options(options)
-    return sqlalchemy.create_engine(_url(provider), pool=LendingPool(provider, **pool_options), **options)
+    return sqlalchemy.create_engine(_url(provider), **_with_pool(LendingPool, provider, options))
 
 
 def create_async_engine_from_provider(provider: AsyncPostgresProvider, **options: Any) -> AsyncEngine:
@@ -87,20 +87,20 @@ def create_async_engine_from_provider(provider: AsyncPostgresProvider, **options
     """
     if not isinstance(provider, AsyncPostgresProvider):
         raise _wrong_kind(provider, "AsyncPostgresProvider", "create_engine_from_provider")
-    pool_options = _pool_options(options)
-    return create_async_engine(_url(provider), pool=AsyncLendingPool(provider, **pool_options), **options)
+    return create_async_engine(_url(provider), **_with_pool(AsyncLendingPool, provider, options))
 
 
 def _wrong_kind(provider: object, wanted: str, other: str) -> ConfigurationError:
     return ConfigurationError(f"this takes a {wanted}, not a {type(provider).__name__}", hint=f"or call {other}")
 
 
-def _pool_options(options: dict[str, Any]) -> Mapping[str, Any]:
-    """Take what concerns the pool out of ``options``."""
+def _with_pool(kind: type[Lending], provider: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of the engine, with the provider's pool made of those that concern a pool."""
     for name in sorted(options):
         if name in _REFUSED:
             raise ConfigurationError(f"an engine on a provider takes no {name!r}", hint=_REFUSED[name])
-    return {ours: options.pop(name) for name, ours in _KEPT.items() if name in options}
+    of_pool = {ours: options.pop(name) for name, ours in _KEPT.items() if name in options}
+    return {**options, "pool": kind(provider, **of_pool)}
 
 
 def _url(provider: PostgresProvider | AsyncPostgresProvider) -> URL:

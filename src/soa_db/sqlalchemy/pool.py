@@ -1,34 +1,23 @@
-"""SQLAlchemy's pool over a provider's: it keeps no connection, it lends the provider's.
-
-SQLAlchemy keeps a record per connection: whether its ``connect`` events were run, what they set on it. Here the record
-stays with the provider's connection, so that these events run once per physical connection, as in SQLAlchemy's own
-pools; what they set in the driver is there whenever the engine has the connection, and not when others have it.
-"""
+"""The pools of engines on a provider, blocking and asynchronous."""
 
 from __future__ import annotations
 
 import _thread
 import asyncio
-import weakref
-from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
-from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
-from sqlalchemy.pool import Pool
-from sqlalchemy.pool.base import _ConnectionRecord
 
 from soa_db._async.postgres.pool import AsyncPooledConnection
-from soa_db._psycopg.failures import session_failure
 from soa_db._runtime._async import complete
 from soa_db._sync.postgres.pool import PooledConnection
 from soa_db.errors import NotConnectedError
-from soa_db.sqlalchemy.driver import await_, exchange, lent, state_for
+from soa_db.sqlalchemy.driver import adapter, exchange, finish
+from soa_db.sqlalchemy.lending import Lending, Loan
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
-    from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
     from soa_db._async.postgres.checkout import AsyncOpenPool
     from soa_db._sync.postgres.checkout import OpenPool
@@ -41,173 +30,7 @@ _IN_TRANSACTION = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 _DETACHED = "the connection was detached from the engine"
 
 
-class _Loan(_ConnectionRecord):
-    """SQLAlchemy's record of one of the provider's connections, and of its being lent.
-
-    Attributes:
-        conn: the provider's connection, while it is lent.
-        opened: the provider's pool it goes back to.
-        state: what the engine has set on it; None before the first use.
-        made: what the provider had set on it.
-        error: why SQLAlchemy gave it up.
-        collected: it comes back from a garbage collection.
-        loop: the event loop it is used in.
-    """
-
-    conn: Any = None
-    opened: Any = None
-    state: tuple[Any, ...] | None = None
-    made: tuple[Any, ...] = ()
-    error: BaseException | None = None
-    collected = False
-    loop: asyncio.AbstractEventLoop | None = None
-
-    def checkin(self, _fairy_was_created: bool = True) -> None:
-        """Give it back; take note whether the one who had it was collected."""
-        borrower = self.fairy_ref
-        self.collected = borrower is not None and borrower() is None
-        super().checkin(_fairy_was_created)
-
-    def invalidate(self, e: BaseException | None = None, soft: bool = False) -> None:
-        """Give it up, now or (soft) when it comes back."""
-        if not soft:
-            self.error = e
-        super().invalidate(e, soft)
-
-
-class _Lending(Pool):
-    """What both kinds do alike. ``_wrapped`` to ``_leave`` are the kinds' own."""
-
-    def __init__(self, provider: Any, **options: Any) -> None:
-        super().__init__(self._create, **options)  # type: ignore[arg-type]  # it makes one of our records
-        self._provider = provider
-        self._loans: dict[Any, _Loan] = {}
-        # Weak, and a record holds no connection while nobody has it: it must not outlive the provider's.
-        self._known: weakref.WeakKeyDictionary[Any, _Loan] = weakref.WeakKeyDictionary()
-
-    # --- what SQLAlchemy calls
-
-    def _do_get(self) -> _Loan:
-        opened, conn = self._take()
-        loan = self._known.get(conn)
-        if loan is None:
-            # SQLAlchemy goes on with `_create` and the events.
-            loan = _Loan(self, connect=False)
-            self._begin(loan, opened, conn)
-        else:
-            self._begin(loan, opened, conn)
-            loan.dbapi_connection = self._wrapped(loan)
-        return loan
-
-    def _create(self, connection_record: Any) -> DBAPIConnection:
-        loan: _Loan = connection_record
-        if self._loans.get(loan.conn) is not loan:
-            # The one it had was given up between being taken and being used.
-            self._begin(loan, *self._take())
-        loan.state = state_for(loan.conn, self._dialect)
-        self._known[loan.conn] = loan
-        return self._wrapped(loan)
-
-    def _begin(self, loan: _Loan, opened: Any, conn: Any) -> None:
-        loan.opened, loan.conn, loan.error, loan.collected = opened, conn, None, False
-        self._loans[conn] = loan
-
-    def _lend(self, loan: _Loan) -> Any:
-        assert loan.state is not None
-        loan.made = exchange(loan.conn, loan.state)
-        return loan.conn
-
-    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
-        assert isinstance(record, _Loan)
-        loan, conn = record, record.conn
-        if conn is None or self._loans.get(conn) is not loan:
-            return  # closed meanwhile
-        if loan.dbapi_connection is None:
-            del self._loans[conn]
-            self._known.pop(conn, None)
-            self._leave(loan)
-        elif loan._soft_invalidate_time > loan.starttime:  # noqa: SLF001 - our own record
-            # Given up: SQLAlchemy closes such a connection at its next checkout, which here may be another's.
-            loan.close()
-        else:
-            loan.dbapi_connection = None
-            del self._loans[conn]
-            self._give_back(loan)
-
-    def _close_connection(self, connection: DBAPIConnection, *, terminate: bool = False) -> None:
-        conn = self._native(connection)
-        loan = self._loans.pop(conn, None)
-        if loan is None:  # detached
-            super()._close_connection(connection, terminate=terminate)
-            return
-        self._known.pop(conn, None)
-        if isinstance(loan.error, Exception):
-            # Before it is closed: a connection that broke tells so.
-            loan.opened.source.failed(conn, session_failure(loan.error, conn))
-        loan.conn = None
-        self._close(loan.opened, conn)
-
-    def _invalidate(
-        self,
-        connection: PoolProxiedConnection,
-        exception: BaseException | None = None,
-        _checkin: bool = True,
-    ) -> None:
-        # The provider's generation says what becomes of the others: they are checked, not thrown away.
-        if _checkin and getattr(connection, "is_valid", False):
-            connection.invalidate(exception)
-
-    def _native(self, connection: Any) -> Any:
-        return self._dialect.get_driver_connection(connection)
-
-    def recreate(self) -> Pool:
-        """Return a pool as new on the same provider: ``connect`` events run anew."""
-        return type(self)(
-            self._provider,
-            echo=self.echo,
-            pre_ping=self._pre_ping,
-            logging_name=self._orig_logging_name,
-            reset_on_return=self._reset_on_return,
-            _dispatch=self.dispatch,
-            dialect=self._dialect,
-        )
-
-    def dispose(self) -> None:
-        """Forget what was set on the connections. They are the provider's: none is closed."""
-        self._known = weakref.WeakKeyDictionary()
-
-    def status(self) -> str:
-        """Say how many connections the engine has, and whose they are."""
-        return f"{len(self._loans)} connections lent by {self._provider!r}"
-
-    def checkedout(self) -> int:
-        """Return how many connections the engine has."""
-        return len(self._loans)
-
-    # --- the kinds' own
-
-    @abstractmethod
-    def _take(self) -> tuple[Any, Any]:
-        """Borrow a connection; return the provider's pool too."""
-
-    @abstractmethod
-    def _wrapped(self, loan: _Loan) -> DBAPIConnection:
-        """Lend it: the connection as the engine uses it."""
-
-    @abstractmethod
-    def _give_back(self, loan: _Loan) -> None:
-        """Give it back as the provider made it."""
-
-    @abstractmethod
-    def _close(self, opened: Any, conn: Any) -> None:
-        """Close it, and give it back closed."""
-
-    @abstractmethod
-    def _leave(self, loan: _Loan) -> None:
-        """Let it go: it is detached."""
-
-
-class LendingPool(_Lending):
+class LendingPool(Lending):
     """The pool of an engine on a ``PostgresProvider``."""
 
     _is_asyncio = False
@@ -217,11 +40,11 @@ class LendingPool(_Lending):
         opened = self._provider._present()  # noqa: SLF001 - the package's own
         return opened, opened.take(None)
 
-    def _wrapped(self, loan: _Loan) -> DBAPIConnection:
+    def _wrapped(self, loan: Loan) -> DBAPIConnection:
         conn: DBAPIConnection = self._lend(loan)
         return conn
 
-    def _give_back(self, loan: _Loan) -> None:
+    def _give_back(self, loan: Loan) -> None:
         if not loan.collected:
             self._restore(loan)
             return
@@ -229,10 +52,10 @@ class LendingPool(_Lending):
         # is given back between finding the pool empty and queueing, say, is missed. Another thread waits for the lock.
         try:
             _thread.start_new_thread(self._restore, (loan,))
-        except RuntimeError:  # the interpreter is shutting down
-            loan.conn.close()
+        except RuntimeError:  # there are too many, or the interpreter is shutting down
+            self._restore(loan)
 
-    def _restore(self, loan: _Loan) -> None:
+    def _restore(self, loan: Loan) -> None:
         conn, loan.conn = loan.conn, None
         if conn.pgconn.transaction_status in _IN_TRANSACTION:
             # SQLAlchemy was told not to reset it; the provider would commit.
@@ -250,7 +73,7 @@ class LendingPool(_Lending):
         conn.close()
         opened.pool.putconn(conn)
 
-    def _leave(self, loan: _Loan) -> None:
+    def _leave(self, loan: Loan) -> None:
         """A detached connection is its user's own: the pool gets a closed one in its place, and so makes another."""
         conn, loan.conn = loan.conn, None
         stand_in = PooledConnection.refused(NotConnectedError(_DETACHED), conn.generation)
@@ -258,30 +81,29 @@ class LendingPool(_Lending):
         loan.opened.pool.putconn(stand_in)
 
 
-class AsyncLendingPool(_Lending):
+class AsyncLendingPool(Lending):
     """The pool of an engine on an ``AsyncPostgresProvider``."""
 
     _is_asyncio = True
     _provider: AsyncPostgresProvider
 
     def _take(self) -> tuple[AsyncOpenPool, AsyncPooledConnection]:
-        taken: tuple[AsyncOpenPool, AsyncPooledConnection] = await_(self._taken())
-        return taken
+        return finish(self._taken())
 
     async def _taken(self) -> tuple[AsyncOpenPool, AsyncPooledConnection]:
         opened = await self._provider._present()  # noqa: SLF001 - the package's own
         return opened, await opened.take(None)
 
-    def _wrapped(self, loan: _Loan) -> DBAPIConnection:
+    def _wrapped(self, loan: Loan) -> DBAPIConnection:
         loan.loop = asyncio.get_running_loop()
-        conn: DBAPIConnection = lent(self._dialect, self._lend(loan))
+        conn: DBAPIConnection = adapter(self._dialect, self._lend(loan))
         return conn
 
-    def _give_back(self, loan: _Loan) -> None:
+    def _give_back(self, loan: Loan) -> None:
         # To its end: a caller who is cancelled here would take the connection with him.
-        await_(complete(self._restore, loan))
+        finish(complete(self._restore, loan))
 
-    async def _restore(self, loan: _Loan) -> None:
+    async def _restore(self, loan: Loan) -> None:
         conn, loan.conn = loan.conn, None
         if conn.pgconn.transaction_status in _IN_TRANSACTION:
             try:
@@ -298,16 +120,16 @@ class AsyncLendingPool(_Lending):
         # What close() does, which never waits.
         conn._closed = True  # noqa: SLF001 - as said
         conn.pgconn.finish()
-        await_(complete(opened.pool.putconn, conn))
+        finish(complete(opened.pool.putconn, conn))
 
-    def _leave(self, loan: _Loan) -> None:
+    def _leave(self, loan: Loan) -> None:
         """Likewise; the collector may be at work, outside of any coroutine: the loop is asked to do it."""
         conn, loan.conn = loan.conn, None
-        assert isinstance(conn, AsyncConnection)
-        stand_in = AsyncPooledConnection.refused(NotConnectedError(_DETACHED), getattr(conn, "generation", 0))
+        stand_in = AsyncPooledConnection.refused(NotConnectedError(_DETACHED), conn.generation)
         stand_in._pool, conn._pool = conn._pool, None  # noqa: SLF001 - what getconn sets
         loop, pool = loan.loop, loan.opened.pool
-        if loop is None or loop.is_closed():
+        assert loop is not None
+        if loop.is_closed():
             return  # and with it the provider's pool
         loop.call_soon_threadsafe(lambda: _keep(loop.create_task(pool.putconn(stand_in))))
 

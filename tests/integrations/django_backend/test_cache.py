@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 Make = Callable[..., RedisCache]
 PICKLE = "soa_db.django.serializers.PickleSerializer"
+HUGE = pytest.param(10**5000, id="huge")
 
 
 @pytest.fixture
 def make(local_aws: LocalEnvironment, service: str, django_set_up: None) -> Make:
     """Make caches, as Django does of an entry of CACHES."""
 
-    def build(location: str = "", *, prefix: str = "", **options: Any) -> RedisCache:
-        entry = {"KEY_PREFIX": prefix, "OPTIONS": {"env": "dev", "service": service, **options}}
+    def build(location: str = "", *, prefix: str = "", timeout: Any = 300, **options: Any) -> RedisCache:
+        entry = {"KEY_PREFIX": prefix, "TIMEOUT": timeout, "OPTIONS": {"env": "dev", "service": service, **options}}
         return RedisCache(location, entry)
 
     return build
@@ -88,6 +89,59 @@ def test_timeouts(cache: RedisCache) -> None:
         assert cache.touch("k", over) is False
         assert cache.add("k", 1, timeout=over) is True
         assert "k" not in cache
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), float("inf"), 1e300, HUGE, True, False, "soon", [1]])
+def test_what_is_no_timeout_is_refused_by_every_call_and_nothing_is_sent(cache: RedisCache, timeout: Any) -> None:
+    """A typed error, not what Python or the server makes of it."""
+    cache.set("k", 1)
+    calls: list[Callable[[], object]] = [
+        lambda: cache.set("k", 2, timeout=timeout),
+        lambda: cache.add("new", 2, timeout=timeout),
+        lambda: cache.touch("k", timeout),
+        lambda: cache.set_many({"k": 2, "new": 2}, timeout=timeout),
+        lambda: cache.get_or_set("new", 2, timeout=timeout),
+    ]
+    for call in calls:
+        with pytest.raises(ConfigurationError, match="timeout"):
+            call()
+    assert cache.get_many(["k", "new"]) == {"k": 1}
+
+
+def test_the_longest_timeout_and_one_of_the_environment(cache: RedisCache) -> None:
+    """What our own calls take at most; whole numbers as text, as Django's own back end has them."""
+    cache.set("k", 1, timeout=10**12)
+    assert native(cache).pttl(cache.make_key("k")) > 9 * 10**14
+    assert cache.touch("k", "60") is True  # type: ignore[arg-type]  # text
+    assert 0 < native(cache).pttl(cache.make_key("k")) <= 60_000
+
+
+@pytest.mark.parametrize("delta", [HUGE, 2**63, True, 1.5, "1", None])
+def test_what_the_server_cannot_add_is_refused(cache: RedisCache, delta: Any) -> None:
+    """Not as a ValueError, which says that the key is not there."""
+    cache.set("n", 1)
+    with pytest.raises(ConfigurationError, match="delta"):
+        cache.incr("n", delta)
+    assert cache.get("n") == 1
+    with pytest.raises(CommandRefused):
+        cache.incr("n", 2**63 - 1)
+
+
+def test_integers_of_any_size_come_back(make: Make) -> None:
+    """Pickled, where they are too large to be counted in: then `incr` is refused."""
+    pickled = make(prefix=secrets.token_hex(4), serializer=PICKLE, on_error="raise")
+    values = {"a": 2**63 - 1, "b": 2**63, "c": -(10**5000)}
+    assert pickled.set_many(values, timeout=20) == []
+    assert pickled.get_many(values) == values
+    assert pickled.decr("a") == 2**63 - 2
+    with pytest.raises(CommandRefused):
+        pickled.incr("b")
+
+
+@pytest.mark.parametrize(("timeout", "milliseconds"), [(0.5, 500), ("60", 60_000), (None, None), (0, 0), (-1, 0)])
+def test_the_settings_timeout(make: Make, timeout: Any, milliseconds: int | None) -> None:
+    """A fraction of a second is not cut off."""
+    assert make(timeout=timeout).get_backend_timeout() == milliseconds
 
 
 def test_add_writes_once_and_none_is_a_value(cache: RedisCache) -> None:
@@ -226,6 +280,9 @@ def test_what_another_writes_is_no_code_to_json_and_an_error_to_pickle(make: Mak
         ({"serializer": object()}, "dumps"),
         ({"tls": 1}, "'tls'"),
         ({"aws": 1}, "'aws'"),
+        ({"timeout": float("inf")}, "TIMEOUT"),
+        ({"timeout": "hunter2"}, "TIMEOUT"),
+        ({"timeout": True}, "TIMEOUT"),
     ],
 )
 def test_settings_that_cannot_be_used_are_told(make: Make, options: dict[str, Any], said: str) -> None:

@@ -500,3 +500,38 @@ def test_an_inherited_pool_is_replaced(wrapper: Wrapper) -> None:
     before.after_fork_in_child()
     assert one(connection, "SELECT 1") == 1
     assert connection.pool is not before
+
+
+def test_another_name_in_the_settings_is_not_given_the_old_names_connections(wrapper: Wrapper) -> None:
+    """As Django's test runner does it: a pool that was opened before leads to the real database."""
+    connection = wrapper(OPTIONS={"pool": {"min_size": 1}})
+    one(connection, "SELECT 1")
+    before = connection.pool
+    assert before is not None
+    connection.close()
+    connection.settings_dict["NAME"] = "test_no_such_database"
+    with pytest.raises(OperationalError, match="test_no_such_database"):
+        one(connection, "SELECT 1")
+    assert before.closed
+
+
+async def test_a_thread_of_ones_own_keeps_its_connection_until_it_closes_it(wrapper: Wrapper) -> None:
+    """What docs/django.md says of asgiref: by default one thread; of others each has a connection, a pool's too."""
+    await sync_to_async(wrapper)("notes", OPTIONS={"pool": {"min_size": 1, "max_size": 1, "timeout": 0.3}})
+
+    def backend(*, close: bool) -> tuple[int, object]:
+        connection: Any = connections["notes"]
+        try:
+            return threading.get_ident(), one(connection, "SELECT pg_backend_pid()")
+        finally:
+            if close:
+                connection.close()
+
+    found = {await sync_to_async(backend)(close=False) for _ in range(3)}
+    assert len(found) == 1
+    with pytest.raises(PoolTimeout):
+        await sync_to_async(backend, thread_sensitive=False)(close=True)
+    await sync_to_async(backend)(close=True)
+    apart = await sync_to_async(backend, thread_sensitive=False)(close=True)
+    assert apart[0] != next(iter(found))[0]
+    assert await sync_to_async(backend)(close=True)

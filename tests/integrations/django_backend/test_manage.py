@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from traceback import TracebackException
 from typing import TYPE_CHECKING
 
 import pytest
@@ -50,6 +51,22 @@ def test_dbshell_shows_no_secret_in_its_arguments_and_passes_psqls_failure_on(
     assert "nonsense" in capfd.readouterr().err
     with pytest.raises(CommandError, match="hint"):
         wrapper("lost", OPTIONS={"service": "never-provisioned"}).client.runshell([])
+
+
+@pytest.mark.parametrize("found", [True, False], ids=["psql fails", "no psql"])
+def test_when_dbshell_fails_no_frame_holds_the_credentials(
+    psql: None, wrapper: Wrapper, monkeypatch: pytest.MonkeyPatch, found: bool
+) -> None:
+    """Tools that report errors print the locals of frames, and psql's environment has the token in it."""
+    client = wrapper(OPTIONS={"env": "mirror"}).client
+    if not found:
+        monkeypatch.setattr(client, "executable_name", "no-such-program")
+    with pytest.raises((subprocess.CalledProcessError, FileNotFoundError)) as info:
+        client.runshell(["-X", "-c", "nonsense"])
+    report = TracebackException.from_exception(info.value, capture_locals=True)
+    text = "".join(report.format())
+    assert "runshell" in text
+    assert "X-Amz-Signature" not in text
 
 
 def test_the_checks_of_a_project_pass_and_its_migrations_are_seen_by_the_app(wrapper: Wrapper) -> None:

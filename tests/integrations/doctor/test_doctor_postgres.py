@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -15,7 +15,8 @@ from tests.support.postgres import superuser
 from tests.support.tcp import FaultyProxy
 
 from soa_db.aws import AwsClients
-from soa_db.doctor import Status
+from soa_db.doctor import Finding, Status
+from soa_db.doctor.postgres import PostgresExamination
 
 if TYPE_CHECKING:
     from tests.conftest import ServerFactory
@@ -107,7 +108,7 @@ def test_an_unknown_secret_holds_up_what_needs_it(doctor: Doctor, specs: SpecSet
     found = blamed(report)
     assert found.step == "secret"
     assert f"dev/postgres-shared/{service}/app" in found.summary
-    assert "provision" in found.hint
+    assert "`soa-db provision --env dev --engine postgres` makes what is missing" in found.hint
     rest = [finding for finding in only(report).findings if finding.step in {"dns", "tcp", *AFTER_TCP}]
     assert {finding.status for finding in rest} == {Status.SKIPPED}
     assert {finding.reason for finding in rest} == {"secret"}
@@ -242,10 +243,68 @@ def test_a_step_that_hangs_ends_at_its_deadline(
     with FaultyProxy(server.host, server.port) as proxy:
         proxy.mode = "blackhole"
         secret(host="127.0.0.1", port=proxy.port)
-        found = blamed(doctor(specs, timeout=1.5))
+        found = blamed(doctor(specs, timeout=1.0))
     assert found.step == "authentication"
-    assert "within 1.5 s" in found.summary or "timeout" in found.summary
+    assert "within 1 s" in found.summary or "timeout" in found.summary
     assert found.hint
+
+
+@pytest.mark.parametrize(("hung", "not_looked_at"), [("authorisation", ["clock", "pool"]), ("clock", ["pool"])])
+def test_a_server_that_falls_silent_costs_one_deadline(
+    *,
+    doctor: Doctor,
+    specs: SpecSet,
+    secret: Callable[..., str],
+    server: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+    hung: str,
+    not_looked_at: list[str],
+) -> None:
+    """The session is still waited on: what would use it is not looked at, and says why."""
+    with FaultyProxy(server.host, server.port) as proxy:
+        look = getattr(PostgresExamination, hung)
+
+        def fall_silent(self: PostgresExamination, session: psycopg.Connection[Any]) -> Iterable[Finding]:
+            proxy.blackhole()
+            return look(self, session)  # type: ignore[no-any-return]  # a method got by its name
+
+        monkeypatch.setattr(PostgresExamination, hung, fall_silent)
+        secret(host="127.0.0.1", port=proxy.port)
+        report = doctor(specs, timeout=1.0)
+    found = blamed(report)
+    assert (found.step, found.summary) == (hung, "no answer within 1 s")
+    skipped = [one for one in only(report).findings if one.status is Status.SKIPPED]
+    assert [one.step for one in skipped] == not_looked_at
+    assert {one.reason for one in skipped} == {hung}
+    assert {one.summary for one in skipped} == {f"not looked at, since {hung} hung"}
+
+
+def test_a_connection_that_breaks_is_told_and_not_used_again(
+    doctor: Doctor,
+    specs: SpecSet,
+    secret: Callable[..., str],
+    server: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not as an error without a code: what comes after would only say that the connection is closed."""
+    with FaultyProxy(server.host, server.port) as proxy:
+        look = PostgresExamination.authorisation
+
+        def cut(self: PostgresExamination, session: psycopg.Connection[Any]) -> Iterable[Finding]:
+            proxy.cut()
+            return look(self, session)
+
+        monkeypatch.setattr(PostgresExamination, "authorisation", cut)
+        secret(host="127.0.0.1", port=proxy.port)
+        report = doctor(specs)
+    found = blamed(report)
+    assert (found.step, found.summary) == ("authorisation", "the connection broke while the server was asked")
+    assert "log" in found.hint
+    skipped = [one for one in only(report).findings if one.status is Status.SKIPPED]
+    assert [(one.step, one.summary) for one in skipped] == [
+        ("clock", "not looked at, since authorisation lost the connection"),
+        ("pool", "not looked at, since authorisation lost the connection"),
+    ]
 
 
 def test_a_wrong_password_blames_the_secret(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.integrations.doctor.kit import CANARY, Doctor, SkewedAws, blamed, only, specs_of, statuses, warned
 from tests.servers.aws_kit import ACCOUNT
+from tests.support.tcp import FaultyProxy
 
 from soa_db import names
 from soa_db.doctor import Finding, Report, Status
+from soa_db.doctor.redis import RedisExamination
 
 if TYPE_CHECKING:
+    from soa_db.access.redis.session import Session
     from soa_db.local.mongo import MongoServer
     from soa_db.local.redis import RedisServer
 
@@ -98,6 +101,27 @@ def test_a_replica_and_a_full_server_are_warnings(
         assert doctor(specs_of(service, redis={})).ok  # who may not ask is not told
 
 
+def test_a_redis_that_falls_silent_costs_one_deadline(
+    doctor: Doctor, aws: SkewedAws, redis_server: RedisServer, service: str, user: str
+) -> None:
+    """Its driver gives up just before the step does; the connection is gone then, and not used again."""
+    look = RedisExamination.authorisation
+    with FaultyProxy("127.0.0.1", redis_server.port) as proxy, pytest.MonkeyPatch.context() as patch:
+
+        def fall_silent(self: RedisExamination, session: Session) -> Iterable[Finding]:
+            proxy.blackhole()
+            return look(self, session)
+
+        patch.setattr(RedisExamination, "authorisation", fall_silent)
+        payload = {"username": user, "password": CANARY, "endpoint": "127.0.0.1", "port": proxy.port}
+        aws.put_secret(ACCOUNT, f"dev/redis/{service}", payload)
+        report = doctor(specs_of(service, redis={}), timeout=1.0)
+    assert blamed(report).step == "authorisation"
+    skipped = [one for one in only(report).findings if one.status is Status.SKIPPED]
+    assert [(one.step, one.reason) for one in skipped] == [("clock", "authorisation"), ("pool", "authorisation")]
+    assert all(one.summary.startswith("not looked at, since authorisation ") for one in skipped)
+
+
 def mongo_secret(server: MongoServer, **changes: object) -> dict[str, Any]:
     """What dev's secret holds, with something changed."""
     right: dict[str, object] = {"hosts": f"127.0.0.1:{server.port}", "password": CANARY}
@@ -121,6 +145,12 @@ def test_a_mongo_secret_of_the_wrong_shape_is_named_with_its_field(
     }
     aws.put_parameters(ACCOUNT, parameters)
     aws.put_secret(ACCOUNT, names.mongo_secret_name("mirror", service), {"password": CANARY})
+    (absent,) = [
+        one for one in only(doctor(specs_of(service, mongo={}), env="mirror")).findings if "-ca" in one.subject
+    ]
+    assert absent.status is Status.FAILED
+    assert "whoever runs the server" in absent.hint
+    assert "soa-db provision" not in absent.hint
     aws.put_secret(ACCOUNT, f"{service}-ca", {"ca_cert": CANARY})
     report = doctor(specs_of(service, mongo={}), env="mirror")
     failed = [one.summary for one in only(report).findings if one.status is Status.FAILED]

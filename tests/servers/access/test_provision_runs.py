@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from tests.servers.access.provisioning import PASSWORD, may, provision, provisioner, run, specs, superuser
 
 from soa_db.access import ApplyResult, ProgressEvent, apply, load_plan, plan, save_plan
-from soa_db.access.postgres.lock import LOCK_KEY
+from soa_db.access.postgres.lock import LOCK_KEY, server_lock
 from soa_db.access.settings import Settings
 from soa_db.errors import ConfigurationError, ConnectionFailed, PlanConflict, ProvisionError
 
@@ -126,6 +127,22 @@ def test_interrupted_at_any_step_nothing_is_under_way_and_the_next_run_finishes(
         assert ended.stderr.rstrip().endswith(b"KeyboardInterrupt")
         provision(server, wanted)  # waits for the lock: it was let go
     assert step > 10, "there are at least this many steps"
+
+
+def test_the_locks_session_is_not_closed_under_a_statement(
+    pg: PostgresServer, tmp_path: Path, unique_name: str
+) -> None:
+    """A second Ctrl-C leaves threads behind: libpq's memory must not be freed while one of them uses it."""
+    server = provisioner(pg, specs(tmp_path, TWO_DATABASES.format(name=unique_name))).server
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(KeyboardInterrupt), server_lock(server, timeout=5, progress=lambda _: None) as (session, _):
+            answer = pool.submit(lambda: session.execute("SELECT 1 FROM pg_sleep(0.3)").fetchone())
+            while not session.lock.locked():
+                time.sleep(0.001)
+            raise KeyboardInterrupt
+        assert answer.result() == (1,)
+        with pytest.raises(psycopg.OperationalError):
+            pool.submit(session.execute, "SELECT 1").result()
 
 
 def test_eight_runs_at_once_all_end_well(pg: PostgresServer, tmp_path: Path, unique_name: str) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 from typing import Any
 
+import psycopg
 import pytest
 
 from soa_db.access.settings import Settings
@@ -69,15 +70,20 @@ def test_what_failed_before_counts() -> None:
 
 
 def test_our_errors_are_told_and_others_are_not_quoted() -> None:
-    """Message, hint and context of ours; of a stranger's only its kind."""
+    """Message, hint and context of ours; of a stranger's only its kind, and whose: psycopg has a SystemError too."""
     ours = SecretNotFound("there is no secret x", hint="make it", region="us-west-2")
-    found = walk([bad("a", ours), bad("b", ValueError(CANARY))], timeout=5)
+    strangers = [ValueError(CANARY), SystemError(CANARY), psycopg.errors.SystemError(CANARY)]
+    found = walk([bad("a", ours), *(bad("b", error) for error in strangers)], timeout=5)
     assert (found[0].summary, found[0].hint, found[0].details) == (
         "there is no secret x",
         "make it",
         ("region: us-west-2",),
     )
-    assert found[1].summary == "unexpected ValueError"
+    assert [one.summary for one in found[1:]] == [
+        "unexpected ValueError",
+        "unexpected SystemError",
+        "unexpected psycopg.errors.SystemError",
+    ]
     assert CANARY not in str(found)
 
 
@@ -93,7 +99,7 @@ def test_what_is_no_exception_is_a_finding_too() -> None:
 
     found = walk([Step("a", panic), good("b", "a"), good("c")], timeout=5)
     assert [one.status for one in found] == [Status.FAILED, Status.SKIPPED, Status.OK]
-    assert found[0].summary == "unexpected PanicException"
+    assert found[0].summary == f"unexpected {__name__}.PanicException"
     assert "in panic" in " ".join(found[0].details)
     assert CANARY not in repr(found)
 

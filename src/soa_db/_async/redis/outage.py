@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import ReadOnlyError, ResponseError
+from redis.exceptions import MovedError, ReadOnlyError, ResponseError
 
 from soa_db._async.redis.calls import call_server
 from soa_db._core.reconnect import probe_delay
@@ -30,9 +30,11 @@ _LOG = logging.getLogger("soa_db.redis")
 
 
 def _was_cut(error: ServerUnavailable) -> bool:
-    """Whether a connection that had stood broke: that may be the connection's own affair."""
+    """Whether a connection that had stood broke, or the slot has moved: nobody is away for that."""
     cause = error.__cause__
-    return cause is not None and not isinstance(error, NotReached) and category_of(cause) is Category.UNREACHABLE
+    if cause is None or isinstance(error, NotReached):
+        return False
+    return isinstance(cause, MovedError) or category_of(cause) is Category.UNREACHABLE
 
 
 def _takes_no_writes(error: BaseException | None) -> bool:
@@ -74,8 +76,8 @@ class AsyncOutage:
     async def ask(self, call: Callable[[Client], Any], key: bytes) -> Any:
         """Return what a call gives that may run twice; ``AWAY`` during an outage, or if it is a write and not taken.
 
-        A connection that breaks is no outage yet: the call is made once more, on another one. During an outage one
-        caller at a time looks whether it is over, the others do without at once.
+        A connection that breaks is no outage yet: the call is made once more, on another one; likewise when the key's
+        slot has moved. During an outage one caller at a time looks whether it is over, the others do without at once.
 
         Raises:
             SoaDbError: the server refuses the call, or there are no credentials or certificates to reach it with.

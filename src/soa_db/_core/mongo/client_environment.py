@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from soa_db._core.client_environment import ClientEnvironment
+from soa_db._core.client_environment import UNSAFE_VARIABLES, ClientEnvironment
 
 __all__ = ["MONGO_PROGRAMS", "PrivateFile", "mongo_environment", "private_file"]
 
@@ -69,9 +69,9 @@ def mongo_environment(
         given: the arguments its caller gives it; whether mongosh is to run a script or to be talked to shows there.
         file: where the client's ``private_file`` stands.
     """
-    removed = frozenset({_VARIABLE})
+    removed = UNSAFE_VARIABLES | {_VARIABLE}
     if file is None:
-        return ClientEnvironment({_VARIABLE: uri}, secret=removed, removed=removed)
+        return ClientEnvironment({_VARIABLE: uri}, secret=frozenset({_VARIABLE}), removed=removed)
     if program != "mongosh":
         return ClientEnvironment({}, removed=removed, arguments=(f"--config={file}",))
     # mongosh runs --eval in order and before any script, so that those of the caller find the connection made.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from soa_db._core.client_environment import ClientEnvironment
+from soa_db._core.client_environment import UNSAFE_VARIABLES, ClientEnvironment
 
 if TYPE_CHECKING:
     from soa_db.config import RedisConfig
@@ -16,7 +16,7 @@ REDIS_PROGRAMS = frozenset({"redis-cli", "valkey-cli"})
 """Clients that read the password from a variable, and the rest from their arguments."""
 
 # An inherited one of these would win over what is set here, or lead elsewhere.
-_REMOVED = frozenset(
+_REMOVED = UNSAFE_VARIABLES | frozenset(
     {
         "REDISCLI_AUTH",
         "REDIS_DB",

@@ -13,10 +13,21 @@ from typing import Any, NoReturn
 
 from soa_db.errors import ConfigurationError, ValueMalformed
 
-__all__ = ["decode", "encode", "encode_key", "milliseconds", "prefix_pattern", "shown", "sibling"]
+__all__ = [
+    "LONGEST",
+    "check_length",
+    "decode",
+    "encode",
+    "encode_key",
+    "is_countable",
+    "milliseconds",
+    "prefix_pattern",
+    "shown",
+    "sibling",
+]
 
-# Redis keeps the moment of expiry in signed 64-bit milliseconds; this is some 30,000 years.
-_LONGEST = 10**12
+# Seconds. Redis keeps the moment of expiry in signed 64-bit milliseconds; this is some 30,000 years.
+LONGEST = 10**12
 # The most a key or a value may have, https://redis.io/docs/latest/develop/data-types/strings/#limits: for more than
 # that the server ends the connection, which looks like an outage.
 _LARGEST = 512 * 1024 * 1024
@@ -46,12 +57,17 @@ def encode(value: object, key: bytes) -> bytes:
             f"the value for the key {shown(key)} ({type(value).__name__}) has an object with a key that is no text",
             hint=_JSON,
         )
-    if len(text) > _LARGEST:
+    check_length(text, key)
+    return text
+
+
+def check_length(data: bytes, key: bytes) -> None:
+    """Raise ConfigurationError where a value is longer than Redis takes."""
+    if len(data) > _LARGEST:
         raise ConfigurationError(
-            f"the value for the key {shown(key)} is {len(text)} bytes long, and Redis takes {_LARGEST}",
+            f"the value for the key {shown(key)} is {len(data)} bytes long, and Redis takes {_LARGEST}",
             hint="keep it in parts, or elsewhere",
         )
-    return text
 
 
 def _has_text_keys(value: object) -> bool:
@@ -124,11 +140,16 @@ def sibling(key: bytes, what: str) -> bytes:
     return key + b"_" + what.encode()
 
 
+def is_countable(number: int) -> bool:
+    """Whether the server can count in it: its integers are signed and have 64 bits."""
+    return -(2**63) <= number < 2**63
+
+
 def milliseconds(seconds: float, what: str = "ttl") -> int:
     """Return seconds as the milliseconds of PX, rounded up; raises ConfigurationError for none or less."""
     number: object = seconds
     # bool is an int; True would be one second.
-    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= _LONGEST:
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= LONGEST:
         raise ConfigurationError(
             f"{what} is not a number of seconds greater than 0", hint="0 and less would delete the key at once"
         )

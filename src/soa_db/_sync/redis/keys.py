@@ -4,15 +4,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from soa_db._core.redis.values import decode, encode, encode_key, milliseconds, prefix_pattern
-from soa_db._redis._sync import Client, scan_nodes, scan_page
+from soa_db._redis._sync import Client, run_each, scan_nodes, scan_page
 from soa_db._sync.redis.base import Calls, Key, OnError
 from soa_db.errors import AccessDenied, ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, MutableSet
 
 __all__ = ["DEFAULT_TTL", "Keys"]
 
@@ -68,9 +69,8 @@ class Keys(Calls):
         texts: list[bytes | None] = []
         for start in range(0, len(names), _BATCH):
             batch = names[start : start + _BATCH]
-            # Of a cluster's client this goes by slot.
-            call: Any = client.mget_nonatomic if self.config.cluster else client.mget  # type: ignore[union-attr]
-            texts += call(batch)
+            found: Any = _each(client, "GET", batch) if self.config.cluster else client.mget(batch)
+            texts += found
         return texts
 
     def mset(self, values: Mapping[str, object] | Mapping[bytes, object], ttl: float | None = DEFAULT_TTL) -> None:
@@ -82,19 +82,23 @@ class Keys(Calls):
         px = None if ttl is None else milliseconds(ttl)
         texts = {name: encode(value, name) for name, value in ((encode_key(key), one) for key, one in values.items())}
         if texts:
-            self._call(lambda client: self._mset(client, texts, px), again=True)
+            written: MutableSet[bytes] = set()
+            self._call(lambda client: self._mset(client, texts, px, written), again=True)
 
-    def _mset(self, client: Client, texts: Mapping[bytes, bytes], px: int | None) -> None:
-        pairs = list(texts.items())
+    def _mset(self, client: Client, texts: Mapping[bytes, bytes], px: int | None, written: MutableSet[bytes]) -> None:
+        """SET those that are not among ``written``, and add them to it as the server confirms them."""
+        pairs = [pair for pair in texts.items() if pair[0] not in written]
         for start in range(0, len(pairs), _BATCH):
-            # Of a cluster's client this goes by node.
-            pipeline: Any = client.pipeline(transaction=False)
-            for name, text in pairs[start : start + _BATCH]:
-                pipeline.set(name, text, px=px)
-            # Not raised by the pipeline: it would quote the value.
-            for answer in pipeline.execute(raise_on_error=False):
-                if isinstance(answer, Exception):
-                    raise answer
+            batch = pairs[start : start + _BATCH]
+            life = () if px is None else ("PX", px)
+            # Errors are not raised by the pipeline: it would quote the value.
+            answers = run_each(client, [("SET", name, text, *life) for name, text in batch])
+            failed = [answer for answer in answers if isinstance(answer, Exception)]
+            for (name, _), answer in zip(batch, answers, strict=True):
+                if not isinstance(answer, Exception):
+                    written.add(name)
+            if failed:
+                raise failed[0]
 
     def mdel(self, keys: Iterable[Key]) -> int:
         """Delete keys; return how many were there."""
@@ -102,8 +106,15 @@ class Keys(Calls):
         count = 0
         for start in range(0, len(names), _BATCH):
             batch = names[start : start + _BATCH]
-            count += self._call(lambda client, batch=batch: client.delete(*batch), key=batch[0])  # type: ignore[misc]
+            count += self._call(lambda client, batch=batch: self._remove(client, batch), key=batch[0])  # type: ignore[misc]
         return count
+
+    def _remove(self, client: Client, names: list[bytes], command: str = "DEL") -> int:
+        if self.config.cluster:
+            return sum(_each(client, command, names))
+        native: Any = client
+        found: int = native.execute_command(command, *names)
+        return found
 
     def clear_by_prefix(self, prefix: Key) -> int:
         """Delete every key that begins with ``prefix``, on every primary of a cluster; return how many were deleted.
@@ -131,7 +142,17 @@ class Keys(Calls):
                     hint = "set `scan: true` under `redis` in db-access.yaml, and provision"
                     raise AccessDenied(error.message, hint=hint, **error.context) from error
                 if names:
-                    count += self._call(lambda client, names=names: client.unlink(*names), again=True)  # type: ignore[misc]
+                    remove = partial(self._remove, names=names, command="UNLINK")
+                    count += self._call(remove, again=True)
                 if cursor == 0:
                     break
         return count
+
+
+def _each(client: Client, command: str, names: list[bytes]) -> list[Any]:
+    """Return the answers of a command for each of many keys of a cluster; raises the first error among them."""
+    answers = run_each(client, [(command, name) for name in names])
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers

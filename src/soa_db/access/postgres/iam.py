@@ -125,9 +125,12 @@ def _grant_guarded(
     with closing(server.connect()) as guard, ThreadPoolExecutor(1, thread_name_prefix="soa-db-iam") as pool:
         # The server must not look whether this client is still there: that is what the guard is for.
         guard.execute("SET client_connection_check_interval = 0")
-        under_way = pool.submit(guard.execute, _guarded(guard, grants, connection.info.backend_pid))
+        # Started with nothing to do: the pool does not know, nor await, a thread whose very start was interrupted.
+        pool.submit(int).result()
         verdict = _REFUSED
+        under_way: Future[Any] | None = None
         try:
+            under_way = pool.submit(guard.execute, _guarded(guard, grants, connection.info.backend_pid))
             if not _committed(connection, guard, under_way):
                 under_way.result()
             prove()
@@ -141,7 +144,9 @@ def _grant_guarded(
         finally:
             connection.execute("SELECT pg_advisory_lock(%s, %s)", [_KEY, verdict])
             try:
-                under_way.result()
+                pool.shutdown()
+                if under_way is not None:
+                    under_way.result()
             finally:
                 connection.execute("SELECT pg_advisory_unlock(%s, %s)", [_KEY, verdict])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -41,7 +41,7 @@ def server_lock(
         ProvisionError: another run still held the lock.
         ConnectionFailed: the server was not reached, or went away before the lock was had.
     """
-    with closing(server.connect()) as connection:
+    with _closing(server.connect()) as connection:
         try:
             waited = _take(connection, server.address, timeout, progress)
         except psycopg.Error as error:
@@ -51,6 +51,17 @@ def server_lock(
                 host=server.address,
             ) from error
         yield connection, waited
+
+
+@contextmanager
+def _closing(connection: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
+    try:
+        yield connection
+    finally:
+        # A second Ctrl-C leaves threads behind that make sure of the lock. libpq's memory must not be freed under a
+        # statement of theirs; their next one finds the session closed.
+        with connection.lock:
+            connection.close()
 
 
 def _take(connection: psycopg.Connection[Any], address: str, timeout: float | None, progress: Progress) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from threading import Condition
 from typing import TypeVar
 
 from soa_db.access.converge import raise_failed
@@ -35,25 +36,39 @@ def each(work: Callable[[T], None], groups: Iterable[Sequence[T]], *, named: Cal
     if not todo:
         return
     failed: list[tuple[T, SoaDbError]] = []
+    changed = Condition()
+    at_work = 0
     interrupted = False
 
     def one_after_another(group: Sequence[T]) -> None:
-        for item in group:
+        nonlocal at_work
+        with changed:
             if interrupted:
                 return
-            try:
-                work(item)
-            except SoaDbError as error:
-                failed.append((item, error))
+            at_work += 1
+        try:
+            for item in group:
+                if interrupted:
+                    return
+                try:
+                    work(item)
+                except SoaDbError as error:
+                    failed.append((item, error))
+        finally:
+            with changed:
+                at_work -= 1
+                changed.notify_all()
 
     with ThreadPoolExecutor(min(PARALLEL, len(todo)), thread_name_prefix=f"soa-db-{what}") as pool:
-        futures = [pool.submit(one_after_another, group) for group in todo]
         try:
+            futures = [pool.submit(one_after_another, group) for group in todo]
             wait(futures)
         except BaseException:
-            interrupted = True
-            for future in futures:
-                future.cancel()
+            # Counted here: the pool neither knows nor awaits a thread whose very start was interrupted, and that
+            # thread would work on with what the caller closes next.
+            with changed:
+                interrupted = True
+                changed.wait_for(lambda: not at_work)
             raise
     for future in futures:
         future.result()  # what is no error of ours is a defect, and comes out as it is

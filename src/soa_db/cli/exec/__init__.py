@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -19,6 +19,7 @@ from soa_db.cli.terminal import Terminal
 from soa_db.names import ROLES, Role, check_env
 
 if TYPE_CHECKING:
+    from soa_db._core.client_environment import ClientEnvironment
     from soa_db.access.spec import Spec
     from soa_db.cli.exec.clients import Prepared
     from soa_db.cli.exec.folder import PrivateFolder
@@ -35,6 +36,10 @@ Examples:
   soa-db exec --env mirror --service chat-api -- redis-cli get chat-api:greeting
   soa-db exec --env mirror --service sds-api -- mongosh
   soa-db exec --env dev --service chat-api --engine postgres --engine redis -- python script.py
+
+\b
+When the program does not connect, find out why:
+  soa-db doctor --env mirror --service chat-api
 
 \b
 Exit codes:
@@ -118,8 +123,9 @@ def command(
 
     psql and its kin find PG* variables, redis-cli REDISCLI_AUTH (and where to connect in its arguments), mongosh and
     the MongoDB tools a file that only you can read, which is deleted. Any other program, with --engine, finds PG*,
-    REDIS_* and MONGODB_URI. No password is ever an argument. Inherited variables that would lead elsewhere are taken
-    away. The program takes this process's place: the terminal, signals and the exit code are its own.
+    REDIS_* and MONGODB_URI. No password is ever an argument. Inherited variables that would lead elsewhere, or give
+    the password away, are taken away. The program takes this process's place: the terminal, signals and the exit code
+    are its own.
     """
     from soa_db.access.settings import load_settings
     from soa_db.cli.exec.clients import Request, prepare
@@ -230,7 +236,10 @@ def _document(program: Sequence[str], prepared: dict[str, Prepared]) -> dict[str
     return {
         "command": [*program[:1], *arguments, *program[1:]],
         "set": variables,
-        "unset": sorted({name for one in prepared.values() for name in one.environment.removed} - variables.keys()),
+        "unset": sorted(
+            {options.ADMIN_URL_VARIABLE, *(name for one in prepared.values() for name in one.environment.removed)}
+            - variables.keys()
+        ),
         "credentials": {
             engine: {
                 "user": one.credentials.user,
@@ -244,15 +253,25 @@ def _document(program: Sequence[str], prepared: dict[str, Prepared]) -> dict[str
     }
 
 
+def environment_of(prepared: Iterable[ClientEnvironment], inherited: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of the program: what it inherits, what is taken away, what is set.
+
+    Args:
+        prepared: what each engine's client is to find.
+        inherited: this process's.
+    """
+    environment = {name: value for name, value in inherited.items() if name != options.ADMIN_URL_VARIABLE}
+    for one in prepared:
+        environment = one.within(environment)
+    return environment
+
+
 def _become(
     context: click.Context, file: str, program: Sequence[str], prepared: dict[str, Prepared], folder: PrivateFolder
 ) -> NoReturn:
     """Become the program: whoever waits for this process then waits for it, and signals are its own."""
-    environment = {name: value for name, value in os.environ.items() if name != options.ADMIN_URL_VARIABLE}
-    arguments: list[str] = []
-    for one in prepared.values():
-        environment = one.environment.within(environment)
-        arguments += one.environment.arguments
+    environment = environment_of((one.environment for one in prepared.values()), os.environ)
+    arguments = [argument for one in prepared.values() for argument in one.environment.arguments]
     folder.hand_over()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         # The interpreter ignores these, and what is ignored stays so in the program.

@@ -144,8 +144,12 @@ class DatabaseWrapper(django_base.DatabaseWrapper):
             return None
         pools = self._connection_pools
         found = pools.get(self.alias)
-        if found is not None and found.inherited:
+        if found is not None and (found.inherited or found.made_for != self.settings_dict["NAME"]):
+            # The second: tests put the name of their database into the settings, and it must not be the real one's
+            # connections that they get.
             pools.pop(self.alias, None)
+            if not found.inherited:
+                found.close()
             found = None
         # Of threads that find none, the first to put one there wins; the others' were never opened.
         return found if found is not None else pools.setdefault(self.alias, self._make_pool(wanted))
@@ -162,6 +166,7 @@ class DatabaseWrapper(django_base.DatabaseWrapper):
                 self.target.connector(self.database, options, self._configure_connection),
                 check_each=self.settings_dict["CONN_HEALTH_CHECKS"],
                 options={} if wanted is True else wanted,
+                made_for=self.settings_dict["NAME"],
             )
 
     def is_usable(self) -> bool:

@@ -50,8 +50,10 @@ class Pool(ProviderPool):
         check_each: whether every connection has to answer before it is handed out (CONN_HEALTH_CHECKS); otherwise only
             those that an incident has put in doubt.
         options: the mapping in the settings.
+        made_for: the setting NAME.
 
     Attributes:
+        made_for: likewise.
         inherited: it is a forked child's copy, and the parent's.
     """
 
@@ -63,14 +65,16 @@ class Pool(ProviderPool):
         *,
         check_each: bool,
         options: Mapping[str, Any],
+        made_for: str | None,
     ) -> None:
-        for name in options:
-            if name not in _OPTIONS:
+        for option in options:
+            if option not in _OPTIONS:
                 hint = "known are " + ", ".join(sorted(_OPTIONS))
-                raise ConfigurationError(f"OPTIONS['pool'] has an unknown {name!r}", hint=hint)
+                raise ConfigurationError(f"OPTIONS['pool'] has an unknown {option!r}", hint=hint)
         self.source = ConnectionSource(connector, StopEvent())
         self._opened_as = OpenPool(connector.config, self.source, self)
         self._check_each = check_each
+        self.made_for = made_for
         try:
             super().__init__(
                 connection_class=PooledConnection,
