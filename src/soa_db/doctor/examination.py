@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,7 @@ from soa_db.doctor.chain import Step, begin, bounded, failure
 from soa_db.doctor.report import Finding, Status, Target
 from soa_db.doctor.stored import look_at_parameters, look_at_secret
 from soa_db.doctor.tls import describe, shake_hands
-from soa_db.errors import ConnectionFailed
+from soa_db.errors import ConnectionFailed, ServerUnavailable
 
 if TYPE_CHECKING:
     from soa_db.doctor.network import Place
@@ -28,6 +29,7 @@ __all__ = ["Examination"]
 ConfigT = TypeVar("ConfigT")
 SessionT = TypeVar("SessionT")
 _CLOSE_SECONDS = 2.0
+_TIMED_OUT = re.compile("tim(eout|ed out)", re.IGNORECASE)
 
 
 class Examination(ABC, Generic[ConfigT, SessionT]):
@@ -260,7 +262,13 @@ class Examination(ABC, Generic[ConfigT, SessionT]):
     def _log_in(self) -> Iterator[Finding]:
         config = self._known()
         with self._using("authentication"):
-            self._session = self.log_in(config)
+            try:
+                self._session = self.log_in(config)
+            except ServerUnavailable as error:
+                # That host and port are right has been found by now.
+                if _TIMED_OUT.search(error.message):
+                    error.hint = _LATE_SERVER
+                raise
         yield Finding("authentication", Status.OK, f"{self.target.user} is logged in")
 
     def _authorise(self) -> Iterator[Finding]:

@@ -246,7 +246,8 @@ def test_a_step_that_hangs_ends_at_its_deadline(
         found = blamed(doctor(specs, timeout=1.0))
     assert found.step == "authentication"
     assert "within 1 s" in found.summary or "timeout" in found.summary
-    assert found.hint
+    # Not to look at host and port: the step before has found them good.
+    assert found.hint.startswith("the server is there and does not answer")
 
 
 @pytest.mark.parametrize(("hung", "not_looked_at"), [("authorisation", ["clock", "pool"]), ("clock", ["pool"])])

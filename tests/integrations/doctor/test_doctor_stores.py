@@ -122,6 +122,18 @@ def test_a_redis_that_falls_silent_costs_one_deadline(
     assert all(one.summary.startswith("not looked at, since authorisation ") for one in skipped)
 
 
+def test_a_redis_that_is_silent_from_the_start_is_looked_for_at_no_other_port(
+    doctor: Doctor, aws: SkewedAws, redis_server: RedisServer, service: str
+) -> None:
+    """The step before has found host and port good: what is advised is to look at the server."""
+    with FaultyProxy("127.0.0.1", redis_server.port) as proxy:
+        proxy.mode = "blackhole"
+        aws.put_secret(ACCOUNT, f"dev/redis/{service}", {"password": "p", "endpoint": "127.0.0.1", "port": proxy.port})
+        found = blamed(doctor(specs_of(service, redis={}), timeout=1.0))
+    assert found.step == "authentication"
+    assert found.hint.startswith("the server is there and does not answer")
+
+
 def mongo_secret(server: MongoServer, **changes: object) -> dict[str, Any]:
     """What dev's secret holds, with something changed."""
     right: dict[str, object] = {"hosts": f"127.0.0.1:{server.port}", "password": CANARY}
