@@ -13,16 +13,20 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
 
-# As the import system has it where the library is not installed.
+# To the import system the library is not there.
 WITHOUT = """
 import sys
 
 class Without:
+    def __init__(self, finders):
+        self.finders = finders
+
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] == {missing!r}:
-            raise ModuleNotFoundError("No module named {missing}", name={missing!r})
+            return None
+        return next(filter(None, (one.find_spec(name, path, target) for one in self.finders)), None)
 
-sys.meta_path.insert(0, Without())
+sys.meta_path[:] = [Without(list(sys.meta_path))]
 import soa_db
 
 try:
@@ -56,6 +60,7 @@ def brought_by(extra: str) -> set[str]:
         ("import soa_db.django.postgresql.base", "psycopg", "psycopg"),
         ("import soa_db.fastapi", "fastapi", "fastapi"),
         ("import soa_db.health as h; h.django_urls(h.HealthChecks(service='x'))", "django", "django"),
+        ("from soa_db.local.environment import LocalEnvironment as L; L('nowhere').up()", "moto", "moto"),
         ("import soa_db.logging", "structlog", "structlog"),
         ("import soa_db.mongo", "pymongo", "pymongo"),
         ("import soa_db.postgres", "psycopg", "psycopg"),

@@ -18,10 +18,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
-from soa_db.errors import ConfigurationError, ServerUnavailable
+from soa_db.errors import ConfigurationError, MissingExtra, ServerUnavailable
 from soa_db.local import processes, state
 from soa_db.local.binaries import ENVIRONMENT_VARIABLE
 from soa_db.local.engines import FOLDERS, RESTORED, Engine, sweep
@@ -39,6 +40,8 @@ LOG_FILE = "supervisor.log"
 # What an environment makes, besides its locks and its log.
 _FILES = (state.STATE_FILE, "ca.pem", "soa-db.toml")
 _OURS = (*FOLDERS, *_FILES)
+# Of the extra `local`: who lacks it is told so, and not of one server's wheel after the other.
+_LIBRARIES = ("flask", "moto", "trustme")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class LocalEnvironment:
             timeout: seconds to wait.
 
         Raises:
+            MissingExtra: the extra ``local`` is not installed.
             ServerUnavailable: it did not come up; the message says why.
         """
         self._up(follow=False, progress=progress, timeout=timeout)
@@ -234,6 +238,9 @@ class LocalEnvironment:
 
     def _up(self, *, follow: bool, progress: Callable[[str], None] | None, timeout: float) -> None:
         deadline = time.monotonic() + timeout
+        if missing := [library for library in _LIBRARIES if find_spec(library) is None]:
+            told = f"the local environment needs {', '.join(missing)}"
+            raise MissingExtra(told, hint="pip install 'soa-db[local]'")
         with self._exclusively():
             if self._supervised() and self._becomes_ready(deadline):
                 return

@@ -48,9 +48,10 @@ def only(report: Report) -> TargetReport:
 
 
 def blamed(report: Report) -> Finding:
-    """The one finding that failed, of the one target or of AWS; nothing of it or about it shows the canary."""
+    """The one finding that failed, of the one target or of AWS: it says the next step, and nothing shows the canary."""
     found = [one for one in (*report.aws, *only(report).findings) if one.status is Status.FAILED]
     assert len(found) == 1, found
+    assert found[0].hint
     assert CANARY not in json.dumps(report.to_dict())
     return found[0]
 
