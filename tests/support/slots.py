@@ -32,12 +32,12 @@ class Move:
     """One slot's way from one primary to another: begun, keys carried one by one, finished."""
 
     def __init__(self, cluster: RedisCluster, slot: int, source: RedisServer, target: RedisServer) -> None:
-        self._cluster, self._slot, self._source, self._target = cluster, slot, source, target
+        self._cluster, self._slot, self._source, self.target = cluster, slot, source, target
         self._ids = (_id(source), _id(target))
 
     def begin(self) -> None:
         """From here on the source answers ASK for keys that it does not have."""
-        with self._target.admin() as admin:
+        with self.target.admin() as admin:
             admin.execute_command("CLUSTER SETSLOT", self._slot, "IMPORTING", self._ids[0])
         with self._source.admin() as admin:
             admin.execute_command("CLUSTER SETSLOT", self._slot, "MIGRATING", self._ids[1])
@@ -48,14 +48,14 @@ class Move:
             names = keys or admin.cluster("GETKEYSINSLOT", self._slot, 1000)
             if names:
                 login = ("AUTH2", self._cluster.admin_user, self._cluster.admin_password)
-                where = (self._target.host, self._target.port, "", 0, 5000)
+                where = (self.target.host, self.target.port, "", 0, 5000)
                 admin.execute_command("MIGRATE", *where, *login, "KEYS", *names)
 
     def finish(self) -> None:
         """The target has the slot: the source answers MOVED."""
         self.carry()
         # The others hear of it.
-        for node in (self._target, self._source):
+        for node in (self.target, self._source):
             with node.admin() as admin:
                 admin.execute_command("CLUSTER SETSLOT", self._slot, "NODE", self._ids[1])
 

@@ -41,13 +41,14 @@ def run_transaction(client: Client, key: bytes, commands: Sequence[Command]) -> 
     if not isinstance(client, RedisCluster):
         return _run(client, commands)
     node: Any = client.get_node_from_key(key)  # type: ignore[no-untyped-call]  # redis-py's has no types
-    asking = False
-    for left in range(_REDIRECTIONS, -1, -1):
+    asking, left = False, _REDIRECTIONS
+    while True:
         try:
             return _run(client.get_redis_connection(node), commands, asking=asking)
         except AskError as error:
             if left == 0:
                 raise
+            left -= 1
             asking = not isinstance(error, MovedError)
             if not asking:
                 client.nodes_manager.move_slot(error)
@@ -64,7 +65,6 @@ def run_transaction(client: Client, key: bytes, commands: Sequence[Command]) -> 
                 # Its replica may have taken over.
                 _look_anew(client, node.name)
             raise
-    raise AssertionError  # the last turn returns or raises
 
 
 def _look_anew(client: RedisCluster, failed: str | None = None) -> None:

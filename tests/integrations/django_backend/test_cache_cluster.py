@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.crc import key_slot
 from tests.support.slots import Move, holder, moving
 from tests.support.tcp import FaultyProxy
 
-from soa_db import CommandRefused, ServerUnavailable
+from soa_db import CommandRefused, PoolTimeout, ServerUnavailable
 from soa_db.aws import AwsClients
 from soa_db.django.cache import RedisCache
 from soa_db.django.redis import _commands
@@ -157,6 +158,50 @@ def test_the_first_call_after_a_slot_has_moved_may_be_an_incr(cache: RedisCache,
     slot.whole()
     assert cache.incr("{a}0") == 1
     assert cache.touch("{a}0", 5) is True
+
+
+def test_a_move_that_was_given_up_half_way_is_an_error_in_time(make: Make, redis_cluster: RedisCluster) -> None:
+    """One node sends to the other, which sends back: nothing is counted, and nobody goes round for ever."""
+    cache = make(command_timeout=0.4)
+    source = holder(redis_cluster, cache.make_key("k"))
+    target = next(node for node in redis_cluster.primaries() if node is not source)
+    slot = key_slot(cache.make_key("k").encode())
+    with target.admin() as admin:
+        name = admin.cluster("MYID")
+    with source.admin() as admin:
+        admin.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", name)
+        try:
+            with pytest.raises(ServerUnavailable):
+                cache.incr("k")
+        finally:
+            admin.execute_command("CLUSTER SETSLOT", slot, "STABLE")
+    with pytest.raises(ValueError, match="k"):
+        cache.incr("k")
+
+
+def test_a_key_may_be_at_a_node_that_the_client_does_not_know_yet(cache: RedisCache, slot: Move) -> None:
+    """One that has joined since it looked: it looks again."""
+    slot.begin()
+    slot.carry(cache.make_key("{a}0"))
+    nodes: dict[str, Any] = cache._commands.present().nodes_manager.nodes_cache  # type: ignore[union-attr]  # a cluster's
+    nodes.pop(f"{slot.target.host}:{slot.target.port}")
+    assert cache.incr("{a}0") == 1
+
+
+def test_an_incr_waits_for_a_connection_no_longer_than_a_call_may_take(make: Make) -> None:
+    """One node's connections are all in use: that is our own crowd."""
+    cache = make(max_connections=1, command_timeout=0.3)
+    cache.set("n", 0, timeout=20)
+    client: Any = cache._commands.present()
+    node = client.get_node_from_key(cache.make_key("n"))
+    pool = client.get_redis_connection(node).connection_pool
+    taken = pool.get_connection()
+    try:
+        with pytest.raises(PoolTimeout):
+            cache.incr("n")
+    finally:
+        pool.release(taken)
+    assert cache.incr("n") == 1
 
 
 def test_counts_are_exact_while_slots_move_to_and_fro(cache: RedisCache, redis_cluster: RedisCluster) -> None:

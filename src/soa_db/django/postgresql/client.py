@@ -50,19 +50,16 @@ class DatabaseClient(PostgresClient):
             environment = _environment(self.connection).within(os.environ)
         except SoaDbError as error:
             raise CommandError(str(error)) from error
-        command = [self.executable_name, *parameters]
         # psql handles Ctrl-C itself: it ends a query, not the shell.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            code = subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - the user's own
-        except OSError as error:
+            subprocess.run([self.executable_name, *parameters], env=environment, check=True)  # noqa: S603 - the user's own
+        except (OSError, subprocess.CalledProcessError) as error:
             # Without the frames that hold the environment: tools that report errors print the locals of frames.
             raise error.with_traceback(None)  # noqa: B904 - it is the same
         finally:
             del environment
             signal.signal(signal.SIGINT, before or signal.SIG_DFL)
-        if code:
-            raise subprocess.CalledProcessError(code, command)
 
 
 def _environment(connection: DatabaseWrapper) -> ClientEnvironment:
