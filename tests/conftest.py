@@ -35,7 +35,6 @@ A server that cannot be started fails the test with the reason; only ``--skip-se
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import shutil
@@ -49,6 +48,7 @@ import pytest
 import trustme
 from hypothesis import HealthCheck, settings
 from tests.support.environment import only
+from tests.support.handlers import handlers
 from tests.support.postgres import login_role
 
 from soa_db.local.binaries import SUPPORTED
@@ -254,24 +254,12 @@ def local_aws(local_env: LocalEnvironment, monkeypatch: pytest.MonkeyPatch) -> L
     return local_env
 
 
-def _handlers() -> set[tuple[logging.Logger, logging.Handler]]:
-    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
-    return {
-        (logger, handler)
-        for logger in loggers
-        if isinstance(logger, logging.Logger)
-        for handler in logger.handlers
-        # pytest's own come and go with the phases of a test, also on loggers that do not propagate.
-        if not isinstance(handler, logging.NullHandler) and not type(handler).__module__.startswith("_pytest.")
-    }
-
-
 @pytest.fixture(autouse=True)
 def _no_logging_handler_stays() -> Iterator[None]:
     """Fail a test that leaves a logging handler behind: the next tests' records would go to a closed stream."""
-    before = _handlers()
+    before = handlers()
     yield
-    left = _handlers() - before
+    left = handlers() - before
     for logger, handler in left:
         logger.removeHandler(handler)
     # redis-py gives one to its own logger when a subscription is first told something.

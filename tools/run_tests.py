@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SERVERS = "tests/servers"
 # What runs where is of much the same length; a folder added to tests/ falls to the first.
 FIRST = ("tests/servers/mongo_access", "tests/servers/redis_access")
-THIRD = ("tests/integrations", "tests/servers/access", "tests/servers/verify")
+THIRD = ("tests/faults", "tests/integrations", "tests/servers/access", "tests/servers/verify")
 
 
 def parts() -> tuple[list[str], list[str], list[str]]:

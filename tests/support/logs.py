@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from tests.support.handlers import handlers
 
 from soa_db.logging import configure, configure_logging
 
@@ -38,15 +39,20 @@ class Lines(io.StringIO):
 @contextmanager
 def untouched() -> Iterator[None]:
     """Put logging, structlog and warnings back as they were."""
+    there = handlers()
     root = logging.getLogger()
-    level, handlers, shown = root.level, list(root.handlers), warnings.showwarning
+    level, of_root, shown = root.level, list(root.handlers), warnings.showwarning
     root.handlers[:] = []  # pytest's own raise where a record cannot be shown
     try:
         yield
     finally:
         configure._installed.remove()
+        for logger, handler in handlers() - there:
+            logger.removeHandler(handler)
+            logger.setLevel(logging.NOTSET)
+            logger.propagate = True
         root.setLevel(level)
-        root.handlers[:] = handlers
+        root.handlers[:] = of_root
         logging.captureWarnings(False)
         warnings.showwarning = shown
         structlog.reset_defaults()

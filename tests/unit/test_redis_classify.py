@@ -61,6 +61,10 @@ def test_an_unheard_of_class_is_unknown() -> None:
         (redis.exceptions.ConnectionError("Connection closed by server."), Category.UNREACHABLE),
         (redis.exceptions.ConnectionError("[SSL: CERTIFICATE_VERIFY_FAILED] x"), Category.CERTIFICATE),
         (redis.exceptions.ConnectionError("[SSL: WRONG_VERSION_NUMBER] x"), Category.CERTIFICATE),
+        (
+            redis.exceptions.ConnectionError("[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred"),
+            Category.UNREACHABLE,
+        ),
     ],
 )
 def test_an_answer_is_told_by_its_first_word(error: Exception, category: Category) -> None:

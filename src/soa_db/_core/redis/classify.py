@@ -85,6 +85,8 @@ _BY_WORD = {
     "WRONGPASS": Category.AUTHENTICATION,
 }
 _TLS_SIGNS = ("certificate verify failed", "certificate_verify_failed", "wrong_version_number", "wrong version number")
+# OpenSSL's reason when the other end is gone: a server that dies, or is not up yet behind its proxy.
+_TLS_CUT = ("unexpected_eof", "unexpected eof", "eof occurred in violation of protocol")
 # redis-py puts "Command # 1 (SET key value) of pipeline caused error: " before the answer to a command of a pipeline;
 # its asynchronous client then gives the answer in the form ('…',).
 _ANNOTATION = " of pipeline caused error: "
@@ -114,6 +116,8 @@ def classify(classes: Iterable[str], text: str = "") -> Category:
     match found:
         case Category.UNREACHABLE if "no connection available" in lower or "too many connections" in lower:
             return Category.POOL
+        case Category.UNREACHABLE if any(sign in lower for sign in _TLS_CUT):
+            return found
         case Category.UNREACHABLE if any(sign in lower for sign in _TLS_SIGNS) or "[ssl:" in lower:
             return Category.CERTIFICATE
         case Category.UNREACHABLE | Category.REFUSED:
