@@ -290,7 +290,8 @@ async def test_one_database_that_cannot_be_opened_closes_the_others(
 async def test_several_that_cannot_be_opened_are_named_in_one_error(coach: LocalEnvironment) -> None:
     """With each error behind it."""
     with pytest.raises(ConnectionFailed) as caught:
-        async with open_databases("saga-dash", "dev", specs=EXAMPLES, postgres={"dial": "localhost:1"}, redis={"port": 1}):
+        unreachable = {"dial": "localhost:1"}
+        async with open_databases("saga-dash", "dev", specs=EXAMPLES, postgres=unreachable, redis=unreachable):
             pass
     told = str(caught.value)
     assert "2 of 2 databases of saga-dash" in told
