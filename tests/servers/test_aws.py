@@ -302,11 +302,12 @@ async def test_a_thousand_tasks_cause_one_resolution_and_one_read(
     async with AsyncAwsClients() as clients:
         tasks = [asyncio.create_task(clients.secret(unique_name)) for _ in range(1000)]
         await asyncio.sleep(0)
-        for task in tasks[::2]:
-            task.cancel()
+        # One that began last may have its answer by now: the read is another thread's.
+        cancelled = [task for task in tasks[::2] if task.cancel()]
+        assert cancelled
         ended = await asyncio.gather(*tasks, return_exceptions=True)
         assert ended[1::2] == [{"password": "one"}] * 500
-        assert all(isinstance(end, asyncio.CancelledError) for end in ended[::2])
+        assert all(task.cancelled() for task in cancelled)
         await asyncio.gather(*(clients.credentials() for _ in range(100)))
     assert aws.seen == {"GetSecretValue": 1}
     assert len(resolved) <= 2  # once to sign the read, once to hand out; botocore itself resolves once
