@@ -77,7 +77,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """``record`` as a line without its end."""
         said = self._reader.read(record)
-        line = self._line(said) if self._attributes else _encode(said)
+        line = self._line(said)
         if len(line) <= _LONGEST_LINE:
             return line
         said = self._reader.read(record, TIGHT)
